@@ -1,0 +1,59 @@
+"""The one pixel convention: an integer is a pixel centre, sizes map corner centre to corner centre."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rescale_points(xy: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
+    """Points (..., 2) of a frame of `size` (H, W) in the pixels of the same frame resized to `to` (H', W').
+
+    Corner centres map to corner centres: x (W'-1)/(W-1), as `resize_video` does with align_corners=True.
+    """
+    (height, width), (new_height, new_width) = size, to
+    scale = [(new_width - 1) / max(width - 1, 1), (new_height - 1) / max(height - 1, 1)]
+    return xy * xy.new_tensor(scale)
+
+
+def resize_video(video: Tensor, size: tuple[int, int], align_corners: bool = True) -> Tensor:
+    """Float video (..., 3, H, W) resized bilinearly to `size` (H', W'); range kept."""
+    *lead, channels, height, width = video.shape
+    flat = video.reshape(-1, channels, height, width).float()
+    if (height, width) != tuple(size):
+        flat = F.interpolate(flat, size=tuple(size), mode="bilinear", align_corners=align_corners)
+    return flat.reshape(*lead, channels, *size)
+
+
+def inside_frame(xy: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bool (...): the point (..., 2) lies within the pixel centres of a frame of `size` (H, W)."""
+    height, width = size
+    x, y = xy.unbind(-1)
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+def sample_maps(maps: Tensor, xy: Tensor) -> Tensor:
+    """Values (K, N, C) of maps (K, h, w, C) read bilinearly at cells xy (K, N, 2); outside counts as zero.
+
+    Written as four gathers (no grid normalisation), so an integer position returns its cell exactly.
+    """
+    count, height, width, channels = maps.shape
+    xy = xy.float().clamp(-2, max(height, width) + 1)
+    corner = xy.floor()
+    fraction = xy - corner
+    flat = maps.reshape(count, height * width, channels)
+    total = 0
+    for dx in (0, 1):
+        for dy in (0, 1):
+            x, y = corner[..., 0].long() + dx, corner[..., 1].long() + dy
+            weight = (fraction[..., 0] if dx else 1 - fraction[..., 0]) * (
+                fraction[..., 1] if dy else 1 - fraction[..., 1]
+            )
+            known = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1))[..., None].expand(-1, -1, channels)
+            total = total + (weight * known)[..., None] * flat.gather(1, index)
+    return total
+
+
+def time_reversed(queries: Tensor, frames: int) -> Tensor:
+    """Queries B N 3 of the same points in the video played backwards: t becomes frames - 1 - t."""
+    return torch.cat([frames - 1 - queries[..., :1], queries[..., 1:]], dim=-1)

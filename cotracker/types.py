@@ -1,0 +1,93 @@
+"""The nouns every room shares: Clip, Questions, Tracks, and what a video is.
+
+Letters, here and everywhere: B clips, T frames, S frames of a window, N points, M updates, C channels, H W pixels, h w cells.
+Pixels are (x, y); an integer is a pixel centre, so 0 <= x <= W-1. Visible, never occluded.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Video(Protocol):
+    """RGB in 0..255. A uint8 or float tensor B T 3 H W, or any object with its `shape` and its slicing by frames.
+
+    Those who track touch a video only through `video.shape` and `video[:, start:stop]`, a tensor B n 3 H W; so
+    a reader may decode lazily and a wrapper may resize or reverse without ever holding the whole clip.
+    """
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, index: tuple[slice, slice]) -> Tensor: ...
+
+
+class _Moves:
+    """Mixin: `.to(device)` moves every tensor field, keeps the rest."""
+
+    def to(self, device, non_blocking: bool = False):
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = value.to(device, non_blocking=non_blocking)
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Clip(_Moves):
+    """A video with its truth, as every reader returns it; with B in front of every shape once collated.
+
+    video: T 3 H W uint8 RGB (or a lazy Video without its B, for benchmark readers).  tracks: T N 2 float32 pixels.
+    visible: T N bool.  valid: T N bool, the truth is known there.  masks: T H W uint8 or None.
+    seed: (seed, k); whatever is random about this example is drawn from `numpy.random.default_rng(seed)`.
+    """
+
+    video: Tensor
+    tracks: Tensor
+    visible: Tensor
+    valid: Tensor
+    masks: Tensor | None = None
+    name: str = ""
+    seed: tuple = (0, 0)
+
+
+@dataclass(frozen=True)
+class Tracks(_Moves):
+    """Where the queried points are, in every frame and for every query.
+
+    xy: B T N 2 float32 pixels of the video handed over.  visibility: B T N float in 0..1.
+    visible: B T N bool, the tracker's own rule.  Before its query a forward-only tracker repeats the query, unseen.
+    """
+
+    xy: Tensor
+    visibility: Tensor
+    visible: Tensor
+
+
+@dataclass(frozen=True)
+class Questions(_Moves):
+    """What a protocol asks about one clip: queries B N 3 (t, x, y), the true Tracks, and scored B T N bool."""
+
+    queries: Tensor
+    truth: Tracks
+    scored: Tensor
+
+
+def collate(clips: list[Clip]) -> Clip:
+    """One Clip with B in front, of clips of equal T, N, H and W; `name` and `seed` become lists."""
+    first = clips[0]
+    for clip in clips[1:]:
+        if clip.video.shape != first.video.shape or clip.tracks.shape != first.tracks.shape:
+            raise ValueError(
+                f"clips of one batch must have equal shapes: {first.name} has video {tuple(first.video.shape)} and tracks "
+                f"{tuple(first.tracks.shape)}, {clip.name} has {tuple(clip.video.shape)} and {tuple(clip.tracks.shape)}"
+            )
+
+    def stack(name: str) -> Tensor | None:
+        values = [getattr(clip, name) for clip in clips]
+        return None if values[0] is None else torch.stack(values)
+
+    tensors = {name: stack(name) for name in ("video", "tracks", "visible", "valid", "masks")}
+    return Clip(**tensors, name=[clip.name for clip in clips], seed=[clip.seed for clip in clips])
