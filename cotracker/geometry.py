@@ -31,26 +31,26 @@ def inside_frame(xy: Tensor, size: tuple[int, int]) -> Tensor:
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
-def sample_maps(maps: Tensor, xy: Tensor) -> Tensor:
-    """Values (K, N, C) of maps (K, h, w, C) read bilinearly at cells xy (K, N, 2); outside counts as zero.
+def sample_maps(maps: Tensor, which: Tensor, xy: Tensor) -> Tensor:
+    """Values (..., C) of maps (K, h, w, C), each point read bilinearly in map `which` (...) at cell `xy` (..., 2).
 
-    Written as four gathers (no grid normalisation), so an integer position returns its cell exactly.
+    Outside a map counts as zero. Four gathers and no normalised grid, so a whole position returns its cell exactly.
     """
-    count, height, width, channels = maps.shape
-    xy = xy.float().clamp(-2, max(height, width) + 1)
+    _, height, width, channels = maps.shape
+    rows = maps.reshape(-1, channels)
+    far = max(height, width) + 2
+    xy = xy.float().clamp(-far, far)
     corner = xy.floor()
     fraction = xy - corner
-    flat = maps.reshape(count, height * width, channels)
     total = 0
     for dx in (0, 1):
         for dy in (0, 1):
             x, y = corner[..., 0].long() + dx, corner[..., 1].long() + dy
-            weight = (fraction[..., 0] if dx else 1 - fraction[..., 0]) * (
-                fraction[..., 1] if dy else 1 - fraction[..., 1]
-            )
+            weight_x = fraction[..., 0] if dx else 1 - fraction[..., 0]
+            weight_y = fraction[..., 1] if dy else 1 - fraction[..., 1]
             known = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1))[..., None].expand(-1, -1, channels)
-            total = total + (weight * known)[..., None] * flat.gather(1, index)
+            index = (which * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
+            total = total + (weight_x * weight_y * known)[..., None] * F.embedding(index, rows).float()
     return total
 
 

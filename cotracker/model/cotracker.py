@@ -1,0 +1,282 @@
+"""CoTracker: the paper as mathematics (sections 3.1 to 3.4). `CoTracker()` is the paper's model.
+
+`forward` is `encode`, then a loop of `step` over windows that overlap by half; `step` is `refine`, M updates in a window.
+Nothing is stored between calls; all that one window hands to the next is the Carry.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotracker.geometry import sample_maps
+from cotracker.model.correlation import correlate, offsets
+from cotracker.model.encoder import Encoder, pyramid
+from cotracker.model.published import linear_frequencies, scramble_flags
+from cotracker.model.transformer import Transformer
+
+FIRST_LOGIT = 10.0  # of the visibility of a point that was just asked for: surely seen
+
+
+class Carry(NamedTuple):
+    """What passes from window to window. tracks and logits are the last window's (B S N 2 pixels, B S N)."""
+
+    queries: Tensor  # B N 3 (t, x, y), t counted from the video's first frame
+    real: Tensor  # B N bool, False for padded points
+    features: Tensor  # B N C, Q of eq. 1: sampled where and when the query is
+    tracks: Tensor
+    logits: Tensor
+    start: int  # first frame of the next window
+
+
+class Estimate(NamedTuple):
+    """One window's answer: all updates' tracks for the loss, the last one's for use."""
+
+    start: int
+    tracks: list[Tensor]  # M times B S N 2, pixels
+    logits: Tensor  # B S N, visibility
+    asked: Tensor  # B N bool: the point had been queried by the end of this window
+
+
+class CoTracker(nn.Module):
+    """The tracker network. Every argument is a config field (configs/model/); the defaults are the paper's.
+
+    stride: k, pixels a cell (4 or 8).  window: S, even.  updates: M, when the call names no other.
+    channels: d of the features.  widths: of the encoder's four stages.  levels, neighbourhood, radius: S and Delta of
+    the correlation features.  hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers
+    and twelve time layers is table 1's time-only model.  normalise_features: LayerNorm on the maps.  motion_waves:
+    frequencies of eta.  The last three: see published.py.
+    """
+
+    def __init__(
+        self,
+        stride: int = 4,
+        window: int = 8,
+        updates: int = 4,
+        channels: int = 128,
+        widths: tuple[int, int, int, int] = (64, 96, 128, 128),
+        normalise_features: bool = False,
+        levels: int = 4,
+        neighbourhood: str = "diamond",
+        radius: int = 4,
+        hidden: int = 384,
+        heads: int = 8,
+        time_layers: int = 6,
+        group_layers: int = 6,
+        mlp_ratio: float = 4.0,
+        motion_waves: int = 32,
+        linear_motion_waves: bool = False,
+        scrambled_flags: bool = False,
+        repeat_last_frame: bool = False,
+    ):
+        super().__init__()
+        arguments = dict(locals())
+        self.config = {k: v for k, v in arguments.items() if k not in ("self", "__class__")} | {"widths": list(widths)}
+        if window < 2 or window % 2:
+            raise ValueError(f"model.window must be an even number of frames, 2 or more, not {window}")
+        if stride not in (2, 4, 8, 16):
+            raise ValueError(f"model.stride must be 2, 4, 8 or 16, not {stride}")
+        if hidden % heads:
+            raise ValueError(f"model.hidden = {hidden} must be a multiple of model.heads = {heads}")
+        self.stride, self.window, self.updates, self.levels = stride, window, updates, levels
+        self.neighbourhood, self.radius = neighbourhood, radius
+        self.scrambled_flags, self.repeat_last_frame = scrambled_flags, repeat_last_frame
+        frequencies = linear_frequencies(motion_waves) if linear_motion_waves else wave_frequencies(motion_waves)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.encoder = Encoder(stride, channels, tuple(widths), normalise_features)
+        tokens = 2 + 4 * motion_waves + levels * len(offsets(neighbourhood, radius)) + channels + 2
+        self.transformer = Transformer(tokens, 2 + channels, hidden, heads, time_layers, group_layers, mlp_ratio)
+        self.feature_norm = nn.LayerNorm(channels)
+        self.feature_update = nn.Linear(channels, channels)
+        self.visibility = nn.Linear(channels, 1)
+
+    def forward(
+        self,
+        video: Tensor,
+        queries: Tensor,
+        updates: int | None = None,
+        real: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> list[Estimate]:
+        """The Estimates of all windows, in order, for queries B N 3 (t, x, y) in a video B T 3 H W of 0..255.
+
+        real B N: False marks padded points.  lengths B: frames that are real, where clips were padded to one T.
+        Windows start at 0, S/2, S, …; the last is shorter where S/2 does not divide T (section 3.2).
+        """
+        return self.track(self.encode(video), queries, updates, real, lengths)
+
+    def encode(self, video: Tensor, frames_at_once: int | None = None) -> list[Tensor]:
+        """The pyramid of feature maps, B T h w C a level, of a video B T 3 H W of 0..255; each frame by itself."""
+        frames = video.flatten(0, 1)
+        turns = frames.split(frames_at_once or max(1, len(frames)))
+        parts = [pyramid(self.encoder(turn.float() * (2 / 255) - 1), self.levels) for turn in turns]
+        return [torch.cat(level).unflatten(0, video.shape[:2]) for level in zip(*parts)]
+
+    def track(
+        self,
+        maps: list[Tensor],
+        queries: Tensor,
+        updates: int | None = None,
+        real: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> list[Estimate]:
+        """As `forward`, on maps that are encoded already."""
+        carry = self.begin(queries, real)
+        estimates = []
+        for start in window_starts(maps[0].shape[1], self.window):
+            known = None
+            if lengths is not None:
+                frame = start + torch.arange(maps[0][:, start : start + self.window].shape[1], device=lengths.device)
+                known = frame < lengths[:, None]
+            carry, estimate = self.step(carry, [m[:, start : start + self.window] for m in maps], updates, known)
+            estimates.append(estimate)
+        return estimates
+
+    def begin(self, queries: Tensor, real: Tensor | None = None) -> Carry:
+        """The Carry before the first window."""
+        if real is None:
+            real = torch.ones_like(queries[..., 0], dtype=torch.bool)
+        queries = torch.where(real[..., None], queries.float(), 0.0)
+        batch, points, _ = queries.shape
+        features = queries.new_zeros(batch, points, self.feature_norm.normalized_shape[0])
+        tracks = queries[:, None, :, 1:].expand(-1, self.window, -1, -1)
+        return Carry(queries, real, features, tracks, tracks.new_full(tracks.shape[:-1], FIRST_LOGIT), 0)
+
+    def begin_features(self, maps: list[Tensor], queries: Tensor, real: Tensor | None = None) -> Tensor:
+        """Q of eq. 1 for all queries at once, B N C, from the maps of the whole video."""
+        carry = self.begin(queries, real)
+        return self._query_features(carry, maps[0], torch.zeros_like(carry.real))
+
+    def step(
+        self, carry: Carry, maps: list[Tensor], updates: int | None = None, known: Tensor | None = None
+    ) -> tuple[Carry, Estimate]:
+        """The next Carry and this window's Estimate; maps are those of its frames (b S h w C a level, b = B or 1).
+
+        Frames half a window on are the next call's first. known B S: frames that are not padding (None: all).
+        """
+        length, half, start = maps[0].shape[1], self.window // 2, carry.start
+        time = carry.queries[..., 0]
+        seen_before = time < start + half if start else torch.zeros_like(carry.real)  # asked in the window before
+        asked = carry.real & (time < start + length)
+        features = self._query_features(carry, maps[0], seen_before)
+        tracks, logits = self._initial_state(carry, seen_before)
+        frame = start + torch.arange(self.window, device=time.device)[:, None]
+        new = (frame >= time[:, None]) & ~(seen_before[:, None] & (frame < start + half))  # B S N: to be predicted
+        if self.repeat_last_frame:
+            maps = [_padded_to(m, self.window) for m in maps]
+            new = new & (frame < start + length)
+        window = maps[0].shape[1]
+        flags = self._flags(new, logits, time, asked)[:, :window]
+        tracks = tracks[:, :window]
+        outputs, logits = self.refine(maps, features, tracks, flags, asked, known, updates or self.updates)
+        estimate = Estimate(start, [t[:, :length] for t in outputs], logits[:, :length], asked)
+        carry = Carry(carry.queries, carry.real, features, outputs[-1], logits, start + half)
+        return carry, estimate
+
+    def refine(
+        self,
+        maps: list[Tensor],
+        features: Tensor,
+        tracks: Tensor,
+        flags: Tensor,
+        asked: Tensor | None,
+        known: Tensor | None,
+        updates: int,
+    ) -> tuple[list[Tensor], Tensor]:
+        """M updates of one window: tracks of each, B S N 2 pixels, and the visibility logits B S N after the last.
+
+        features: Q of the queries, B N C.  tracks: B S N 2 pixels to start from.  flags: B S N 2.
+        """
+        window = tracks.shape[1]
+        cells = tracks / self.stride
+        appearance = features[:, None].expand(-1, window, -1, -1)  # Q(0): B S N C
+        code = self._codes(cells[:, 0], window, (maps[0].shape[3], maps[0].shape[2]))
+        outputs = []
+        for _ in range(updates):
+            cells = cells.detach()
+            near = correlate(maps, appearance, cells, self.neighbourhood, self.radius)
+            motion = self._motion(cells - cells[:, :1])
+            tokens = torch.cat([motion, near, appearance.float(), flags], dim=-1) + code
+            delta = self.transformer(tokens, asked, known).float()
+            cells = cells + delta[..., :2]
+            appearance = appearance + F.gelu(self.feature_update(self.feature_norm(delta[..., 2:]))).float()
+            outputs.append(cells * self.stride)
+        return outputs, self.visibility(appearance)[..., 0].float()
+
+    def _query_features(self, carry: Carry, base: Tensor, seen_before: Tensor) -> Tensor:
+        """Q of eq. 1, B N C: sampled from the base map for queries whose frame is first seen here, else kept."""
+        batch, length, height, width, _ = base.shape
+        frame = (carry.queries[..., 0].round() - carry.start).long()
+        here = carry.real & ~seen_before & (frame >= 0) & (frame < length)
+        clip = torch.arange(batch, device=frame.device)[:, None] * length  # b = 1: all clips share one video
+        cells = carry.queries[..., 1:] / self.stride
+        cells = torch.minimum(cells.clamp(min=0), cells.new_tensor([width - 1, height - 1]))  # held at the border
+        sampled = sample_maps(base.flatten(0, 1), clip + frame.clamp(0, length - 1), cells)
+        return torch.where(here[..., None], sampled, carry.features)
+
+    def _initial_state(self, carry: Carry, seen_before: Tensor) -> tuple[Tensor, Tensor]:
+        """Tracks B S N 2 and logits B S N to start from: section 3.2 for points seen before, eq. 1 for new ones."""
+        half = self.window // 2
+        position = carry.queries[:, None, :, 1:].expand(-1, self.window, -1, -1)
+        if carry.start == 0:
+            return position, torch.full_like(position[..., 0], FIRST_LOGIT)
+
+        def shifted(x: Tensor) -> Tensor:
+            return torch.cat([x[:, half:], x[:, -1:].expand_as(x[:, :half])], dim=1)
+
+        seen = seen_before[:, None]
+        tracks = torch.where(seen[..., None], shifted(carry.tracks), position)
+        return tracks, torch.where(seen, shifted(carry.logits), FIRST_LOGIT)
+
+    def _flags(self, new: Tensor, logits: Tensor, time: Tensor, asked: Tensor) -> Tensor:
+        mask = new.to(logits.dtype)
+        if self.scrambled_flags:
+            return scramble_flags(mask, logits, time, asked)
+        return torch.stack([mask, logits], dim=-1)
+
+    def _codes(self, cells: Tensor, window: int, size: tuple[int, int]) -> Tensor:
+        """Position codes B S N G: 1-D of the frame in the window, 2-D of the point's first position (section 3.4)."""
+        width = self.transformer.embed.in_features
+        time = sine_code(torch.arange(window, device=cells.device, dtype=torch.float32), width)  # S G
+        half = 2 * math.ceil(width / 4)
+        space = torch.cat([_tabled_code(cells[..., axis], half, size[axis]) for axis in (0, 1)], dim=-1)[..., :width]
+        return time[None, :, None] + space[:, None]
+
+    def _motion(self, offset: Tensor) -> Tensor:
+        """eta(P - P_1), B S N (2 + 4 waves): the offset in cells, then sine and cosine in turn for x, then for y."""
+        angle = offset[..., None] * self.frequencies  # B S N 2 waves
+        waves = torch.stack([angle.sin(), angle.cos()], dim=-1)
+        return torch.cat([offset, waves.flatten(-3)], dim=-1)
+
+
+def window_starts(frames: int, window: int) -> list[int]:
+    """First frames of the windows over `frames` frames: J = ceil(2 T'/T - 1) of them (section 3.2), at least one."""
+    return list(range(0, max(1, frames - window // 2), window // 2))
+
+
+def wave_frequencies(waves: int) -> Tensor:
+    """Geometric series of `waves` frequencies in radians a cell, from pi (wave length 2 cells) down to pi / 512."""
+    return math.pi * 512 ** (-torch.arange(waves) / max(waves - 1, 1))
+
+
+def sine_code(position: Tensor, width: int) -> Tensor:
+    """The standard sinusoidal code (..., width) of positions (...): all sines, then all cosines; base 10000."""
+    half = math.ceil(width / 2)
+    frequency = 10000.0 ** (-torch.arange(half, device=position.device, dtype=torch.float32) / (width / 2))
+    angle = position[..., None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)[..., :width]
+
+
+def _tabled_code(cells: Tensor, width: int, size: int) -> Tensor:
+    """The code of whole cells 0..size-1, read linearly between them and held beyond them: (..., width)."""
+    cells = cells.clamp(0, size - 1)
+    below = cells.floor()
+    fraction = (cells - below)[..., None]
+    return sine_code(below, width) * (1 - fraction) + sine_code(below + 1, width) * fraction
+
+
+def _padded_to(maps: Tensor, frames: int) -> Tensor:
+    missing = frames - maps.shape[1]
+    return maps if missing <= 0 else torch.cat([maps, maps[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)

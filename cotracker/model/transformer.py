@@ -1,0 +1,80 @@
+"""The network Psi: attention over time and attention over tracks, in turn (section 3.4)."""
+
+from itertools import zip_longest
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SHORT = 32  # up to this length plain matrix products beat the fused kernel on a CPU
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; keys whose mask is False get no weight."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """K L D of x K L D; bias K 1 1 L is added to the logits (0, or very negative for keys left out)."""
+        count, length, width = x.shape
+        q, k, v = self.qkv(x).view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        if x.device.type == "cpu" and length <= SHORT:
+            logits = (q * (width // self.heads) ** -0.5) @ k.transpose(-1, -2)
+            x = (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype) @ v
+        else:
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
+        return self.out(x.transpose(1, 2).reshape(count, length, width))
+
+
+class Block(nn.Module):
+    """Attention, then a two-layer MLP, each normalised before and added after."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float):
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.expand = nn.Linear(width, int(width * mlp_ratio))
+        self.contract = nn.Linear(int(width * mlp_ratio), width)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        x = x + self.attention(F.layer_norm(x, x.shape[-1:], eps=1e-6), bias)
+        hidden = F.gelu(self.expand(F.layer_norm(x, x.shape[-1:], eps=1e-6)), approximate="tanh")
+        return x + self.contract(hidden)
+
+
+def key_bias(known: Tensor | None) -> Tensor | None:
+    """K 1 1 L for a mask K L: 0 where True, else so negative that the key's weight is exactly zero.
+
+    Finite, so that a row with no key at all still gives finite numbers (which nobody reads).
+    """
+    return None if known is None else torch.where(known, 0.0, -1e9)[:, None, None, :]
+
+
+class Transformer(nn.Module):
+    """Tokens G to tokens O, both B S N *: time and group attention interleaved between two linear layers."""
+
+    def __init__(
+        self, inputs: int, outputs: int, width: int, heads: int, time_layers: int, group_layers: int, mlp_ratio: float
+    ):
+        super().__init__()
+        self.embed = nn.Linear(inputs, width)
+        self.time = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(time_layers))
+        self.group = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(group_layers))
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, tokens: Tensor, asked: Tensor | None = None, frames: Tensor | None = None) -> Tensor:
+        """asked B N: the points that others may read.  frames B S: the frames that others may read.  None: all."""
+        batch, window, points, _ = tokens.shape
+        time_bias = None if frames is None else key_bias(frames.repeat_interleave(points, dim=0))
+        group_bias = None if asked is None else key_bias(asked.repeat_interleave(window, dim=0))
+        x = self.embed(tokens)
+        for time, group in zip_longest(self.time, self.group):
+            if time is not None:
+                y = x.transpose(1, 2).reshape(batch * points, window, -1)  # BN S D
+                x = time(y, time_bias).view(batch, points, window, -1).transpose(1, 2)
+            if group is not None:
+                x = group(x.reshape(batch * window, points, -1), group_bias).view(batch, window, points, -1)  # BS N D
+        return self.head(x)

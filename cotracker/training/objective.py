@@ -1,0 +1,131 @@
+"""The losses of section 3.3, and the auxiliary one that gets a small run going."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cotracker.geometry import inside_frame
+from cotracker.model.cotracker import CoTracker, Estimate
+from cotracker.queries import training_mix
+from cotracker.types import Clip
+
+
+class Objective(nn.Module):
+    """(model, collated Clip) -> loss, scalars.  loss = tracks + visibility_weight x visibility + matching_weight x matching.
+
+    gamma discounts early updates (eq. 2).  updates: M in training.  late_queries: share of points queried at any
+    frame where they are visible, the others at their first (appendix A).  matching_weight 0 switches that part off.
+    """
+
+    def __init__(
+        self,
+        updates: int = 4,
+        gamma: float = 0.8,
+        visibility_weight: float = 10.0,
+        late_queries: float = 0.25,
+        matching_weight: float = 0.0,
+        matching_frames: int = 8,
+    ):
+        super().__init__()
+        self.updates, self.gamma, self.late_queries = updates, gamma, late_queries
+        self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
+        self.matching_frames = matching_frames
+        self.log_temperature = nn.Parameter(torch.zeros(()), requires_grad=matching_weight > 0)
+
+    def forward(self, model: CoTracker, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
+        """A scalar, and detached scalars by name: loss, tracks, visibility, matching, error (px), visibility_accuracy."""
+        queries, real = training_mix(clip, self.late_queries)
+        maps = model.encode(clip.video)
+        estimates = model.track(maps, queries, self.updates, real)
+        tracks = sum(track_loss(e, clip, self.gamma) for e in estimates)
+        visibility = sum(visibility_loss(e, clip) for e in estimates)
+        loss = tracks + self.visibility_weight * visibility
+        scalars = {"tracks": tracks, "visibility": visibility} | measures(estimates, clip)
+        if self.matching_weight:
+            matching = self._matching(model.begin_features(maps, queries, real), maps[0], clip, real, model.stride)
+            loss = loss + self.matching_weight * matching
+            scalars["matching"] = matching
+        return loss, {name: value.detach() for name, value in ({"loss": loss} | scalars).items()}
+
+    def _matching(self, features: Tensor, base: Tensor, clip: Clip, real: Tensor, stride: int) -> Tensor:
+        frames = _some_frames(clip, self.matching_frames)
+        where = [x[:, frames] for x in (base, clip.tracks, clip.visible & clip.valid)]
+        return matching_loss(features, *where, real, stride, self.log_temperature.exp())
+
+
+def _some_frames(clip: Clip, count: int) -> list[int]:
+    frames = clip.tracks.shape[1]
+    if frames <= count:
+        return list(range(frames))
+    seed = [int(part) for part in np.ravel(clip.seed[0])]
+    return sorted(np.random.default_rng([*seed, 1]).choice(frames, count, replace=False).tolist())
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values where mask; 0 where there are none."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def _truth(estimate: Estimate, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
+    """True tracks B S N 2, visible B S N, and what counts B S N, in the frames of one window."""
+    frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
+    counts = clip.valid[:, frames] & estimate.asked[:, None]
+    return clip.tracks[:, frames], clip.visible[:, frames], counts
+
+
+def track_loss(estimate: Estimate, clip: Clip, gamma: float) -> Tensor:
+    """Eq. 2 for one window: mean over frames, points and axes of |error| in pixels, discounted and averaged over updates."""
+    truth, _, counts = _truth(estimate, clip)
+    last = len(estimate.tracks) - 1
+    terms = [
+        gamma ** (last - m) * masked_mean((xy - truth).abs().mean(-1), counts) for m, xy in enumerate(estimate.tracks)
+    ]
+    return sum(terms) / len(terms)
+
+
+def visibility_loss(estimate: Estimate, clip: Clip) -> Tensor:
+    """L2 of section 3.3 for one window: cross entropy of the visibility logits."""
+    _, visible, counts = _truth(estimate, clip)
+    entropy = F.binary_cross_entropy_with_logits(estimate.logits, visible.float(), reduction="none")
+    return masked_mean(entropy, counts)
+
+
+def matching_loss(
+    features: Tensor, maps: Tensor, tracks: Tensor, visible: Tensor, real: Tensor, stride: int, temperature: Tensor
+) -> Tensor:
+    """Cross entropy between each query's softmax over all cells of a frame and where the point truly is there.
+
+    features B N C; maps B K h w C; tracks B K N 2 pixels; visible B K N; the target spreads over four cells as the
+    bilinear weights of the true position. With it a network leaves the static solution (docs/experiments.md).
+    """
+    batch, frames, height, width, channels = maps.shape
+    cells = tracks / stride
+    counts = visible & real[:, None] & inside_frame(cells, (height, width))
+    logits = features.float()[:, None] @ maps.float().flatten(2, 3).transpose(-1, -2)  # B K N hw
+    logits = logits * (temperature / math.sqrt(channels))
+    corner = cells.floor().nan_to_num(0)
+    fraction = cells - corner
+    at_truth = 0
+    for dx in (0, 1):
+        for dy in (0, 1):
+            x = (corner[..., 0].long() + dx).clamp(0, width - 1)
+            y = (corner[..., 1].long() + dy).clamp(0, height - 1)
+            weight = (fraction[..., 0] if dx else 1 - fraction[..., 0]) * (
+                fraction[..., 1] if dy else 1 - fraction[..., 1]
+            )
+            at_truth = at_truth + weight * logits.gather(-1, (y * width + x)[..., None])[..., 0]
+    return masked_mean(logits.logsumexp(-1) - at_truth, counts)
+
+
+@torch.no_grad()
+def measures(estimates: list[Estimate], clip: Clip) -> dict[str, Tensor]:
+    """Means over windows, of the last update: error of visible points in pixels, share of right visibility flags."""
+    errors, accuracies = [], []
+    for estimate in estimates:
+        truth, visible, counts = _truth(estimate, clip)
+        errors.append(masked_mean((estimate.tracks[-1] - truth).norm(dim=-1), counts & visible))
+        accuracies.append(masked_mean(((estimate.logits > 0) == visible).float(), counts))
+    return {"error": torch.stack(errors).mean(), "visibility_accuracy": torch.stack(accuracies).mean()}
