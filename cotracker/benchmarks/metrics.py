@@ -1,0 +1,85 @@
+"""How good answers are: pure functions (answers, questions, clip) -> percentages of one video.
+
+Distances are strict and measured after the plain ratio of sizes, W'/W and H'/H. Where a video has nothing to
+count, the number is NaN; run.mean leaves it out and run.unscored names it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cotracker.types import Clip, Questions, Tracks
+
+BADJA_SIZE = (384, 512)
+TAPVID_SIZE = (256, 256)
+TAPVID_PIXELS = (1, 2, 4, 8, 16)
+
+
+def tapvid(tracks: Tracks, questions: Questions, clip: Clip) -> dict[str, float]:
+    """aj, delta_avg and oa, with delta_K and jaccard_K of each threshold K (TAP-Vid, at 256x256).
+
+    Frames counted are those of `questions.scored`. delta_K asks for position alone; jaccard_K also for visibility:
+    true positives over visible truth plus false positives; oa is the accuracy of visible against occluded.
+    """
+    squared = _squared_distance(tracks, questions, clip, TAPVID_SIZE)
+    scored, truth, answer = questions.scored, questions.truth.visible, tracks.visible
+    shown = scored & truth
+    delta, jaccard = [], []
+    for pixels in TAPVID_PIXELS:
+        within = squared < pixels**2
+        hit = shown & within & answer
+        false = scored & answer & ~(truth & within)
+        delta.append(_percent(shown & within, shown))
+        jaccard.append(_ratio(hit.sum(), shown.sum() + false.sum()))
+    values = {"aj": _mean(jaccard), "delta_avg": _mean(delta), "oa": _percent(scored & (truth == answer), scored)}
+    values |= {f"delta_{pixels}": value for pixels, value in zip(TAPVID_PIXELS, delta)}
+    return values | {f"jaccard_{pixels}": value for pixels, value in zip(TAPVID_PIXELS, jaccard)}
+
+
+def badja(tracks: Tracks, questions: Questions, clip: Clip) -> dict[str, float]:
+    """seg and 3px, the two numbers of BADJA at 384x512 (paper, section 4)."""
+    return pck_segment(tracks, questions, clip) | within_pixels(tracks, questions, clip)
+
+
+def pck_segment(
+    tracks: Tracks, questions: Questions, clip: Clip, size: tuple[int, int] = BADJA_SIZE, fraction: float = 0.2
+) -> dict[str, float]:
+    """seg: visible scored points closer than `fraction` of the square root of the object's area in that frame.
+
+    The area is counted on the clip's masks nearest-resized to `size`; every value above 0 is object.
+    """
+    if clip.masks is None:
+        raise ValueError(f"{clip.name} has no masks, which the segment metric measures against")
+    masks = F.interpolate(clip.masks[:, None].float(), size=size, mode="nearest")[:, 0]
+    limit = fraction * (masks > 0).sum((1, 2)).float().sqrt()
+    distance = _squared_distance(tracks, questions, clip, size).sqrt()
+    counted = questions.scored & questions.truth.visible
+    return {"seg": _percent(counted & (distance < limit[None, :, None]), counted)}
+
+
+def within_pixels(
+    tracks: Tracks, questions: Questions, clip: Clip, size: tuple[int, int] = BADJA_SIZE, pixels: float = 3
+) -> dict[str, float]:
+    """3px (named for `pixels`): visible scored points closer than that at `size` (BADJA, FastCapture)."""
+    distance = _squared_distance(tracks, questions, clip, size).sqrt()
+    counted = questions.scored & questions.truth.visible
+    return {f"{pixels:g}px": _percent(counted & (distance < pixels), counted)}
+
+
+def _squared_distance(tracks: Tracks, questions: Questions, clip: Clip, size: tuple[int, int]) -> Tensor:
+    """B T N, in squared pixels of the frame resized to `size`."""
+    height, width = clip.video.shape[-2:]
+    ratio = tracks.xy.new_tensor([size[1] / width, size[0] / height])
+    return ((tracks.xy * ratio - questions.truth.xy * ratio) ** 2).sum(-1)
+
+
+def _percent(hits: Tensor, of: Tensor) -> float:
+    return _ratio(hits.sum(), of.sum())
+
+
+def _ratio(part: Tensor, whole: Tensor) -> float:
+    return 100 * part.item() / whole.item() if whole.item() else float("nan")
+
+
+def _mean(values: list[float]) -> float:
+    return torch.tensor(values, dtype=torch.float64).mean().item()

@@ -1,0 +1,88 @@
+"""For the entry points: a wrong word on the command line answered in one sentence that names the right one."""
+
+import sys
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+def refuse_misspelt(folder: str | Path, name: str, arguments: list[str]) -> None:
+    """Nothing where the config `name` of `folder` composes with these arguments; else one sentence and exit code 2.
+
+    Called before hydra.main, whose own answer is many lines. Arguments with Hydra's flags are left to Hydra.
+    """
+    if any(argument.startswith("-") for argument in arguments):
+        return
+    problem = misspelt(Path(folder).resolve(), name, arguments)
+    if problem:
+        print(problem, file=sys.stderr)
+        sys.exit(2)
+
+
+def misspelt(folder: Path, name: str, arguments: list[str]) -> str | None:
+    """One sentence on what is wrong with the arguments, or None."""
+    with initialize_config_dir(str(folder), version_base=None):
+        try:
+            compose(name, overrides=arguments)
+            return None
+        except (HydraException, OmegaConfBaseException) as error:
+            return _explain(folder, name, arguments, error)
+
+
+def _explain(folder: Path, name: str, arguments: list[str], error: Exception) -> str:
+    choices = []
+    for argument in arguments:
+        key = _key(argument)
+        if key is None:
+            return f"cannot read the override {argument!r}: write key=value, quoted for the shell where it holds spaces"
+        if (folder / key).is_dir():
+            options = sorted(path.stem for path in (folder / key).glob("*.yaml"))
+            option = argument.split("=", 1)[-1]
+            if option not in (*options, "null"):
+                return f"there is no {key}={option}{_meant(option, options, f'{key}=')}; there are {', '.join(options)}"
+            choices.append(argument)
+    keys = _dotted(OmegaConf.to_container(compose(name, overrides=choices)))
+    for argument in arguments:
+        key = _key(argument)
+        if argument not in choices and not argument.startswith(("+", "~")) and key not in keys:
+            return f"there is no setting {key}{_meant(key, keys) or ': --help lists them'}"
+    return str(error).splitlines()[0]
+
+
+def nearest(word: str, words: list[str]) -> str | None:
+    """The word most like the one given, whole or after its last dot; None where all are far."""
+
+    def likeness(other: str) -> float:
+        tails = word.rsplit(".", 1)[-1], other.rsplit(".", 1)[-1]
+        return max(SequenceMatcher(None, word, other).ratio(), 0.99 * SequenceMatcher(None, *tails).ratio())
+
+    best = max(words, key=likeness, default=None)
+    return best if best is not None and likeness(best) >= 0.5 else None
+
+
+def _meant(word: str, words: list[str], prefix: str = "") -> str:
+    near = nearest(word, words)
+    return f": did you mean {prefix}{near}?" if near else ""
+
+
+def _key(argument: str) -> str | None:
+    """What `key=value` sets, or None where it cannot be read."""
+    try:
+        return OverridesParser.create().parse_overrides([argument])[0].key_or_group
+    except HydraException:
+        return None
+
+
+def _dotted(config: dict, prefix: str = "") -> list[str]:
+    """Every key of the config, groups and leaves, with dots: a, a.b, a.b.c."""
+    keys = []
+    for key, value in config.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _dotted(value, f"{prefix}{key}.")
+    return keys

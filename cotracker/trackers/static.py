@@ -1,0 +1,19 @@
+"""The static guess: every point stays where it was asked. The floor that any tracker must clear."""
+
+import torch
+from torch import Tensor
+
+from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.types import Tracks, Video
+
+
+class Static(Tracker):
+    """The query repeated in every frame, visible from its own frame on."""
+
+    def forward(self, video: Video, queries: Tensor) -> Tracks:
+        """Tracks of queries B N 3; the pictures are never looked at."""
+        queries = check_queries(queries, video)
+        frames = video.shape[1]
+        xy = queries[:, None, :, 1:].repeat(1, frames, 1, 1)
+        visible = torch.arange(frames, device=queries.device)[:, None] >= queries[:, None, :, 0]
+        return Tracks(xy, visible.float(), visible)

@@ -1,0 +1,102 @@
+"""Measure a tracker on a benchmark: python evaluate.py benchmark=badja benchmark.root=DIR tracker=static out=DIR
+
+Prints a row per video and the mean, and writes DIR/results.json. Settings: configs/evaluate.yaml, or --help.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import hydra
+from hydra.utils import get_method, get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from cotracker.benchmarks import results
+from cotracker.benchmarks.benchmark import Benchmark
+from cotracker.benchmarks.run import Row, evaluate, mean, metric_keys, unscored
+from cotracker.overrides import refuse_misspelt
+from cotracker.trackers.tracker import Tracker
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@hydra.main(config_path="configs", config_name="evaluate", version_base=None)
+def main(config: DictConfig) -> None:
+    """Exit code 0 and results.json, or 2 and one sentence (HYDRA_FULL_ERROR=1 shows where it came from)."""
+    try:
+        run(config)
+    except MissingMandatoryValue as error:
+        key = error.full_key
+        sys.exit(_refused(f"{key} is missing: say {key}=…", error))
+    except (ValueError, OSError) as error:
+        sys.exit(_refused(str(error), error))
+
+
+def run(config: DictConfig) -> Path:
+    """The results.json written, for one tracker on one benchmark."""
+    benchmark = build_benchmark(config.benchmark)
+    tracker = build_tracker(config.tracker)
+    heading = results.heading(config.tracker.name, tracker, benchmark)
+    results.refuse_unlike(config.out, heading)
+    begin = time.perf_counter()
+    rows = evaluate(tracker, benchmark, progress=print_row)
+    record = results.record(heading, benchmark, rows, time.perf_counter() - begin)
+    print_end(rows, record)
+    path = results.write(config.out, record)
+    print(f"wrote {path}")
+    return path
+
+
+def build_benchmark(config: DictConfig) -> Benchmark:
+    """The benchmark a file of configs/benchmark describes; its protocol and metric are named functions."""
+    _require(config, "root", "benchmark.root")
+    clips = _build(config.clips)
+    return Benchmark(config.name, clips, get_method(config.protocol), get_method(config.metric), tuple(clips.expected))
+
+
+def build_tracker(config: DictConfig) -> Tracker:
+    """The tracker a file of configs/tracker describes: its `_target_` called with every setting but `name`."""
+    return _build(config)
+
+
+def print_row(row: Row) -> None:
+    """One line of the table: name, metrics, seconds."""
+    values = "  ".join(f"{key} {row[key]:6.2f}" for key in metric_keys([row]))
+    print(f"{row['name']:<20} {values}  {row['seconds']:7.1f} s", flush=True)
+
+
+def print_end(rows: list[Row], record: dict) -> None:
+    """The mean, how many videos there were, and what was left out of the mean."""
+    print_row({"name": "mean", **mean(rows), "seconds": record["seconds"]})
+    missing = f" (missing: {', '.join(record['missing'])})" if record["missing"] else ""
+    print(f"found {record['found']} of {record['expected']} expected{missing}")
+    if unscored(rows):
+        print(f"left out of the mean, as nothing is scored there: {', '.join(unscored(rows))}")
+
+
+def _build(config: DictConfig):
+    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    name, target = settings.pop("name", None), settings.pop("_target_")
+    try:
+        return get_object(target)(**settings)
+    except TypeError as error:
+        raise ValueError(f"a setting of {name or target} is of the wrong kind: {error}") from error
+
+
+def _require(config: DictConfig, key: str, full_key: str) -> None:
+    if OmegaConf.is_missing(config, key) or config[key] is None:
+        raise ValueError(f"{full_key} is missing: say {full_key}=FOLDER")
+
+
+def _refused(sentence: str, error: Exception) -> int:
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        raise error
+    print(sentence, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    refuse_misspelt(CONFIGS, "evaluate", sys.argv[1:])
+    main()

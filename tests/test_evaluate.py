@@ -1,0 +1,148 @@
+"""evaluate.py as a user runs it: results.json whole, wrong words and wrong folders answered in one sentence."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from badja_fixture import write_badja
+
+from cotracker.benchmarks import results
+from cotracker.benchmarks.benchmark import Benchmark
+from cotracker.overrides import misspelt, nearest
+
+ROOT = Path(__file__).parents[1]
+FIELDS = (
+    "benchmark tracker protocol checkpoint commit versions found expected missing unscored seconds mean videos"
+).split()
+
+
+def _run(folder, *words):
+    return subprocess.run([sys.executable, ROOT / "evaluate.py", *words], cwd=folder, capture_output=True, text=True)
+
+
+def test_a_whole_run(tmp_path):
+    data, out = write_badja(tmp_path / "data"), tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    words = ["benchmark=badja", f"benchmark.root={data}", "tracker=static", f"out={out}"]
+    done = _run(tmp_path, *words)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:3] == ["camel", "seg", "50.00"]
+    assert lines[2] == "found 1 of 7 expected (missing: bear, cows, dog, dog-agility, horsejump-high, horsejump-low)"
+    assert lines[-1] == f"wrote {out / 'results.json'}"
+    saved = json.loads((out / "results.json").read_text())
+    assert list(saved) == FIELDS
+    # at 384x512 everything is 8 times as far: joint 8 is 0 px away in frame 4 and 24 in frame 6, joint 9 80 and 128;
+    # the animal has 24 x 16 x 64 pixels, so the limit is 0.2 sqrt(24576) = 31.4
+    assert saved["mean"] == {"seg": 50.0, "3px": 25.0}
+    assert saved["found"] == 1 and saved["expected"] == 7 and saved["missing"][0] == "bear"
+    assert saved["protocol"] == {"queries": "from_first_frame", "metric": "badja"}
+    assert saved["checkpoint"] == {"name": None, "hash": None} and saved["tracker"] == "static"
+    (video,) = saved["videos"]
+    assert list(video) == ["name", "seg", "3px", "seconds"] and video["name"] == "camel"
+    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "results.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
+
+    again = _run(tmp_path, *words)
+    assert again.returncode == 0
+    before = (out / "results.json").read_text()
+    unlike = _run(tmp_path, *words, "tracker=lucas_kanade")
+    assert unlike.returncode == 2 and unlike.stdout == ""
+    assert 'another result (tracker there is "static", here "lucas_kanade")' in unlike.stderr
+    assert (out / "results.json").read_text() == before and (out / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["tracker=static", "benchmark.rot=x"], "there is no setting benchmark.rot: did you mean benchmark.root?"),
+        (["tracker=static"], "benchmark.root is missing: say benchmark.root=FOLDER"),
+        (["tracker=static", "benchmark.root=nowhere"], "no folder nowhere/joint_annotations"),
+        (["tracker=lucas_kanade", "benchmark.root=../data", "tracker.window=wide"], "a setting of lucas_kanade is of"),
+        (["tracker=dis_flow", "benchmark.root=../data", "tracker.preset=slow"], "dis_flow has no preset slow"),
+    ],
+)
+def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
+    write_badja(tmp_path / "data")
+    here = tmp_path / "here"
+    here.mkdir()
+    done = _run(here, *words)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(sentence) and len(done.stderr.splitlines()) == 1
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ([], None),
+        (["tracker=dis_flow", "tracker.preset=fast", "benchmark.root=a"], None),
+        (["tracker=statik"], "did you mean tracker=static?"),
+        (["traker=static"], "there is no setting traker: did you mean tracker?"),
+        (["tracker=lucas_kanade", "tracker.windw=9"], "did you mean tracker.window?"),
+        (["tracker=lucas_kanade", "levels=9"], "did you mean tracker.levels?"),
+        (["zzzqqq=1"], "there is no setting zzzqqq: --help lists them"),
+        (["a b=("], "cannot read the override 'a b=('"),
+    ],
+)
+def test_misspelt_words_name_the_right_one(words, sentence):
+    said = misspelt(ROOT / "configs", "evaluate", words)
+    assert said is None if sentence is None else sentence in said
+
+
+def test_nearest():
+    assert nearest("stride", ["model.stride", "data.side", "model.window"]) == "model.stride"
+    assert nearest("xyz", ["model.stride", "out"]) is None and nearest("a", []) is None
+
+
+HEADING = {
+    "benchmark": "b",
+    "tracker": "t",
+    "protocol": {"updates": 6, "resolution": [3, 4]},
+    "checkpoint": {"name": "a.safetensors", "hash": "12"},
+}
+BENCHMARK = Benchmark("b", [], max, min, ("one", "two"))
+
+
+def test_nothing_scored_is_null_and_named(tmp_path):
+    rows = [
+        {"name": "one", "seg": 50.0, "3px": 10.0, "seconds": 1.0},
+        {"name": "two", "seg": math.nan, "3px": math.nan, "seconds": 1.0},
+    ]
+    path = results.write(tmp_path / "new" / "folder", results.record(HEADING, BENCHMARK, rows, 2.0))
+    saved = json.loads(path.read_text())
+    assert saved["mean"] == {"seg": 50.0, "3px": 10.0} and saved["unscored"] == ["two"]
+    assert saved["videos"][1]["seg"] is None
+    assert saved["missing"] == [] and [saved[key] for key in HEADING] == list(HEADING.values())
+    results.refuse_unlike(path.parent, HEADING)
+
+
+def test_unlike_results_say_what_differs(tmp_path):
+    results.refuse_unlike(tmp_path / "not there", HEADING)
+    results.refuse_unlike(tmp_path, HEADING)
+    path = results.write(tmp_path, HEADING)
+    for key, value, sentence in [
+        ("checkpoint", {"name": "a.safetensors", "hash": "34"}, r'checkpoint there is \{"hash": "12"\}, here'),
+        (
+            "protocol",
+            {"updates": 4, "resolution": [3, 4]},
+            r'protocol there is \{"updates": 6\}, here \{"updates": 4\}',
+        ),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            results.refuse_unlike(tmp_path, HEADING | {key: value})
+    path.write_text("{half")
+    with pytest.raises(ValueError, match="not a result of evaluate.py"):
+        results.refuse_unlike(tmp_path, HEADING)
+    with pytest.raises(ValueError, match="is a file"):
+        results.refuse_unlike(path, HEADING)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.write(tmp_path, {"seconds": math.nan})
+    assert not list(tmp_path.iterdir())
