@@ -1,0 +1,202 @@
+"""`cotracker track VIDEO --out DIR`: the command line. Reads arguments, glues the rooms, says what came of it."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import cotracker
+from cotracker import output, queries
+from cotracker.data.video import VideoFile, open_video, read_picture, write_video
+from cotracker.types import Tracks, Video
+from cotracker.visualize import overlay, rainbow
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0; 2 after one sentence on stderr about what was wrong; 130 after Ctrl-C. Nothing is half-written."""
+    try:
+        arguments = _parser().parse_args(argv)
+        arguments.run(arguments)
+    except SystemExit as end:  # argparse: --help, or a wrong argument
+        return int(end.code or 0)
+    except KeyboardInterrupt:
+        return _refuse("interrupted, nothing was written", 130)
+    except torch.OutOfMemoryError:
+        return _refuse("the device's memory is full: ask fewer points, a smaller --resolution or --device cpu")
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ValueError as error:
+        return _refuse(str(error))
+    return 0
+
+
+def track(arguments: argparse.Namespace) -> None:
+    """Writes overlay.mp4, tracks.npz and tracks.csv of one video, all or none, and prints what it wrote."""
+    video = open_video(arguments.video)
+    asked = make_queries(arguments, video)
+    device = choose_device(arguments.device)
+    with output.folder(arguments.out) as folder:
+        tracker = make_tracker(arguments, asked).to(device)
+        begin = time.perf_counter()
+        tracks = run(tracker, video, asked, device, passes=2 if tracker.both_directions else 1)
+        seconds = time.perf_counter() - begin
+        output.write_npz(folder / "tracks.npz", tracks, asked, video.fps, video.shape[-2:])
+        output.write_csv(folder / "tracks.csv", tracks)
+        colours = rainbow(asked[0, :, 1:])
+        frames = _bar(overlay(video, tracks, arguments.trail, colours), video.shape[1], "drawing")
+        write_video(folder / "overlay.mp4", frames, video.fps, video.shape[-2:])
+    print(
+        f"wrote overlay.mp4, tracks.npz and tracks.csv to {arguments.out}: {asked.shape[1]} points in "
+        f"{video.shape[1]} frames, tracked at {video.shape[1] / seconds:.1f} frames per second"
+    )
+
+
+def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
+    """The queries 1 N 3 asked for: a points file, or a grid on one frame, perhaps within a mask."""
+    frames, size = video.shape[1], video.shape[-2:]
+    if arguments.points is not None:
+        if (arguments.grid, arguments.mask, arguments.query_frame) != (None, None, None):
+            raise ValueError("--points brings its own places and frames: leave out --grid, --mask and --query-frame")
+        return queries.read_points(arguments.points, frames, size)
+    frame = arguments.query_frame or 0
+    if not 0 <= frame < frames:
+        raise ValueError(f"--query-frame {frame} is outside {arguments.video}, which has frames 0 to {frames - 1}")
+    count = 10 if arguments.grid is None else arguments.grid
+    asked = queries.grid(count, size, frame, margin=max(1, size[1] // 64))  # at least 1: W itself is outside
+    return asked if arguments.mask is None else _within(asked, arguments.mask, size, count)
+
+
+def make_tracker(arguments: argparse.Namespace, asked: Tensor):
+    """The Tracker of the checkpoint, wrapped for the direction; `both` is no more than forward when all start at 0."""
+    tracker = cotracker.load_tracker(
+        arguments.checkpoint,
+        updates=arguments.updates,
+        resolution=arguments.resolution,
+        threshold=arguments.threshold,
+    )
+    if arguments.direction == "backward":
+        from cotracker.trackers.wrappers import Reversed
+
+        return Reversed(tracker)
+    if arguments.direction == "both" and not tracker.both_directions and asked[..., 0].max() > 0:
+        from cotracker.trackers.wrappers import Bidirectional
+
+        return Bidirectional(tracker)
+    return tracker
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` is a GPU where there is one."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ValueError("--device cuda: this machine has no GPU that torch can use; take --device cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and there) else "cpu")
+
+
+class Counted:
+    """A Video that hands its frames to `device` and tells `bar` of each frame read for the first time in a pass."""
+
+    def __init__(self, video: Video, device: torch.device, bar: tqdm):
+        self.shape = video.shape
+        self._video, self._device, self._bar = video, device, bar
+        self._unread = set(range(video.shape[1]))
+
+    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
+        new = self._unread.intersection(range(self.shape[1])[index[1]])
+        self._unread -= new
+        if not self._unread:
+            self._unread = set(range(self.shape[1]))
+        self._bar.update(min(len(new), self._bar.total - self._bar.n))
+        return self._video[index].to(self._device)
+
+
+@torch.no_grad()
+def run(tracker, video: Video, asked: Tensor, device: torch.device, passes: int = 1) -> Tracks:
+    """The Tracks, on the CPU, of queries 1 N 3 in a video, with a progress bar of the frames read."""
+    with tqdm(total=passes * video.shape[1], desc="tracking", unit="frame") as bar:
+        tracks = tracker(Counted(video, device, bar), asked.to(device)).to("cpu")
+        bar.update(bar.total - bar.n)
+    return tracks
+
+
+def _within(asked: Tensor, path: Path, size: tuple[int, int], count: int) -> Tensor:
+    """The queries inside a mask picture, brought to the video's size by its nearest pixels."""
+    mask = torch.from_numpy(read_picture(path)).amax(-1)
+    if not mask.any():
+        raise ValueError(f"{path} is an empty mask: paint what shall be tracked in any colour but black")
+    mask = torch.nn.functional.interpolate(mask[None, None].float(), size=tuple(size), mode="nearest-exact")[0, 0]
+    inside, finer = queries.inside_mask(asked, mask), f"--grid {2 * count}"
+    if not inside.shape[1]:
+        raise ValueError(f"no point of the {count}x{count} grid lies in the mask {path}: ask a finer one, {finer}")
+    return inside
+
+
+def _bar(items: Iterable, total: int, name: str) -> Iterator:
+    with tqdm(total=total, desc=name, unit="frame") as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def _refuse(sentence: str, code: int = 2) -> int:
+    print(f"cotracker: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(_refuse(f"{message}; see {self.prog} --help"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="cotracker", description="Track points through a video.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    command = commands.add_parser("track", help="track points through a video file or a folder of frames")
+    command.set_defaults(run=track)
+    add = command.add_argument
+    add("video", type=Path, metavar="VIDEO", help="mp4, mov, avi, mkv, webm, gif, or a folder of pictures")
+    add("--out", type=Path, required=True, metavar="DIR", help="where overlay.mp4, tracks.npz and tracks.csv go")
+    add("--grid", type=_positive, metavar="N", help="N x N points on the query frame (default: 10)")
+    add("--points", type=Path, metavar="CSV", help="points to track: a file with the header frame,x,y")
+    add("--mask", type=Path, metavar="PNG", help="only grid points where this picture is not black")
+    add("--query-frame", type=int, metavar="K", help="the frame the grid lies on (default: 0)")
+    add("--direction", choices=["forward", "backward", "both"], default="both", help="from the query (default: both)")
+    add("--checkpoint", metavar="NAME_OR_FILE", help="default: the one that ships")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
+    add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
+    add("--threshold", type=_share, metavar="P", help="visible above this visibility, 0 to 1 (default: the tracker's)")
+    add("--resolution", type=_resolution, default=(384, 512), metavar="HxW", help="size tracked at (default: 384x512)")
+    add("--trail", type=int, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return value
+
+
+def _resolution(text: str) -> tuple[int, int]:
+    height, times, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) >= 16 and int(width) >= 16):
+        raise argparse.ArgumentTypeError(f"{text} is not a size such as 384x512 (height x width, each at least 16)")
+    return int(height), int(width)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
