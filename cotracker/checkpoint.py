@@ -1,8 +1,23 @@
-"""The only file that saves or loads weights: ours, and the published layouts."""
+"""The only file that saves or loads weights: ours, a run's state, and the published layouts. No code from a file is run."""
 
+import hashlib
+import json
+import os
 import re
+import tempfile
+from pathlib import Path
 
-PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.published import PUBLISHED
+
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+
+PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
     (r"^fnet\.conv1\.", "encoder.stem."),
     (r"^fnet\.layer(\d)\.(\d)\.downsample\.0\.", lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}.shortcut."),
     (r"^fnet\.layer(\d)\.(\d)\.", lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}."),
@@ -22,8 +37,145 @@ PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions
 ]
 
 
+def save(path: str | Path, model: CoTracker, card: dict) -> dict:
+    """The card as written: safetensors weights at `path` (atomically), with the card as JSON inside.
+
+    The card is completed with the model's config, its parameter count and the hash of its weights.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    card = card | {
+        "format": 1,
+        "model": model.config,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "hash": weights_hash(tensors),
+    }
+    write_atomically(path, safetensors.torch.save(tensors, metadata={"card": json.dumps(card)}))
+    return card
+
+
+def read_card(path: str | Path) -> dict:
+    """The card of a checkpoint of ours; ValueError where `path` is none."""
+    return _read(path)[1]
+
+
+def load_model(path: str | Path) -> CoTracker:
+    """The CoTracker of a checkpoint, built from the file alone, in evaluation mode.
+
+    Its `forward(video, queries, updates=None)` returns the Estimates, one a window. ValueError with what is wrong
+    where the file is not a checkpoint of ours, is damaged, or its weights do not fit its config.
+    """
+    tensors, card = _read(path)
+    model = CoTracker(**card["model"])
+    difference = keys_difference(model, tensors)
+    if difference:
+        raise ValueError(f"{path}: the weights do not fit the model that the file describes:\n{difference}")
+    if weights_hash(tensors) != card["hash"]:
+        raise ValueError(f"{path}: the weights do not match the hash in the file: it was damaged or changed, fetch it again")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file of a checkpoint: a path, or the name of one in checkpoints/."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    named = CHECKPOINTS / f"{name_or_path}.safetensors"
+    if named.is_file():
+        return named
+    known = ", ".join(sorted(p.stem for p in CHECKPOINTS.glob("*.safetensors"))) or "none yet"
+    raise ValueError(f"no checkpoint {name_or_path}: it is neither a file nor one of those in {CHECKPOINTS} ({known})")
+
+
+def save_state(path: str | Path, state: dict) -> None:
+    """Writes a run's state (tensors and plain values) at `path`, atomically."""
+    path = Path(path)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)
+
+
+def load_state(path: str | Path) -> dict:
+    """A run's state from `path`, without running code from it; ValueError where it cannot be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise ValueError(f"{path} is not a state that this program saved, or is damaged: {_first_line(error)}") from error
+
+
+def convert_published(state: dict, stride: int, window: int) -> CoTracker:
+    """Our CoTracker with the weights of a published v1 state dict; ValueError with a readable list where keys differ."""
+    state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
+    model = CoTracker(stride=stride, window=window, **PUBLISHED)
+    tensors = {our_name(name): value for name, value in state.items()}
+    difference = keys_difference(model, tensors)
+    if difference:
+        raise ValueError(f"these are not the weights of a published CoTracker v1:\n{difference}")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
 def our_name(published: str) -> str:
-    """Our parameter name of a published v1 one."""
+    """Our parameter name of a published v1 one; an unknown one comes back unchanged."""
     for pattern, replacement in PUBLISHED_NAMES:
         published = re.sub(pattern, replacement, published)
     return published
+
+
+def keys_difference(model: nn.Module, tensors: dict[str, Tensor]) -> str:
+    """One line for each missing, unknown or misshapen tensor, at most 20 of each; "" where all fit."""
+    expected = model.state_dict()
+    missing = [f"  missing  {name} {tuple(expected[name].shape)}" for name in expected if name not in tensors]
+    unknown = [f"  unknown  {name} {tuple(value.shape)}" for name, value in tensors.items() if name not in expected]
+    shapes = [
+        f"  shape    {name} is {tuple(tensors[name].shape)}, the model has {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    lines = []
+    for group in (missing, unknown, shapes):
+        lines += group[:20] + ([f"  … and {len(group) - 20} more"] if len(group) > 20 else [])
+    return "\n".join(lines)
+
+
+def weights_hash(tensors: dict[str, Tensor]) -> str:
+    """sha256 over names, shapes and bytes of the tensors, in order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Writes `data` beside `path`, then moves it there: a reader sees the old file or the new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{path} is not a safetensors checkpoint ({_first_line(error)}); published .pth files are converted "
+            "by scripts/convert_weights.py"
+        ) from error
+    if "card" not in metadata:
+        raise ValueError(f"{path} holds weights but no card: it was not written by this program")
+    return tensors, json.loads(metadata["card"])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

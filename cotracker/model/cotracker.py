@@ -44,7 +44,7 @@ class CoTracker(nn.Module):
     """The tracker network. Every argument is a config field (configs/model/); the defaults are the paper's.
 
     stride: k, pixels a cell (4 or 8).  window: S, even.  updates: M, when the call names no other.
-    channels: d of the features.  widths: of the encoder's four stages.  levels, neighbourhood, radius: S and Delta of
+    channels: d of the features.  widths, fuse_width: of the encoder's stages and its fusion.  levels, neighbourhood, radius: S and Delta of
     the correlation features.  hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers
     and twelve time layers is table 1's time-only model.  normalise_features: LayerNorm on the maps.  motion_waves:
     frequencies of eta.  The last three: see published.py.
@@ -57,6 +57,7 @@ class CoTracker(nn.Module):
         updates: int = 4,
         channels: int = 128,
         widths: tuple[int, int, int, int] = (64, 96, 128, 128),
+        fuse_width: int = 256,
         normalise_features: bool = False,
         levels: int = 4,
         neighbourhood: str = "diamond",
@@ -85,7 +86,7 @@ class CoTracker(nn.Module):
         self.scrambled_flags, self.repeat_last_frame = scrambled_flags, repeat_last_frame
         frequencies = linear_frequencies(motion_waves) if linear_motion_waves else wave_frequencies(motion_waves)
         self.register_buffer("frequencies", frequencies, persistent=False)
-        self.encoder = Encoder(stride, channels, tuple(widths), normalise_features)
+        self.encoder = Encoder(stride, channels, tuple(widths), fuse_width, normalise_features)
         tokens = 2 + 4 * motion_waves + levels * len(offsets(neighbourhood, radius)) + channels + 2
         self.transformer = Transformer(tokens, 2 + channels, hidden, heads, time_layers, group_layers, mlp_ratio)
         self.feature_norm = nn.LayerNorm(channels)

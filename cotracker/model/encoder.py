@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
     """Frame to map of `channels` at 1/stride: 7x7 stride 2, eight residual blocks, four levels fused (appendix A)."""
 
-    def __init__(self, stride: int, channels: int, widths: tuple[int, int, int, int], normalise: bool = False):
+    def __init__(self, stride: int, channels: int, widths: tuple[int, int, int, int], fuse_width: int, normalise: bool):
         super().__init__()
         self.stride, self.normalise = stride, normalise
         self.stem = nn.Conv2d(3, widths[0], 7, stride=2, padding=3)
@@ -39,8 +39,8 @@ class Encoder(nn.Module):
             nn.Sequential(ResidualBlock(i, o, s), ResidualBlock(o, o, 1))
             for i, o, s in zip(inputs, widths, (1, 2, 2, 2))
         )
-        self.fuse = nn.Conv2d(sum(widths), 2 * channels, 3, padding=1)
-        self.project = nn.Conv2d(2 * channels, channels, 1)
+        self.fuse = nn.Conv2d(sum(widths), fuse_width, 3, padding=1)
+        self.project = nn.Conv2d(fuse_width, channels, 1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Maps K C h w, h = ceil(H / stride), of frames K 3 H W in -1..1; cell (x, y) is at pixel stride (x, y)."""

@@ -36,7 +36,7 @@ class Objective(nn.Module):
         self.log_temperature = nn.Parameter(torch.zeros(()), requires_grad=matching_weight > 0)
 
     def forward(self, model: CoTracker, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
-        """A scalar, and detached scalars by name: loss, tracks, visibility, matching, error (px), visibility_accuracy."""
+        """A scalar, and detached scalars by name: loss and its parts, error (px), visibility_accuracy."""
         queries, real = training_mix(clip, self.late_queries)
         maps = model.encode(clip.video)
         estimates = model.track(maps, queries, self.updates, real)
@@ -77,7 +77,7 @@ def _truth(estimate: Estimate, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def track_loss(estimate: Estimate, clip: Clip, gamma: float) -> Tensor:
-    """Eq. 2 for one window: mean over frames, points and axes of |error| in pixels, discounted and averaged over updates."""
+    """Eq. 2 for one window: mean |error| in pixels over frames, points and axes, discounted, averaged over updates."""
     truth, _, counts = _truth(estimate, clip)
     last = len(estimate.tracks) - 1
     terms = [
