@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -13,6 +14,8 @@ from tqdm import tqdm
 import cotracker
 from cotracker import output, queries
 from cotracker.data.video import VideoFile, open_video, read_picture, write_video
+from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.wrappers import Bidirectional, Reversed
 from cotracker.types import Tracks, Video
 from cotracker.visualize import overlay, rainbow
 
@@ -37,11 +40,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def track(arguments: argparse.Namespace) -> None:
     """Writes overlay.mp4, tracks.npz and tracks.csv of one video, all or none, and prints what it wrote."""
-    video = open_video(arguments.video)
-    asked = make_queries(arguments, video)
     device = choose_device(arguments.device)
-    with output.folder(arguments.out) as folder:
-        tracker = make_tracker(arguments, asked).to(device)
+    with closing(open_video(arguments.video)) as video, output.folder(arguments.out) as folder:
+        asked = make_queries(arguments, video)
+        tracker = make_tracker(arguments, asked, device)
         begin = time.perf_counter()
         tracks = run(tracker, video, asked, device, passes=2 if tracker.both_directions else 1)
         seconds = time.perf_counter() - begin
@@ -71,21 +73,18 @@ def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
     return asked if arguments.mask is None else _within(asked, arguments.mask, size, count)
 
 
-def make_tracker(arguments: argparse.Namespace, asked: Tensor):
+def make_tracker(arguments: argparse.Namespace, asked: Tensor, device: torch.device) -> Tracker:
     """The Tracker of the checkpoint, wrapped for the direction; `both` is no more than forward when all start at 0."""
     tracker = cotracker.load_tracker(
         arguments.checkpoint,
         updates=arguments.updates,
         resolution=arguments.resolution,
         threshold=arguments.threshold,
+        device=device.type,
     )
     if arguments.direction == "backward":
-        from cotracker.trackers.wrappers import Reversed
-
         return Reversed(tracker)
     if arguments.direction == "both" and not tracker.both_directions and asked[..., 0].max() > 0:
-        from cotracker.trackers.wrappers import Bidirectional
-
         return Bidirectional(tracker)
     return tracker
 
@@ -116,7 +115,7 @@ class Counted:
 
 
 @torch.no_grad()
-def run(tracker, video: Video, asked: Tensor, device: torch.device, passes: int = 1) -> Tracks:
+def run(tracker: Tracker, video: Video, asked: Tensor, device: torch.device, passes: int = 1) -> Tracks:
     """The Tracks, on the CPU, of queries 1 N 3 in a video, with a progress bar of the frames read."""
     with tqdm(total=passes * video.shape[1], desc="tracking", unit="frame") as bar:
         tracks = tracker(Counted(video, device, bar), asked.to(device)).to("cpu")

@@ -19,11 +19,12 @@ def loaded(monkeypatch) -> list:
     """The calls of load_tracker, which gives the oracle."""
     calls = []
 
-    def load_tracker(name_or_path, *, updates, resolution, threshold):
+    def load_tracker(name_or_path, *, updates, resolution, threshold, device):
+        assert device in ("cpu", "cuda")
         calls.append((name_or_path, updates, resolution, threshold))
         return Oracle()
 
-    monkeypatch.setattr(cotracker, "load_tracker", load_tracker, raising=False)
+    monkeypatch.setattr(cotracker, "load_tracker", load_tracker)
     return calls
 
 
@@ -226,7 +227,7 @@ class Breaking(Oracle):
     ],
 )
 def test_what_breaks_on_the_way_leaves_nothing(tmp_path, monkeypatch, capsys, error, code, message):
-    monkeypatch.setattr(cotracker, "load_tracker", lambda *_, **__: Breaking(error), raising=False)
+    monkeypatch.setattr(cotracker, "load_tracker", lambda *_, **__: Breaking(error))
     source, out = clip(tmp_path), tmp_path / "out"
     out.mkdir()
     (out / "tracks.csv").write_text("old")
