@@ -1,6 +1,7 @@
 """Metrics against the reference's stored numbers, an oracle of plain loops, and cases counted by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,23 @@ def test_thresholds_are_strict():
     questions = from_first_frame(clip)
     assert badja(answers, questions, clip) == {"seg": 100.0, "3px": 0.0}
     assert within_pixels(answers, questions, clip, pixels=3.001) == {"3.001px": 100.0}
+    masks = torch.zeros(2, 384, 512, dtype=torch.uint8)
+    masks[1, :15, :15] = 1  # the limit is 0.2 * 15, three pixels to the bit
+    assert pck_segment(answers, questions, replace(clip, masks=masks))["seg"] == 0.0
+    masks[1, 15, 0] = 1
+    assert pck_segment(answers, questions, replace(clip, masks=masks))["seg"] == 100.0
+
+
+def test_only_known_truth_after_the_query_is_scored():
+    visible = np.array([[0, 0, 1], [1, 0, 1], [1, 0, 1], [0, 0, 1]], bool)
+    valid = np.array([[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 1, 1]], bool)
+    xy = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+    clip = _clip(xy, visible, (30, 30), valid=valid)
+    every, shown = from_first_frame(clip), first(clip)
+    assert every.queries[0].tolist() == [[0, 0, 1], [0, 2, 3], [0, 4, 5]]
+    assert every.scored[0].int().tolist() == [[0, 0, 0], [1, 1, 0], [0, 1, 1], [1, 1, 1]]
+    assert shown.queries[0].tolist() == [[1, 6, 7], [0, 4, 5]]  # the second point is never seen
+    assert shown.scored[0].int().tolist() == [[0, 0], [0, 0], [0, 1], [1, 1]]
 
 
 class _Oracle(Tracker):

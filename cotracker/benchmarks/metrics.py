@@ -50,7 +50,7 @@ def pck_segment(
     """
     if clip.masks is None:
         raise ValueError(f"{clip.name} has no masks, which the segment metric measures against")
-    masks = F.interpolate(clip.masks[:, None].float(), size=size, mode="nearest")[:, 0]
+    masks = F.interpolate(clip.masks[:, None], size=size, mode="nearest")[:, 0]
     limit = fraction * (masks > 0).sum((1, 2)).float().sqrt()
     distance = _squared_distance(tracks, questions, clip, size).sqrt()
     counted = questions.scored & questions.truth.visible

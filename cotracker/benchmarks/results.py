@@ -88,8 +88,13 @@ def commit() -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on; those not installed are left out."""
-    installed = {dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]}
-    return {"python": platform.python_version()} | {name: installed[name] for name in PACKAGES if name in installed}
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # opencv goes by several names
+            continue
+    return found
 
 
 def _git(folder: Path, *words: str) -> str:
