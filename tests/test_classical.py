@@ -68,6 +68,10 @@ def test_a_batch_is_its_singles_in_any_order(tracker):
     both = tracker(torch.cat(videos), torch.cat(queries))
     assert torch.equal(both.xy, torch.cat([one.xy for one in singles]))
     assert torch.equal(both.visible, torch.cat([one.visible for one in singles]))
+    shared = tracker(videos[0], torch.cat(queries))  # one video serving two sets of queries
+    assert torch.equal(shared.xy[0], singles[0].xy[0]) and torch.equal(
+        shared.xy[1], tracker(videos[0], queries[1]).xy[0]
+    )
     order = [2, 0, 1]
     permuted = tracker(videos[0], queries[0][:, order])
     assert torch.equal(permuted.xy, singles[0].xy[:, :, order])

@@ -125,6 +125,7 @@ def test_unlike_results_say_what_differs(tmp_path):
     results.refuse_unlike(tmp_path / "not there", HEADING)
     results.refuse_unlike(tmp_path, HEADING)
     path = results.write(tmp_path, HEADING)
+    results.refuse_unlike(tmp_path, HEADING | {"checkpoint": {"name": "renamed", "hash": "12"}})
     for key, value, sentence in [
         ("checkpoint", {"name": "a.safetensors", "hash": "34"}, r'checkpoint there is \{"hash": "12"\}, here'),
         (

@@ -54,6 +54,8 @@ def refuse_unlike(folder: str | Path, heading: dict) -> None:
     try:
         there = json.loads(path.read_text())
         differing = [key for key in heading if there.get(key) != heading[key]]
+        if there.get("checkpoint", {}).get("hash") == heading["checkpoint"]["hash"]:  # the same weights, renamed
+            differing = [key for key in differing if key != "checkpoint"]
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is there and is not a result of evaluate.py: give another out=DIR") from error
     if differing:

@@ -39,7 +39,8 @@ class FrameToFrame(Tracker):
         working = self.resolution or size
         with _one_thread():
             for b, clip in enumerate(queries.cpu().double().numpy()):
-                pictures = (gray(video[:, t : t + 1][b : b + 1], working) for t in range(frames))
+                which = min(b, video.shape[0] - 1)  # one video may serve all
+                pictures = (gray(video[:, t : t + 1][which], working) for t in range(frames))
                 places, found = self._chain(pictures, clip, frames, np.divide(working, size)[::-1])
                 places, found = torch.from_numpy(places).to(xy), torch.from_numpy(found).to(xy.device)
                 after = torch.arange(frames, device=xy.device)[:, None] > queries[b, :, 0]
@@ -69,8 +70,8 @@ class FrameToFrame(Tracker):
 
 
 def gray(frame: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H', W'), the brightness of one frame 1 1 3 H W in 0..255."""
-    image = frame[0, 0].float().round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
+    """uint8 (H', W'), the brightness of one frame 1 3 H W in 0..255."""
+    image = frame[0].float().round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
     resized = cv2.resize(image, tuple(size[::-1]), interpolation=cv2.INTER_LINEAR)
     return cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY)
 
