@@ -36,7 +36,8 @@ def run(cfg: DictConfig) -> None:
     """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint."""
     out, t = Path(cfg.out), cfg.train
     settings = OmegaConf.to_container(cfg, resolve=True)
-    device = torch.device(t.device if t.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = t.device if t.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
     if t.threads:
         torch.set_num_threads(t.threads)
     torch.manual_seed(cfg.seed)
@@ -85,9 +86,9 @@ def train(
         norm, finite = optimiser.step(loss)
         skipped = 0 if finite else skipped + 1
         if skipped:
-            print(f"step {step}: loss or gradient is not finite, no step taken; examples {clip.seed}", file=sys.stderr)
+            print(f"step {step}: not finite, no step taken; examples {clip.seed}", file=sys.stderr)
         if skipped >= t["most_skipped"]:
-            raise ValueError(f"{skipped} steps in a row were not finite: lower train.lr, or look at examples {clip.seed}")
+            raise ValueError(f"{skipped} steps in a row were not finite: lower train.lr, or see examples {clip.seed}")
         step, examples = step + 1, examples + t["batch"]
         numbers = {name: value.item() for name, value in scalars.items()}
         rate = optimiser.schedule.get_last_lr()[0]
@@ -117,7 +118,7 @@ class _Stop:
 
 
 def save(out: Path, settings: dict, parts: dict, step: int, examples: int, seconds: float) -> None:
-    """out/last.pt, all that a resumed run needs, and out/model.safetensors, what is used (the running mean where kept)."""
+    """out/last.pt, all that a resumed run needs, and out/model.safetensors, what is used (the running mean if kept)."""
     state = {name: part.state_dict() for name, part in parts.items()}
     state |= {"step": step, "examples": examples, "seconds": seconds, "settings": json.dumps(settings)}
     state["torch_rng"] = torch.get_rng_state()
@@ -143,7 +144,7 @@ def resume(out: Path, settings: dict, parts: dict) -> tuple[int, int, float]:
     unlike = [k for k in sorted(then.keys() | now.keys()) if not k.startswith(FREE) and then.get(k) != now.get(k)]
     if unlike:
         said = ", ".join(f"{k} was {then.get(k)} and is now {now.get(k)}" for k in unlike[:5])
-        raise ValueError(f"{out} holds a run with other settings ({said}): name another folder with out=, or train.init_from=")
+        raise ValueError(f"{out} holds a run with other settings ({said}): name another folder with out=")
     for name, part in parts.items():
         part.load_state_dict(state[name])
     torch.set_rng_state(state["torch_rng"])

@@ -1,3 +1,29 @@
-"""CoTracker built anew. The front door: load_tracker(name_or_path), and the nouns Tracks, Clip."""
+"""CoTracker built anew. `load_tracker(name_or_path)` gives a tracker; `tracker(video, queries)` gives Tracks."""
 
 __version__ = "0.1.0"
+__all__ = ["load_tracker"]
+
+
+def load_tracker(
+    name_or_path=None,
+    *,
+    updates: int = 6,
+    resolution: tuple[int, int] | None = (384, 512),
+    support: tuple[int, int] | None = (6, 0),
+    single_point: bool = False,
+    threshold: float | None = None,
+    published: bool = False,
+    device: str = "auto",
+):
+    """A Tracker from a checkpoint: a file, the name of one in checkpoints/, or None for the one that ships.
+
+    Called as tracker(video, queries) -> Tracks with a video B T 3 H W of 0..255 and float queries B N 3 (t, x, y).
+    updates: M.  resolution: (H, W) the network sees, None for the video's own.  support: sides of the global and of
+    the local grid of support points, None for none.  single_point: each query by itself (the paper's evaluation, with
+    support=(6, 6)).  threshold: of visibility, None for the checkpoint's.  published: resize, grids and stitching as
+    the published v1 code has them.  `resolution=None, support=None` is the bare windowed network.
+    ValueError, one sentence, where the checkpoint cannot be used.
+    """
+    from cotracker.trackers.cotracker import load
+
+    return load(name_or_path, updates, resolution, single_point, support, threshold, published, device)

@@ -16,6 +16,7 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.model.published import PUBLISHED
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+SHIPPED = "cotracker_tiny"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
     (r"^fnet\.conv1\.", "encoder.stem."),

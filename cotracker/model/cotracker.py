@@ -1,6 +1,6 @@
 """CoTracker: the paper as mathematics (sections 3.1 to 3.4). `CoTracker()` is the paper's model.
 
-`forward` is `encode`, then a loop of `step` over windows that overlap by half; `step` is `refine`, M updates in a window.
+`forward` is `encode`, then a loop of `step` over windows overlapping by half; `step` is `refine`, M updates in a window.
 Nothing is stored between calls; all that one window hands to the next is the Carry.
 """
 
@@ -44,10 +44,10 @@ class CoTracker(nn.Module):
     """The tracker network. Every argument is a config field (configs/model/); the defaults are the paper's.
 
     stride: k, pixels a cell (4 or 8).  window: S, even.  updates: M, when the call names no other.
-    channels: d of the features.  widths, fuse_width: of the encoder's stages and its fusion.  levels, neighbourhood, radius: S and Delta of
-    the correlation features.  hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers
-    and twelve time layers is table 1's time-only model.  normalise_features: LayerNorm on the maps.  motion_waves:
-    frequencies of eta.  The last three: see published.py.
+    channels: d of the features.  widths, fuse_width: of the encoder's four stages and its fusion.
+    normalise_features: LayerNorm on the maps.  levels, neighbourhood, radius: S, shape and Delta of the correlation
+    features.  hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers and twelve time
+    layers is table 1's time-only model.  motion_waves: frequencies of eta.  The last three: see published.py.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ class Tracker(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, video: Video, queries: Tensor) -> Tracks:
-        """Tracks of `queries` B N 3 (t, x, y; float, pixels of this video) in every frame of `video` B T 3 H W, 0..255."""
+        """Tracks of `queries` B N 3 (t, x, y; float, pixels of the video) in each frame of `video` B T 3 H W, 0..255."""
 
     def describe(self) -> dict:
         """What a result must say about this tracker (resolution, support, threshold, …): JSON values only."""
@@ -25,14 +25,14 @@ class Tracker(nn.Module, ABC):
 def check_queries(queries: Tensor, video: Video) -> Tensor:
     """The queries B N 3 as float32, or a ValueError with one sentence on what is wrong with them.
 
-    Refused: another shape or batch, integer dtypes (they cannot hold positions between pixels, and rescaling
+    A video of batch 1 may serve B sets of queries. Refused: another shape or batch, integer dtypes (they cannot hold positions between pixels, and rescaling
     them would truncate), NaN or infinity, frames outside the video or between two frames, positions more than
     half a frame outside the picture.
     """
     batch, frames, _, height, width = video.shape
     if queries.ndim != 3 or queries.shape[-1] != 3:
         raise ValueError(f"queries must have shape (B, N, 3) with rows (frame, x, y), not {tuple(queries.shape)}")
-    if queries.shape[0] != batch:
+    if queries.shape[0] != batch and batch != 1:
         raise ValueError(f"queries are for {queries.shape[0]} videos, but the video holds {batch}")
     if not queries.is_floating_point():
         raise ValueError(f"queries must be floating point, not {queries.dtype}: use queries.float()")
@@ -49,7 +49,8 @@ def check_queries(queries: Tensor, video: Video) -> Tensor:
     outside = (x < -width / 2) | (x > 1.5 * width) | (y < -height / 2) | (y > 1.5 * height)
     if outside.any():
         raise ValueError(
-            f"a query lies far outside the {width}x{height} picture (x {_span(x)}, y {_span(y)}): rows are (frame, x, y) in pixels"
+            f"a query lies far outside the {width}x{height} picture (x {_span(x)}, y {_span(y)}): "
+            "rows are (frame, x, y) in pixels"
         )
     return queries
 

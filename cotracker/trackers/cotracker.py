@@ -1,0 +1,173 @@
+"""The network as a Tracker: windows over a video of any length, stitched; and the chains that people use."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cotracker import checkpoint
+from cotracker.model.cotracker import CoTracker, window_starts
+from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.trackers.views import SharedVideo
+from cotracker.trackers.wrappers import OneByOne, Resized, Supported
+from cotracker.types import Tracks, Video
+
+THRESHOLD = 0.5  # of visibility, where neither the call nor the checkpoint's card names one
+
+
+class CoTrackerPredictor(Tracker):
+    """The bare windowed network: sees the video as it is, holds the maps of one window.
+
+    A later window's answer replaces an earlier one's in the frames they share (section 3.2). In its query frame a
+    point is exactly the query, seen. published=True leaves the stitched numbers as they come: zeros before a
+    point's first window, real output within it, nothing pinned.  identity: what describe() says of the weights.
+    """
+
+    def __init__(
+        self,
+        model: CoTracker,
+        updates: int = 6,
+        threshold: float = THRESHOLD,
+        published: bool = False,
+        identity: dict | None = None,
+    ):
+        super().__init__()
+        if updates < 1:
+            raise ValueError(f"updates must be at least 1, not {updates}")
+        self.model, self.updates, self.threshold, self.published = model, updates, threshold, published
+        self.identity = identity or {}
+
+    @torch.no_grad()
+    def forward(self, video: Video, queries: Tensor) -> Tracks:
+        """Tracks of queries B N 3 in a video B T 3 H W, or B sets of queries in one video 1 T 3 H W."""
+        queries = check_queries(queries, video)
+        device = self.model.frequencies.device
+        xy, logits = self._stitched(video, queries.to(device))
+        visibility = logits.sigmoid()
+        if not self.published:
+            xy, visibility = _pinned(xy, visibility, queries.to(device))
+        visible = visibility > self.threshold
+        return Tracks(xy, visibility, visible).to(queries.device)
+
+    def _stitched(self, video: Video, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """xy B T N 2 and visibility logits B T N; zeros in frames before a point's first window."""
+        model, frames = self.model, video.shape[1]
+        xy = queries.new_zeros(queries.shape[0], frames, queries.shape[1], 2)
+        logits = xy.new_zeros(xy.shape[:3])
+        carry, maps = model.begin(queries), None
+        for start in window_starts(frames, model.window):
+            stop = min(start + model.window, frames)
+            have = start if maps is None else start + maps[0].shape[1]
+            fresh = self._maps(video, have, stop)
+            maps = fresh if maps is None else [torch.cat(pair, dim=1) for pair in zip(maps, fresh)]
+            carry, estimate = model.step(carry, maps, self.updates)
+            asked = estimate.asked[:, None]
+            xy[:, start:stop] = torch.where(asked[..., None], estimate.tracks[-1], xy[:, start:stop])
+            logits[:, start:stop] = torch.where(asked, estimate.logits, logits[:, start:stop])
+            maps = [level[:, model.window // 2 :] for level in maps]
+        return xy, logits
+
+    def _maps(self, video: Video, start: int, stop: int) -> list[Tensor]:
+        """The pyramid of frames start..stop-1, b n h w C a level; a SharedVideo's frames are encoded once for all."""
+        if not isinstance(video, SharedVideo):
+            return self._encoded(video, start, stop)
+        frames = range(video.start + start, video.start + stop)
+        missing = [frame for frame in frames if video.memory.get(frame) is None]
+        fresh = {}
+        if missing:
+            first, last = missing[0], missing[-1] + 1
+            levels = self._encoded(video, first - video.start, last - video.start)
+            fresh = {frame: [level[:, i : i + 1] for level in levels] for i, frame in enumerate(range(first, last))}
+        found = [fresh[frame] if frame in fresh else video.memory.get(frame) for frame in frames]
+        for frame, maps in fresh.items():
+            video.memory.put(frame, [level.clone() for level in maps])  # a copy: a view would hold all its neighbours
+        return [torch.cat(level, dim=1) for level in zip(*found)]
+
+    def _encoded(self, video: Video, start: int, stop: int) -> list[Tensor]:
+        device = self.model.frequencies.device
+        frames_at_once = 1 if device.type == "cpu" else None  # one frame's activations fit a CPU's cache
+        return self.model.encode(video[:, start:stop].to(device), frames_at_once)
+
+    def describe(self) -> dict:
+        network = {"updates": self.updates, "window": self.model.window, "stride": self.model.stride}
+        rule = {"threshold": self.threshold, "points": "joint", "direction": "forward", "published": self.published}
+        return {"tracker": "cotracker"} | network | rule | {"checkpoint": self.identity}
+
+
+def _pinned(xy: Tensor, visibility: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """The query repeated, unseen, before its frame; the query itself, seen, in its frame; the rest as it is."""
+    time = torch.arange(xy.shape[1], device=xy.device)[:, None]
+    asked = queries[:, None, :, 0]
+    xy = torch.where((time <= asked)[..., None], queries[:, None, :, 1:], xy)
+    visibility = torch.where(time < asked, 0.0, torch.where(time == asked, 1.0, visibility))
+    return xy, visibility
+
+
+def build_chain(
+    model: CoTracker,
+    updates: int = 6,
+    resolution: tuple[int, int] | None = (384, 512),
+    single_point: bool = False,
+    support: tuple[int, int] | None = (6, 0),
+    threshold: float = THRESHOLD,
+    published: bool = False,
+    identity: dict | None = None,
+) -> Tracker:
+    """Resized(OneByOne(Supported(CoTrackerPredictor(model)))), less what is switched off.
+
+    resolution: (H, W) the network sees, None for the video's own.  single_point: each query by itself.
+    support: sides of the global and of the local support grid, None for none.
+    """
+    tracker: Tracker = CoTrackerPredictor(model, updates, threshold, published, identity)
+    if support is not None and any(support):
+        tracker = Supported(tracker, *support, published=published)
+    if single_point:
+        tracker = OneByOne(tracker)
+    if resolution is not None:
+        tracker = Resized(tracker, tuple(resolution), published=published)
+    return tracker
+
+
+def predictor(
+    checkpoint: str | Path | None = None,
+    updates: int = 6,
+    resolution: tuple[int, int] | None = (384, 512),
+    single_point: bool = True,
+    global_grid: int = 6,
+    local_grid: int = 6,
+    threshold: float | None = None,
+    published: bool = False,
+    device: str = "auto",
+) -> Tracker:
+    """The tracker of a checkpoint (a file, a name, or None for the one that ships), as configs/tracker describes it."""
+    return load(checkpoint, updates, resolution, single_point, (global_grid, local_grid), threshold, published, device)
+
+
+def load(
+    name_or_path: str | Path | None,
+    updates: int,
+    resolution: tuple[int, int] | None,
+    single_point: bool,
+    support: tuple[int, int] | None,
+    threshold: float | None,
+    published: bool,
+    device: str,
+) -> Tracker:
+    """What load_tracker and predictor share; ValueError where the checkpoint cannot be used."""
+    path = checkpoint.find(name_or_path or checkpoint.SHIPPED)
+    model, card = checkpoint.load_model(path), checkpoint.read_card(path)
+    if threshold is None:
+        threshold = card.get("threshold", THRESHOLD)
+    identity = {"name": path.stem, "hash": card["hash"]}
+    chain = build_chain(model, updates, resolution, single_point, support, threshold, published, identity)
+    return chain.to(_device(device)).eval()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used here ({first}): say auto, cpu or cuda") from error
