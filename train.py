@@ -1,4 +1,4 @@
-"""Trains a tracker: `python train.py experiment=NAME key=value …`. Stopped at any moment, the same command continues it."""
+"""Trains a tracker: `python train.py experiment=NAME key=value …`. Whatever stopped it, the same words continue it."""
 
 import json
 import platform
@@ -67,7 +67,7 @@ def train(
     examples: int,
     seconds: float,
 ) -> None:
-    """The loop: batch, loss, backward, clip, step, note; every save_every steps, and when asked to stop, a checkpoint."""
+    """The loop: batch, loss, step, note; every save_every steps, and when asked to stop, a checkpoint."""
     t = settings["train"]
     model, objective, optimiser = parts.values()
     model.train()

@@ -1,6 +1,6 @@
 """CoTracker: the paper as mathematics (sections 3.1 to 3.4). `CoTracker()` is the paper's model.
 
-`forward` is `encode`, then a loop of `step` over windows overlapping by half; `step` is `refine`, M updates in a window.
+`forward` is `encode`, then a loop of `step` over windows overlapping by half; `step` is `refine`, M updates of one.
 Nothing is stored between calls; all that one window hands to the next is the Carry.
 """
 

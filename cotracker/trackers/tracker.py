@@ -15,7 +15,7 @@ class Tracker(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, video: Video, queries: Tensor) -> Tracks:
-        """Tracks of `queries` B N 3 (t, x, y; float, pixels of the video) in each frame of `video` B T 3 H W, 0..255."""
+        """Tracks of `queries` B N 3 (t, x, y; float, its pixels) in each frame of `video` B T 3 H W, 0..255."""
 
     def describe(self) -> dict:
         """What a result must say about this tracker (resolution, support, threshold, …): JSON values only."""
@@ -25,9 +25,9 @@ class Tracker(nn.Module, ABC):
 def check_queries(queries: Tensor, video: Video) -> Tensor:
     """The queries B N 3 as float32, or a ValueError with one sentence on what is wrong with them.
 
-    A video of batch 1 may serve B sets of queries. Refused: another shape or batch, integer dtypes (they cannot hold positions between pixels, and rescaling
-    them would truncate), NaN or infinity, frames outside the video or between two frames, positions more than
-    half a frame outside the picture.
+    A video of batch 1 may serve B sets of queries. Refused: another shape or batch, integer dtypes (they cannot hold
+    positions between pixels, and rescaling them would truncate), NaN or infinity, frames outside the video or between
+    two frames, positions more than half a frame outside the picture.
     """
     batch, frames, _, height, width = video.shape
     if queries.ndim != 3 or queries.shape[-1] != 3:

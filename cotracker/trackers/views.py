@@ -35,7 +35,7 @@ class SharedVideo:
     """A video from frame `start` on, whose views share a memory of what was computed from each frame.
 
     So many queries of one video, each with its own first frame, cost one encoding of each frame. `memory` maps a
-    frame of the whole video to its value; beyond `budget` bytes the oldest are forgotten, and computed again when asked.
+    frame of the whole video to its value; beyond `budget` bytes the oldest are forgotten, to be computed again.
     """
 
     def __init__(self, video: Video, start: int = 0, memory: "Memory | None" = None, budget: float = 2e9):

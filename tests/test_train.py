@@ -1,0 +1,201 @@
+"""train.py: its losses, that it learns, that it continues exactly, and how it answers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from cotracker import checkpoint
+from cotracker.model.cotracker import Estimate
+from cotracker.queries import training_mix
+from cotracker.training.objective import matching_loss, track_loss, visibility_loss
+from cotracker.training.optim import Optimiser
+from cotracker.types import Clip
+from train import run
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden" / "smoke_losses.txt"
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def config(*overrides):
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        return compose("train", overrides=["experiment=smoke", *overrides])
+
+
+def command(*overrides):
+    return [sys.executable, "train.py", "experiment=smoke", *overrides]
+
+
+def lines(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def weights(out):
+    return checkpoint.read_card(out / "model.safetensors")["hash"]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The folder of one whole smoke run."""
+    out = tmp_path_factory.mktemp("smoke")
+    threads = torch.get_num_threads()
+    run(config(f"out={out}"))
+    torch.set_num_threads(threads)
+    return out
+
+
+def test_first_twenty_losses_are_those_on_file(smoke):
+    ours = [line["loss"] for line in lines(smoke)[:20]]
+    np.testing.assert_allclose(ours, np.loadtxt(GOLDEN), rtol=1e-3)
+
+
+def test_loss_falls(smoke):
+    losses = [line["loss"] for line in lines(smoke)]
+    assert len(losses) == 60
+    assert np.mean(losses[-15:]) < 0.8 * np.mean(losses[:15])
+
+
+def test_run_writes_what_describes_it(smoke):
+    card = checkpoint.read_card(smoke / "model.safetensors")
+    assert card["steps"] == 60 and card["examples"] == 120 and card["licence"] and card["data"]
+    assert card["training"]["train"]["lr"] == 1e-3
+    assert "lr: 0.001" in (smoke / "config.yaml").read_text()
+    assert json.loads((smoke / "environment.json").read_text())["torch"] == torch.__version__
+    assert list(smoke.glob("events.*"))
+    assert checkpoint.load_model(smoke / "model.safetensors").config == card["model"]
+
+
+def test_killed_at_a_random_step_it_continues_to_the_same_weights(smoke, tmp_path):
+    kill_at = int(np.random.default_rng().integers(3, 50))
+    process = subprocess.Popen(command(f"out={tmp_path}"), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    log = tmp_path / "log.jsonl"
+    while not (log.exists() and log.read_text().count("\n") >= kill_at):
+        assert process.poll() is None, "training ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(command(f"out={tmp_path}"), cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    assert weights(tmp_path) == weights(smoke), f"killed at step {kill_at}"
+    assert [line["loss"] for line in lines(tmp_path)] == [line["loss"] for line in lines(smoke)]
+
+
+def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
+    process = subprocess.Popen(
+        command(f"out={tmp_path}", "train.save_every=1000"),
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "log.jsonl").exists() or not (tmp_path / "log.jsonl").read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate()
+    assert process.returncode == 0 and "the same command continues it" in said
+    done = checkpoint.load_state(tmp_path / "last.pt")["step"]
+    assert 0 < done < 60
+    assert [x["loss"] for x in lines(tmp_path)] == [x["loss"] for x in lines(smoke)[:done]]
+
+
+def test_other_settings_are_refused_in_a_folder_in_use(smoke):
+    with pytest.raises(ValueError, match="train.lr was 0.001 and is now 0.002.*name another folder"):
+        run(config(f"out={smoke}", "train.lr=0.002"))
+
+
+def test_starting_from_weights(smoke, tmp_path):
+    run(config(f"out={tmp_path}", "train.steps=1", "train.lr=1e-12", f"train.init_from={smoke}/model.safetensors"))
+    before, after = (checkpoint.load_model(out / "model.safetensors").state_dict() for out in (smoke, tmp_path))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    with pytest.raises(ValueError, match="does not fit the model"):
+        run(config(f"out={tmp_path}/b", "model.hidden=32", f"train.init_from={smoke}/model.safetensors"))
+
+
+def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
+    ablation = ["model.stride=8", "model.window=16", "model.radius=2", "data.frames=18", "train.steps=1"]
+    run(config(f"out={tmp_path}", *ablation))
+    model = checkpoint.load_model(tmp_path / "model.safetensors")
+    assert (model.stride, model.window, model.radius) == (8, 16, 2)
+    answer = subprocess.run(command("model.windw=16"), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert answer.returncode == 2 and "model.window" in answer.stderr and answer.stderr.count("\n") == 1
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    layer = torch.nn.Linear(2, 1)
+    optimiser = Optimiser([layer], steps=10, lr=1.0, weight_decay=0.1, warmup=0.1, clip=1.0, ema=0.9)
+    before = layer.weight.clone()
+    _, finite = optimiser.step(layer(torch.full((1, 2), torch.inf)).sum())
+    assert not finite and torch.equal(layer.weight, before)
+    norm, finite = optimiser.step(layer(torch.ones(1, 2)).sum())
+    assert finite and norm > 0 and not torch.equal(layer.weight, before)
+    assert torch.equal(optimiser.best_model.weight, layer.weight)  # the mean of one
+
+
+def clip(batch=2, frames=6, points=8, seed=0):
+    rng = np.random.default_rng(seed)
+    tracks = torch.from_numpy(rng.uniform(4, 28, (batch, frames, points, 2)).astype(np.float32))
+    visible = torch.from_numpy(rng.random((batch, frames, points)) < 0.6)
+    visible[:, :, 0] = False
+    valid = torch.ones_like(visible)
+    return Clip(torch.zeros(batch, frames, 3, 32, 32), tracks, visible, valid, seed=[(seed, b) for b in range(batch)])
+
+
+def test_training_queries_are_visible_points_early_or_late():
+    example = clip(points=400)
+    queries, real = training_mix(example, late=0.25)
+    assert not real[:, 0].any() and real[:, 1:].float().mean() > 0.9
+    for b, n in real.nonzero().tolist():
+        t = int(queries[b, n, 0])
+        assert example.visible[b, t, n] and torch.equal(queries[b, n, 1:], example.tracks[b, t, n])
+    first = example.visible.int().argmax(dim=1)
+    assert torch.equal(queries[:, 100:, 0][real[:, 100:]], first[:, 100:][real[:, 100:]].float())
+    assert (queries[:, :100, 0] > first[:, :100]).float().mean() > 0.3
+    assert torch.equal(training_mix(example, late=0.25)[0], queries)
+
+
+def estimate(example, tracks, logits):
+    asked = torch.ones(example.tracks.shape[0], example.tracks.shape[2], dtype=torch.bool)
+    return Estimate(0, tracks, logits, asked)
+
+
+def test_losses_by_hand():
+    example = clip()
+    off = [example.tracks + 3.0, example.tracks + torch.tensor([1.0, -2.0])]
+    expected = (0.8 * 3.0 + 1.5) / 2
+    sure = torch.where(example.visible, 20.0, -20.0)
+    assert track_loss(estimate(example, off, sure), example, gamma=0.8).item() == pytest.approx(expected, rel=1e-5)
+    assert visibility_loss(estimate(example, off, sure), example).item() < 1e-6
+    logits = torch.zeros_like(sure)
+    assert visibility_loss(estimate(example, off, logits), example).item() == pytest.approx(np.log(2))
+    unknown = Clip(example.video, example.tracks, example.visible, torch.zeros_like(example.valid))
+    assert track_loss(estimate(unknown, off, sure), unknown, gamma=0.8).item() == 0.0
+
+
+def test_a_confident_mistake_about_visibility_has_a_gradient():
+    example = clip()
+    logits = torch.full(example.visible.shape, -6.0, requires_grad=True)
+    visibility_loss(estimate(example, [example.tracks], logits), example).backward()
+    assert (logits.grad[example.visible] < -0.9 / example.valid.sum()).all()
+
+
+def test_matching_loss_is_least_where_the_point_is():
+    maps = torch.nn.functional.one_hot(torch.arange(64), 64).float().view(1, 1, 8, 8, 64)
+    features = maps[0, 0, 5, 3][None, None]  # cell x 3, y 5
+    visible, real = torch.ones(1, 1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool)
+
+    def loss(x, y):
+        place = torch.tensor([[[[4.0 * x, 4.0 * y]]]])
+        return matching_loss(features, maps, place, visible, real, 4, torch.tensor(80.0)).item()
+
+    assert loss(3, 5) == pytest.approx(np.log(1 + 63 * np.exp(-10.0)), abs=1e-4)
+    assert loss(3.5, 5) == pytest.approx(loss(3, 5) + 5, abs=1e-3)
+    assert loss(6, 1) == pytest.approx(loss(3, 5) + 10, abs=1e-3)
+    assert loss(20, 1) == 0.0  # outside the map: nothing to learn
