@@ -102,8 +102,11 @@ def loader(
     """Collated batches of `stream` for ever, from example `start` on; the same for any number of workers.
 
     After n batches a run goes on exactly with start + n * batch * world.  context: fork, spawn or None for the
-    platform's own.  No global random state is read or moved.
+    platform's own.  No global random state is read or moved.  With workers, OpenCV in this process is set to one
+    thread: a worker forked beside OpenCV's threads hangs at its first call (5 starts of 12; so, 0 of 14).
     """
+    if workers:
+        cv2.setNumThreads(1)
     return DataLoader(
         stream,
         batch_size=batch,

@@ -34,7 +34,8 @@ class Sprites:
     the frame's shorter side.  speed, camera_speed: pixels a frame, log-uniform.  tilt: degrees out of the plane.
     background_points: the share of points wanted on the background.  All the others are probabilities: of a clip's
     camera being still, the camera following a thing, a thing being a figure with joints, bending, tilting, turning,
-    being drawn twice (twins), casting a shadow, changing its shading, sharing the background's texture; of each effect
+    being drawn twice (twins), casting a shadow, changing its shading, darkening
+    towards its rim, sharing the background's texture; of each effect
     on the frames.
     """
 
@@ -60,6 +61,7 @@ class Sprites:
     twins: float = 0.1
     shadows: float = 0.3
     shading: float = 0.5
+    rounded: float = 0.3
     camouflage: float = 0.08
     motion_blur: float = 0.25
     light_drift: float = 0.6
@@ -119,16 +121,24 @@ class Sprites:
         return Camera(pan, turn)
 
     def _background(self, rng: Generator, times: np.ndarray, camera: Camera) -> Layer:
-        height, width = int(1.4 * self.height), int(1.4 * self.width)
-        colour = self._textures.draw(rng, height, width)
         tilt = np.radians(self.tilt) * 0.3 * (rng.random() < self.tilting)
         yaw, pitch = (motion.wave(rng, times, tilt) for _ in range(2))
-        turned = motion.card(1.0, 1.0, 0.0, yaw, pitch, focal=2.5 * width)
+        turned = motion.card(1.0, 1.0, 0.0, yaw, pitch, focal=3.5 * self.width)
         view = camera.at_depth(1.0) @ motion.shift(np.array([self.width, self.height]) / 2) @ turned
-        bend = self._bend(rng, times, min(height, width), 0.5) if rng.random() < 0.5 * self.bending else None
-        place = np.broadcast_to(motion.shift(np.array([-width / 2, -height / 2])), view.shape)
+        corner, (width, height) = self._seen(view)
+        colour = self._textures.draw(rng, height, width)
+        bend = self._bend(rng, times, min(self.width, self.height), 0.5) if rng.random() < 0.5 * self.bending else None
+        place = np.broadcast_to(motion.shift(corner), view.shape)
         canvas = np.dstack([colour, np.full((height, width), 255, np.uint8)])
         return Layer(canvas, place, view, np.ones(len(times)), bend, endless=True)
+
+    def _seen(self, view: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """First corner (x, y) and size of the ground that the frames show, at most 2.4 frames a side."""
+        corners = np.array([(x, y) for x in (0.0, self.width) for y in (0.0, self.height)])
+        ground = motion.project(np.linalg.inv(view)[:, None], corners).reshape(-1, 2)
+        low, high = ground.min(0) - 4, ground.max(0) + 4
+        size = np.minimum(high - low, 2.4 * np.array([self.width, self.height])).astype(int)
+        return (low + high - size) / 2, (int(size[0]), int(size[1]))
 
     def _object(self, rng: Generator, times, camera: Camera, parallax: float, behind: np.ndarray) -> list[Layer]:
         """The layers of one thing from the back: perhaps a shadow, its parts, perhaps a twin elsewhere."""
@@ -136,6 +146,8 @@ class Sprites:
         parts = shapes.thing(rng, self.articulated)
         texture = self._texture(rng, int(2.8 * radius) + 8, behind)
         canvases = [_cut(texture, *shapes.mask(part, radius)) for part in parts]
+        if rng.random() < self.rounded:
+            canvases = [(_rounded(canvas, rng.uniform(0.3, 0.8)), offset) for canvas, offset in canvases]
         layers = self._moving(rng, times, camera, parallax, radius, parts, canvases)
         if rng.random() < self.twins:
             layers += self._moving(rng, times, camera, parallax, radius, parts, canvases)
@@ -281,3 +293,10 @@ def _cut(texture: np.ndarray, alpha: np.ndarray, offset: np.ndarray) -> tuple[np
     rows = np.arange(middle[1], middle[1] + height) % texture.shape[0]
     columns = np.arange(middle[0], middle[0] + width) % texture.shape[1]
     return np.dstack([texture[np.ix_(rows, columns)], alpha]), offset
+
+
+def _rounded(canvas: np.ndarray, depth: float) -> np.ndarray:
+    """The canvas h w 4 darker by `depth` towards the rim, as round things are."""
+    inner = cv2.distanceTransform((canvas[..., 3] > 127).astype(np.uint8), cv2.DIST_L2, 3)
+    light = 1 - depth * (1 - np.minimum(inner / max(0.7 * inner.max(), 1), 1)) ** 2
+    return np.dstack([(canvas[..., :3] * light[..., None]).astype(np.uint8), canvas[..., 3]])

@@ -1,0 +1,134 @@
+"""The stream: example k is a function of (seed, k), for any number of workers and from any start."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from cotracker.data.stream import EndlessSampler, Mixture, TrainingStream, loader
+from cotracker.data.synthetic.sprites import Sprites
+from cotracker.types import Clip
+
+TINY = {"frames": 3, "height": 32, "width": 40, "points": 6}
+
+
+def blank(value: int, frames: int = 2) -> Clip:
+    known = torch.ones(frames, 1, dtype=torch.bool)
+    video = torch.full((frames, 3, 4, 4), value, dtype=torch.uint8)
+    return Clip(video, torch.zeros(frames, 1, 2), known, known)
+
+
+class Constant:
+    """A source of blank clips of one grey and one length."""
+
+    def __init__(self, value: int, frames: int = 2):
+        self.value, self.frames = value, frames
+
+    def clip(self, rng):
+        return blank(self.value, self.frames)
+
+
+class Unlucky:
+    """A source whose clips are bad when its die says so."""
+
+    def __init__(self, share: float):
+        self.share = share
+
+    def clip(self, rng):
+        if rng.random() < self.share:
+            raise ValueError("the die fell badly")
+        return blank(int(rng.integers(256)))
+
+
+def first(batches, count: int) -> list[Clip]:
+    return list(islice(iter(batches), count))
+
+
+def assert_equal(some: list[Clip], others: list[Clip]) -> None:
+    assert len(some) == len(others)
+    for one, other in zip(some, others):
+        assert one.seed == other.seed
+        for name in ("video", "tracks", "visible", "valid"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+
+
+def test_example_is_a_function_of_seed_and_number():
+    stream = TrainingStream(Sprites(**TINY), seed=5)
+    later = stream[9]
+    stream[3]
+    assert_equal([later], [TrainingStream(Sprites(**TINY), seed=5)[9]])
+    assert later.seed == (5, 9)
+    assert not torch.equal(later.video, stream[8].video)
+    assert not torch.equal(later.video, TrainingStream(Sprites(**TINY), seed=6)[9].video)
+    assert torch.equal(later.video, Sprites(**TINY).clip(np.random.default_rng((5, 9))).video)
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_two_workers_give_the_same_batches_as_none(context):
+    stream = TrainingStream(Sprites(**TINY))
+    alone = first(loader(stream, batch=2), 4)
+    assert alone[0].video.shape == (2, 3, 3, 32, 40) and alone[1].seed == [(0, 2), (0, 3)]
+    assert_equal(alone, first(loader(stream, batch=2, workers=2, context=context), 4))
+
+
+def test_stream_goes_on_from_the_middle():
+    stream = TrainingStream(Sprites(**TINY))
+    whole = first(loader(stream, batch=2), 5)
+    assert_equal(whole[3:], first(loader(stream, batch=2, start=3 * 2), 2))
+
+
+def test_ranks_share_the_numbers_without_overlap():
+    taken = [list(islice(EndlessSampler(6, rank, 3), 4)) for rank in range(3)]
+    assert sorted(sum(taken, [])) == list(range(6, 18))
+    assert taken[1] == [7, 10, 13, 16]
+    stream = TrainingStream(Constant(0))
+    assert first(loader(stream, batch=2, start=4, rank=1, world=2), 1)[0].seed == [(0, 5), (0, 7)]
+    with pytest.raises(ValueError, match="rank"):
+        EndlessSampler(0, 2, 2)
+
+
+def test_loader_leaves_the_global_random_state_alone():
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first(loader(TrainingStream(Sprites(**TINY)), batch=2), 2)
+    assert torch.equal(before, torch.get_rng_state())
+    assert np.array_equal(numpy_before, np.random.get_state()[1])
+
+
+def test_bad_clips_are_drawn_again_and_named_when_all_are_bad():
+    stream = TrainingStream(Unlucky(0.4), seed=1)
+    clips = [stream[k] for k in range(50)]
+    assert_equal(clips, [stream[k] for k in range(50)])
+    assert all(clip.seed == (1, k) for k, clip in enumerate(clips))
+    assert len({int(clip.video[0, 0, 0, 0]) for clip in clips}) > 30
+    with pytest.raises(ValueError, match="example 7 of seed 1: Unlucky .* the die fell badly"):
+        TrainingStream(Unlucky(1.0), seed=1)[7]
+
+
+def test_augment_gets_the_examples_own_generator():
+    def brighten(clip, rng):
+        return blank(int(rng.integers(256)))
+
+    stream = TrainingStream(Constant(3), seed=2, augment=brighten)
+    expected = [int(np.random.default_rng((2, k)).integers(256)) for k in range(5)]
+    assert [int(stream[k].video.max()) for k in range(5)] == expected
+
+
+def test_mixture_draws_one_source_for_each_block():
+    mixture = Mixture([Constant(1, frames=2), Constant(2, frames=5)], weights=[3, 1], block=4)
+    stream = TrainingStream(mixture)
+    batches = first(loader(stream, batch=4), 200)
+    values = [set(batch.video.flatten().tolist()) for batch in batches]
+    assert all(len(value) == 1 for value in values)
+    assert 0.65 < np.mean([value == {1} for value in values]) < 0.85
+    assert_equal(batches[50:53], first(loader(stream, batch=4, start=200), 3))
+    ranks = [first(loader(stream, batch=2, rank=rank, world=2), 30) for rank in range(2)]
+    assert [batch.video.shape for batch in ranks[0]] == [batch.video.shape for batch in ranks[1]]
+
+
+def test_mixture_refuses_weights_that_do_not_fit():
+    for sources, weights in (([], []), ([Constant(1)], [1, 2]), ([Constant(1)], [-1])):
+        with pytest.raises(ValueError, match="as many weights"):
+            Mixture(sources, weights)
+    with pytest.raises(ValueError, match="block"):
+        Mixture([Constant(1)], [1], block=0)
