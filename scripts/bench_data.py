@@ -1,4 +1,4 @@
-"""Prints milliseconds a clip of the synthetic source, on one core: python scripts/bench_data.py [--textures DIR]."""
+"""Prints CPU milliseconds a clip of the synthetic source, on one core: python scripts/bench_data.py [--textures DIR]."""
 
 import argparse
 import time
@@ -10,12 +10,12 @@ from cotracker.data.synthetic.sprites import Sprites
 
 
 def milliseconds(source: Sprites, clips: int) -> np.ndarray:
-    """Wall milliseconds (clips,) of each clip, after two to warm up."""
+    """CPU milliseconds (clips,) of each clip, after two to warm up; on an idle core that is its wall time."""
     taken = []
     for k in range(-2, clips):
-        start = time.perf_counter()
+        start = time.process_time()
         source.clip(np.random.default_rng((0, k + 2)))
-        taken.append(1000 * (time.perf_counter() - start))
+        taken.append(1000 * (time.process_time() - start))
     return np.array(taken[2:])
 
 
