@@ -1,4 +1,4 @@
-"""Prints CPU milliseconds a clip of the synthetic source, on one core: python scripts/bench_data.py [--textures DIR]."""
+"""Prints CPU milliseconds a clip of the synthetic source on one core: scripts/bench_data.py [--textures DIR]."""
 
 import argparse
 import time
