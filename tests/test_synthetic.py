@@ -88,6 +88,23 @@ def test_painted_dots_land_where_the_tracks_say(seed, settings):
     assert max(errors) < 0.1
 
 
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+def test_a_dot_in_a_whole_clip_is_where_its_tracks_say(blur, monkeypatch):
+    """One dot on a fast background and no things, through the public door: axes, frames and exposures agree."""
+    source, layers, times = scene(3, motion_blur=blur, still_camera=0.0, camera_speed=(6, 7), objects=(0, 0))
+    middle = times[:, times.shape[1] // 2]
+    uv = layers[0].backward(np.array([[80.3, 60.6]]), middle[5:6])[0]
+    monkeypatch.setattr(source, "_scene", lambda rng: (lit_alone(layers, 0, uv), times))
+    start = layers[0].forward(uv[None], middle[:1])
+    monkeypatch.setattr(source, "_choose", lambda rng, layers, times: (np.zeros(1, int), start, times[:1]))
+    clip = source.clip(np.random.default_rng(0))
+    frames, tracks = clip.video.permute(0, 2, 3, 1).numpy(), clip.tracks[:, 0].numpy()
+    well_inside = ((tracks > 4) & (tracks < np.array([source.width, source.height]) - 5)).all(1)
+    assert well_inside.sum() >= 4 and clip.visible[well_inside].all()
+    for t in np.flatnonzero(well_inside):
+        assert np.linalg.norm(brightest(frames[t], tracks[t]) - tracks[t]) < 0.1
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_forward_undoes_backward_on_every_layer(seed):
     source, layers, _ = scene(seed, bending=1.0, tilting=1.0, shadows=1.0)
