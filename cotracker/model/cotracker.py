@@ -79,6 +79,11 @@ class CoTracker(nn.Module):
             raise ValueError(f"model.window must be an even number of frames, 2 or more, not {window}")
         if stride not in (2, 4, 8, 16):
             raise ValueError(f"model.stride must be 2, 4, 8 or 16, not {stride}")
+        if len(widths) != 4:
+            raise ValueError(f"model.widths must name the channels of the encoder's four stages, not {list(widths)}")
+        for name in ("updates", "levels", "heads", "time_layers", "motion_waves"):
+            if arguments[name] < 1:
+                raise ValueError(f"model.{name} must be at least 1, not {arguments[name]}")
         if hidden % heads:
             raise ValueError(f"model.hidden = {hidden} must be a multiple of model.heads = {heads}")
         self.stride, self.window, self.updates, self.levels = stride, window, updates, levels
@@ -106,6 +111,8 @@ class CoTracker(nn.Module):
         real B N: False marks padded points.  lengths B: frames that are real, where clips were padded to one T.
         Windows start at 0, S/2, S, …; the last is shorter where S/2 does not divide T (section 3.2).
         """
+        if video.ndim != 5 or video.shape[2] != 3:
+            raise ValueError(f"video must have shape (B, T, 3, H, W), not {tuple(video.shape)}")
         return self.track(self.encode(video), queries, updates, real, lengths)
 
     def encode(self, video: Tensor, frames_at_once: int | None = None) -> list[Tensor]:
@@ -123,7 +130,13 @@ class CoTracker(nn.Module):
         real: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> list[Estimate]:
-        """As `forward`, on maps that are encoded already."""
+        """As `forward`, on maps that are encoded already; maps of batch 1 serve any number of sets of queries."""
+        if queries.ndim != 3 or queries.shape[-1] != 3:
+            raise ValueError(f"queries must have shape (B, N, 3), not {tuple(queries.shape)}")
+        if len(maps[0]) not in (1, len(queries)):
+            raise ValueError(f"queries are for {len(queries)} videos, but the video holds {len(maps[0])}")
+        if updates is not None and updates < 1:
+            raise ValueError(f"updates must be at least 1, not {updates}")
         carry = self.begin(queries, real)
         estimates = []
         for start in window_starts(maps[0].shape[1], self.window):
@@ -158,6 +171,9 @@ class CoTracker(nn.Module):
         Frames half a window on are the next call's first. known B S: frames that are not padding (None: all).
         """
         length, half, start = maps[0].shape[1], self.window // 2, carry.start
+        if known is not None:  # an attention weight of zero times NaN would be NaN
+            held = known if len(maps[0]) == len(known) else known.any(dim=0, keepdim=True)
+            maps = [torch.where(held[..., None, None, None], level, 0.0) for level in maps]
         time = carry.queries[..., 0]
         seen_before = time < start + half if start else torch.zeros_like(carry.real)  # asked in the window before
         asked = carry.real & (time < start + length)
