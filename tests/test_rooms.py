@@ -1,0 +1,136 @@
+"""Who imports whom: every import of the product held to the table, so that rooms meet only in entry points."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# A file belongs to the longest of these names that begins its module's. It may import itself and what stands here.
+ALLOWED = {
+    "cotracker.types": [],
+    "cotracker.geometry": ["types"],
+    "cotracker.queries": ["geometry", "types"],
+    "cotracker.model": ["geometry", "types"],
+    "cotracker.data": ["geometry", "types"],
+    "cotracker.checkpoint": ["model"],
+    "cotracker.trackers": ["model", "checkpoint", "queries", "geometry", "types"],
+    "cotracker.training": ["model", "queries", "geometry", "types"],
+    "cotracker.benchmarks": ["trackers.tracker", "trackers.wrappers", "queries", "geometry", "types"],
+    "cotracker.visualize": ["types"],
+    "cotracker.output": ["types"],
+    "cotracker.overrides": [],
+    "cotracker": ["trackers"],  # __init__: inside load_tracker only
+}
+ENTRY_POINTS = ["train", "evaluate", "cotracker.cli", "cotracker.bench", "scripts"]  # may import whatever they like
+OUTSIDE = {  # packages that only these may import, beside the entry points
+    "hydra": ["cotracker.overrides"],
+    "omegaconf": ["cotracker.overrides"],
+    "cv2": ["cotracker.data", "cotracker.visualize", "cotracker.output", "cotracker.trackers.frame_to_frame",
+            "cotracker.trackers.lucas_kanade", "cotracker.trackers.dis_flow"],
+    "tensorboard": ["cotracker.training.log"],
+    "torch.utils.tensorboard": ["cotracker.training.log"],
+    "safetensors": ["cotracker.checkpoint"],
+    "imageio_ffmpeg": ["cotracker.data.ffmpeg"],
+    "einops": [], "timm": [], "torchvision": [], "mujoco": [],
+}  # fmt: skip
+FILES = sorted(
+    [*ROOT.glob("cotracker/**/*.py"), *ROOT.glob("scripts/**/*.py"), ROOT / "train.py", ROOT / "evaluate.py"]
+)
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path) for path in FILES}
+
+
+def imports(source: str, module: str = "x") -> set[str]:
+    """Whole names of all imported modules, also inside functions; `from a import b` is a.b where that is a module."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} line {node.lineno}: imports are absolute in this house"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module for name in whole}
+    return names
+
+
+def within(module: str, room: str) -> bool:
+    return module == room or module.startswith(room + ".")
+
+
+def room_of(module: str) -> str:
+    return max((room for room in ALLOWED if within(module, room)), key=len)
+
+
+def broken_rules(module: str, source: str) -> list[str]:
+    """One line for each import that the tables forbid."""
+    if any(within(module, entry) for entry in ENTRY_POINTS):
+        return []
+    found = imports(source, module)
+    room = room_of(module)
+    allowed = [f"cotracker.{name}" for name in ALLOWED[room]] + ([room] if room != "cotracker" else [])
+    ours = [name for name in found if within(name, "cotracker")]
+    wrong = [f"{module} imports {name}" for name in ours if not any(within(name, one) for one in allowed)]
+    for package, users in OUTSIDE.items():
+        if any(within(name, package) for name in found) and not any(within(module, user) for user in users):
+            wrong.append(f"{module} imports {package}")
+    return sorted(wrong)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_every_file_keeps_to_the_table(path):
+    assert broken_rules(module_of(path), path.read_text()) == []
+
+
+def test_every_part_of_the_house_is_in_the_table():
+    assert len(FILES) > 30
+    top = {".".join(module.split(".")[:2]) for module in MODULES if within(module, "cotracker")}
+    assert top - set(ALLOWED) - set(ENTRY_POINTS) == set()
+
+
+def test_no_entry_point_is_imported():
+    for path in FILES:
+        used = {entry for entry in ENTRY_POINTS for name in imports(path.read_text()) if within(name, entry)}
+        allowed = {"cotracker.cli", "cotracker.bench"} if within(module_of(path), "scripts") else set()
+        assert used <= allowed, f"{path} imports {used}"
+
+
+def test_the_front_door_is_light():
+    """`import cotracker` loads nothing: its imports stand inside load_tracker."""
+    tree = ast.parse((ROOT / "cotracker" / "__init__.py").read_text())
+    assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+@pytest.mark.parametrize("module, source, wrong", [
+    ("cotracker.model.encoder", "from cotracker.data.video import x", ["cotracker.data.video"]),
+    ("cotracker.model.encoder", "def f():\n    import cotracker.checkpoint", ["cotracker.checkpoint"]),
+    ("cotracker.checkpoint", "from cotracker import trackers", ["cotracker.trackers"]),
+    ("cotracker.trackers.static", "import cv2", ["cv2"]),
+    ("cotracker.training.optim", "from omegaconf import OmegaConf", ["omegaconf"]),
+    ("cotracker.benchmarks.run", "from cotracker.trackers.cotracker import load", ["cotracker.trackers.cotracker"]),
+    ("cotracker.benchmarks.run", "from cotracker.trackers.wrappers import Resized", []),
+    ("cotracker.types", "from cotracker.geometry import inside_frame", ["cotracker.geometry"]),
+])  # fmt: skip
+def test_the_check_itself_sees_what_is_forbidden(module, source, wrong):
+    assert broken_rules(module, source) == [f"{module} imports {name}" for name in wrong]
+
+
+def test_forbidden_words_stay_away():
+    """No **kwargs, no hasattr, no seeds at import, nowhere below the entry points (design.md, Never)."""
+    for path in FILES:
+        if any(within(module_of(path), entry) for entry in ENTRY_POINTS):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.args.kwarg is None, f"{path}:{node.lineno} takes **{node.args.kwarg.arg}"
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("hasattr", "torch.manual_seed", "np.random.seed", "random.seed"), (
+                    f"{path}:{node.lineno} calls {called}"
+                )
