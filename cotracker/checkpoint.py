@@ -1,11 +1,14 @@
-"""The only file that saves or loads weights: ours, a run's state, and the published layouts. No code from a file is run."""
+"""The only file that saves or loads weights: ours, a run's state, the published layouts. No code from a file is run."""
 
 import hashlib
 import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import safetensors
 import safetensors.torch
@@ -66,12 +69,14 @@ def load_model(path: str | Path) -> CoTracker:
     where the file is not a checkpoint of ours, is damaged, or its weights do not fit its config.
     """
     tensors, card = _read(path)
-    model = CoTracker(**card["model"])
+    model = _built(path, card["model"])
     difference = keys_difference(model, tensors)
     if difference:
         raise ValueError(f"{path}: the weights do not fit the model that the file describes:\n{difference}")
     if weights_hash(tensors) != card["hash"]:
-        raise ValueError(f"{path}: the weights do not match the hash in the file: it was damaged or changed, fetch it again")
+        raise ValueError(
+            f"{path}: the weights do not match the hash in the file: it was damaged or changed, fetch it again"
+        )
     model.load_state_dict(tensors)
     return model.eval()
 
@@ -90,12 +95,8 @@ def find(name_or_path: str | Path) -> Path:
 
 def save_state(path: str | Path, state: dict) -> None:
     """Writes a run's state (tensors and plain values) at `path`, atomically."""
-    path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+    with _replacing(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
 
 
 def load_state(path: str | Path) -> dict:
@@ -103,14 +104,19 @@ def load_state(path: str | Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
-        raise ValueError(f"{path} is not a state that this program saved, or is damaged: {_first_line(error)}") from error
+        raise ValueError(
+            f"{path} is not a state that this program saved, or is damaged: {_first_line(error)}"
+        ) from error
 
 
 def convert_published(state: dict, stride: int, window: int) -> CoTracker:
-    """Our CoTracker with the weights of a published v1 state dict; ValueError with a readable list where keys differ."""
+    """Our CoTracker with the weights of a published v1 state dict; ValueError, a readable list, where keys differ."""
     state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
     model = CoTracker(stride=stride, window=window, **PUBLISHED)
-    tensors = {our_name(name): value for name, value in state.items()}
+    tensors = {}
+    for name, value in state.items():
+        ours = our_name(name)  # our own names are no published ones: such weights were made by another function
+        tensors[ours if ours != name else f"{name} (no published name)"] = value
     difference = keys_difference(model, tensors)
     if difference:
         raise ValueError(f"these are not the weights of a published CoTracker v1:\n{difference}")
@@ -153,14 +159,25 @@ def weights_hash(tensors: dict[str, Tensor]) -> str:
 
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Writes `data` beside `path`, then moves it there: a reader sees the old file or the new one, never a part."""
+    with _replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def _replacing(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file beside `path` to write into, moved there when the block ends well and removed when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -175,7 +192,21 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         ) from error
     if "card" not in metadata:
         raise ValueError(f"{path} holds weights but no card: it was not written by this program")
-    return tensors, json.loads(metadata["card"])
+    try:
+        card = json.loads(metadata["card"])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: its card cannot be read: it was damaged or changed, fetch it again") from error
+    if not isinstance(card, dict) or not isinstance(card.get("model"), dict) or "hash" not in card:
+        raise ValueError(f"{path}: its card does not describe a model: it was not written by this program")
+    return tensors, card
+
+
+def _built(path: str | Path, config: dict) -> CoTracker:
+    """The CoTracker of a card's config, or a ValueError that names the file."""
+    try:
+        return CoTracker(**config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: no model can be built as its card says ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:
