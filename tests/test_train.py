@@ -59,14 +59,18 @@ def test_first_twenty_losses_are_those_on_file(smoke):
 
 
 def test_loss_falls(smoke):
-    losses = [line["loss"] for line in lines(smoke)]
-    assert len(losses) == 60
-    assert np.mean(losses[-15:]) < 0.8 * np.mean(losses[:15])
+    steps = lines(smoke)
+    assert len(steps) == 100
+
+    def fallen(name):  # clips differ much, so many are averaged
+        return np.mean([x[name] for x in steps[60:]]) / np.mean([x[name] for x in steps[:20]])
+
+    assert fallen("loss") < 0.93 and fallen("matching") < 0.8 and fallen("error") < 0.8
 
 
 def test_run_writes_what_describes_it(smoke):
     card = checkpoint.read_card(smoke / "model.safetensors")
-    assert card["steps"] == 60 and card["examples"] == 120 and card["licence"] and card["data"]
+    assert card["steps"] == 100 and card["examples"] == 200 and card["licence"] and card["data"]
     assert card["training"]["train"]["lr"] == 1e-3
     assert "lr: 0.001" in (smoke / "config.yaml").read_text()
     assert json.loads((smoke / "environment.json").read_text())["torch"] == torch.__version__
@@ -74,8 +78,8 @@ def test_run_writes_what_describes_it(smoke):
     assert checkpoint.load_model(smoke / "model.safetensors").config == card["model"]
 
 
-def test_killed_at_a_random_step_it_continues_to_the_same_weights(smoke, tmp_path):
-    kill_at = int(np.random.default_rng().integers(3, 50))
+def test_killed_between_checkpoints_it_continues_to_the_same_weights(smoke, tmp_path):
+    kill_at = 23  # some step that is not a multiple of save_every
     process = subprocess.Popen(command(f"out={tmp_path}"), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     log = tmp_path / "log.jsonl"
     while not (log.exists() and log.read_text().count("\n") >= kill_at):
@@ -84,7 +88,7 @@ def test_killed_at_a_random_step_it_continues_to_the_same_weights(smoke, tmp_pat
     process.send_signal(signal.SIGKILL)
     process.wait()
     subprocess.run(command(f"out={tmp_path}"), cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
-    assert weights(tmp_path) == weights(smoke), f"killed at step {kill_at}"
+    assert weights(tmp_path) == weights(smoke)
     assert [line["loss"] for line in lines(tmp_path)] == [line["loss"] for line in lines(smoke)]
 
 
@@ -102,7 +106,7 @@ def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
     said, _ = process.communicate()
     assert process.returncode == 0 and "the same command continues it" in said
     done = checkpoint.load_state(tmp_path / "last.pt")["step"]
-    assert 0 < done < 60
+    assert 0 < done < 100
     assert [x["loss"] for x in lines(tmp_path)] == [x["loss"] for x in lines(smoke)[:done]]
 
 

@@ -1,5 +1,6 @@
 """The endless training stream: example k is a function of (seed, k), whatever the workers and wherever one resumes."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
@@ -121,5 +122,6 @@ def loader(
 
 
 def _one_thread(worker: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process that trains decides when to stop; workers end with it
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

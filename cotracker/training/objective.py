@@ -33,7 +33,8 @@ class Objective(nn.Module):
         self.updates, self.gamma, self.late_queries = updates, gamma, late_queries
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
         self.matching_frames = matching_frames
-        self.log_temperature = nn.Parameter(torch.zeros(()), requires_grad=matching_weight > 0)
+        # the matching softmax's temperature is exp(10 x this): ten times the other parameters' pace, from 2
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(2) / 10), requires_grad=matching_weight > 0)
 
     def forward(self, model: CoTracker, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and detached scalars by name: loss and its parts, error (px), visibility_accuracy."""
@@ -53,7 +54,7 @@ class Objective(nn.Module):
     def _matching(self, features: Tensor, base: Tensor, clip: Clip, real: Tensor, stride: int) -> Tensor:
         frames = _some_frames(clip, self.matching_frames)
         where = [x[:, frames] for x in (base, clip.tracks, clip.visible & clip.valid)]
-        return matching_loss(features, *where, real, stride, self.log_temperature.exp())
+        return matching_loss(features, *where, real, stride, (10 * self.log_temperature).exp())
 
 
 def _some_frames(clip: Clip, count: int) -> list[int]:

@@ -9,8 +9,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 class Optimiser:
     """AdamW under a linear 1-cycle over `steps` + 100 steps, with everything that a resumed run needs.
 
-    lr: its peak.  warmup: the share of the cycle spent rising to it.  clip: largest gradient norm.  ema: decay of the running mean of the
-    weights, 0 for none.  Parameters: those of all `modules` that take a gradient.
+    lr: its peak.  warmup: the share of the cycle spent rising to it.  clip: largest gradient norm.  ema: decay of the
+    running mean of the weights, 0 for none.  Parameters: those of all `modules` that take a gradient.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Optimiser:
         self.mean = AveragedModel(modules[0], multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
 
     def step(self, loss: Tensor) -> tuple[Tensor, bool]:
-        """The gradient norm, and whether a step was taken: a norm that is not finite changes nothing but the schedule."""
+        """The gradient norm, and whether a step was taken: where the norm is not finite nothing changes."""
         self.adamw.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
@@ -42,7 +42,7 @@ class Optimiser:
             self.adamw.step()
             if self.mean is not None:
                 self.mean.update_parameters(self.live)
-        self.schedule.step()
+            self.schedule.step()
         return norm, finite
 
     @property
