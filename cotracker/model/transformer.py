@@ -71,10 +71,12 @@ class Transformer(nn.Module):
         time_bias = None if frames is None else key_bias(frames.repeat_interleave(points, dim=0))
         group_bias = None if asked is None else key_bias(asked.repeat_interleave(window, dim=0))
         x = self.embed(tokens)
+        width = x.shape[-1]
         for time, group in zip_longest(self.time, self.group):
             if time is not None:
-                y = x.transpose(1, 2).reshape(batch * points, window, -1)  # BN S D
-                x = time(y, time_bias).view(batch, points, window, -1).transpose(1, 2)
+                y = x.transpose(1, 2).reshape(batch * points, window, width)  # BN S D
+                x = time(y, time_bias).view(batch, points, window, width).transpose(1, 2)
             if group is not None:
-                x = group(x.reshape(batch * window, points, -1), group_bias).view(batch, window, points, -1)  # BS N D
+                y = group(x.reshape(batch * window, points, width), group_bias)  # BS N D
+                x = y.view(batch, window, points, width)
         return self.head(x)

@@ -55,5 +55,15 @@ def check_queries(queries: Tensor, video: Video) -> Tensor:
     return queries
 
 
+def held_near(queries: Tensor, size: tuple[int, int]) -> Tensor:
+    """Queries (..., 3) with positions held where check_queries allows them in a picture of `size` (H, W).
+
+    For wrappers: rescaling or a support grid may carry a query that is itself allowed a little beyond that.
+    """
+    height, width = size
+    low, high = queries.new_tensor([-width / 2, -height / 2]), queries.new_tensor([1.5 * width, 1.5 * height])
+    return torch.cat([queries[..., :1], queries[..., 1:].maximum(low).minimum(high)], dim=-1)
+
+
 def _span(values: Tensor) -> str:
     return f"{values.min().item():g} to {values.max().item():g}"

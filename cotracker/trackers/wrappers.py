@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cotracker.geometry import rescale_points, time_reversed
 from cotracker.queries import around, grid
-from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.trackers.tracker import Tracker, check_queries, held_near
 from cotracker.trackers.views import ResizedVideo, ReversedVideo, SharedVideo
 from cotracker.types import Tracks, Video
 
@@ -39,10 +39,12 @@ class Resized(Wrapper):
         queries = check_queries(queries, video)
         size = tuple(video.shape[-2:])
         inner = torch.cat([queries[..., :1], self._rescaled(queries[..., 1:], size, self.size)], dim=-1)
+        inner = held_near(inner, self.size)
         answer = self.tracker(ResizedVideo(video, self.size, align_corners=not self.published), inner)
         xy = self._rescaled(answer.xy, self.size, size)
-        if not self.published:  # there and back again moves a query by rounding
-            xy = torch.where(_query_frames(queries, xy)[..., None], queries[:, None, :, 1:], xy)
+        if not self.published:  # there and back again would move a query by rounding
+            unmoved = (answer.xy == inner[:, None, :, 1:]).all(dim=-1, keepdim=True)
+            xy = torch.where(unmoved, queries[:, None, :, 1:], xy)
         return Tracks(xy, answer.visibility, answer.visible)
 
     def _rescaled(self, xy: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
@@ -75,7 +77,8 @@ class Supported(Wrapper):
         if self.local_grid:
             near = around(queries[..., 1:], self.local_grid, self.box, centred=not self.published)  # B N K 2
             time = queries[..., None, :1].expand(-1, -1, near.shape[2], -1)
-            asked.append(torch.cat([time, near], dim=-1).flatten(1, 2))
+            near = torch.cat([time, near], dim=-1).flatten(1, 2)
+            asked.append(held_near(near, tuple(video.shape[-2:])))
         if self.global_grid:
             asked.append(grid(self.global_grid, tuple(video.shape[-2:])).to(queries).expand(batch, -1, -1))
         answer = self.tracker(video, torch.cat(asked, dim=1))
@@ -200,8 +203,3 @@ class _Item:
 
 def _item(video: Video, item: int) -> Video:
     return video if video.shape[0] == 1 else _Item(video, item)
-
-
-def _query_frames(queries: Tensor, xy: Tensor) -> Tensor:
-    """Bool B T N: the frame is the point's query frame."""
-    return torch.arange(xy.shape[1], device=xy.device)[:, None] == queries[:, None, :, 0]
