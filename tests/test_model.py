@@ -6,8 +6,8 @@ Tiny networks with the head scaled by 0.01, so that an untrained one moves point
 import pytest
 import torch
 
-from cotracker.model.cotracker import CoTracker, window_starts
-from cotracker.model.published import PUBLISHED
+from cotracker.model.cotracker import CoTracker, wave_frequencies, window_starts
+from cotracker.model.published import PUBLISHED, linear_frequencies
 
 TINY = dict(channels=16, widths=(8, 8, 12, 12), fuse_width=16, hidden=32, heads=2, time_layers=2, group_layers=2,
             motion_waves=8, radius=2, updates=2)  # fmt: skip
@@ -172,6 +172,24 @@ def test_any_number_of_frames(frames):
     for estimate in estimates:
         assert torch.equal(estimate.asked, queries[..., 0] < estimate.start + estimate.logits.shape[1])
         assert torch.stack(estimate.tracks).isfinite().all() and estimate.logits.isfinite().all()
+
+
+@torch.no_grad()
+def test_a_short_last_window():
+    """By default it is a window of fewer frames; repeat_last_frame (published) lets points attend to copies."""
+    queries = asked(frames=10)
+    for frames, differs in ((12, False), (10, True)):
+        short, filled = (tiny(repeat_last_frame=r)(clips(1, frames), queries) for r in (False, True))
+        assert [e.logits.shape[1] for e in short] == [e.logits.shape[1] for e in filled] == [8, frames - 4]
+        difference = (short[1].tracks[-1] - filled[1].tracks[-1]).abs().max()
+        assert (difference > 1e-4) == differs
+
+
+def test_motion_frequencies():
+    ours, published = wave_frequencies(32), linear_frequencies(32)
+    torch.testing.assert_close(ours[[0, -1]], torch.pi / torch.tensor([1.0, 512]))
+    torch.testing.assert_close(ours[1:] / ours[:-1], torch.full((31,), 512 ** (-1 / 31)))
+    torch.testing.assert_close(published, 31.25 * torch.arange(32))
 
 
 @pytest.mark.parametrize("size", [(17, 33), (40, 56), (9, 7), (33, 16), (1, 40), (4, 4)])

@@ -1,6 +1,7 @@
 """Who imports whom: every import of the product held to the table, so that rooms meet only in entry points."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,14 @@ def test_forbidden_words_stay_away():
                 assert called not in ("hasattr", "torch.manual_seed", "np.random.seed", "random.seed"), (
                     f"{path}:{node.lineno} calls {called}"
                 )
+
+
+def test_differences_name_tests_and_options_that_exist():
+    text = (ROOT / "docs" / "differences.md").read_text()
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", text)
+    assert len(named) >= 14
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(), f"docs/differences.md names {file}::{test}"
+    fields = (ROOT / "configs" / "model" / "cotracker.yaml").read_text()
+    for option in re.findall(r"model\.(\w+)=", text):
+        assert f"\n{option}: " in fields, f"docs/differences.md names model.{option}"
