@@ -3,17 +3,16 @@
 import json
 import platform
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import hydra
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cotracker import __version__, checkpoint
+from cotracker.benchmarks import results
 from cotracker.data.stream import TrainingStream, loader
 from cotracker.overrides import refuse_misspelt
 from cotracker.training.log import Log
@@ -128,7 +127,7 @@ def save(out: Path, settings: dict, parts: dict, step: int, examples: int, secon
         "steps": step,
         "examples": examples,
         "training_hours": round(seconds / 3600, 3),
-        "commit": commit(),
+        "commit": results.commit(),
         "version": __version__,
     } | settings["card"]
     checkpoint.save(out / "model.safetensors", parts["optimiser"].best_model, card)
@@ -156,24 +155,8 @@ def note_run(out: Path, cfg: DictConfig) -> None:
     """out/config.yaml and out/environment.json: what was asked, and where it ran."""
     checkpoint.write_atomically(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    place = {
-        "commit": commit(),
-        "version": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": device,
-        "threads": torch.get_num_threads(),
-    }
+    place = {"commit": results.commit(), "device": device, "threads": torch.get_num_threads()} | results.versions()
     checkpoint.write_atomically(out / "environment.json", json.dumps(place, indent=1).encode())
-
-
-def commit() -> str:
-    """The git commit of this checkout, "-dirty" where files differ from it; "unknown" outside git."""
-    folder = Path(__file__).parent
-    asked = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(asked, capture_output=True, text=True)
-    return answer.stdout.strip() or "unknown"
 
 
 def _fitting_weights(model: torch.nn.Module, name: str) -> dict:

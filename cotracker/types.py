@@ -1,6 +1,7 @@
 """The nouns every room shares: Clip, Questions, Tracks, and what a video is.
 
-Letters, here and everywhere: B clips, T frames, S frames of a window, N points, M updates, C channels, H W pixels, h w cells.
+Letters, here and everywhere: B clips, T frames, S frames of a window, N points, M updates, C channels, H W pixels,
+h w cells.
 Pixels are (x, y); an integer is a pixel centre, so 0 <= x <= W-1. Visible, never occluded.
 """
 
@@ -81,8 +82,8 @@ def collate(clips: list[Clip]) -> Clip:
     for clip in clips[1:]:
         if clip.video.shape != first.video.shape or clip.tracks.shape != first.tracks.shape:
             raise ValueError(
-                f"clips of one batch must have equal shapes: {first.name} has video {tuple(first.video.shape)} and tracks "
-                f"{tuple(first.tracks.shape)}, {clip.name} has {tuple(clip.video.shape)} and {tuple(clip.tracks.shape)}"
+                f"clips of one batch must have equal shapes: {first.name} has video {tuple(first.video.shape)} and "
+                f"tracks {tuple(first.tracks.shape)}, {clip.name} {tuple(clip.video.shape)} and {tuple(clip.tracks.shape)}"
             )
 
     def stack(name: str) -> Tensor | None:

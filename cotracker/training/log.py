@@ -31,7 +31,8 @@ class Log:
             self.board.add_scalar(name, value, step)
         rate = (time.monotonic() - self.began) / (step - self.start)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
-        print(f"step {step}/{self.steps}  {shown}  {rate:.2f} s/step  ETA {_hours(rate * (self.steps - step))}", flush=True)
+        left = _hours(rate * (self.steps - step))
+        print(f"step {step}/{self.steps}  {shown}  {rate:.2f} s/step  ETA {left}", flush=True)
 
     def close(self) -> None:
         self.lines.close()

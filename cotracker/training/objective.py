@@ -14,7 +14,7 @@ from cotracker.types import Clip
 
 
 class Objective(nn.Module):
-    """(model, collated Clip) -> loss, scalars.  loss = tracks + visibility_weight x visibility + matching_weight x matching.
+    """(model, collated Clip) -> loss, scalars: tracks + visibility_weight x visibility + matching_weight x matching.
 
     gamma discounts early updates (eq. 2).  updates: M in training.  late_queries: share of points queried at any
     frame where they are visible, the others at their first (appendix A).  matching_weight 0 switches that part off.
