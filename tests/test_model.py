@@ -398,7 +398,7 @@ def test_no_gradient_flows_through_coordinates_between_updates():
 
 
 @torch.no_grad()
-def test_a_query_at_any_frame_is_sampled_in_its_first_window_and_starts_there():
+def test_a_query_at_any_frame_is_sampled_in_its_first_window():
     """One point for each frame: also those on the first and last frames of windows."""
     model, video = tiny(), clips(1, 16)
     queries = torch.tensor([[[float(t), 5 + 2 * t, 30 - t] for t in range(16)]])
@@ -409,7 +409,3 @@ def test_a_query_at_any_frame_is_sampled_in_its_first_window_and_starts_there():
         assert estimate.asked[0].tolist() == [t < start + 8 for t in range(16)]
         torch.testing.assert_close(carry.features[0, : start + 8], features[0, : start + 8], rtol=0, atol=1e-5)
         assert not carry.features[0, start + 8 :].any()
-        fresh = slice(start + 4 if start else 0, start + 8)  # asked for the first time: they start at their query
-        alone = model.track([m[:, start : start + 8] for m in maps], queries[:, fresh] - torch.tensor([start, 0.0, 0]))
-        first_step = estimate.tracks[0][:, :, fresh] - queries[:, None, fresh, 1:]
-        assert first_step.abs().max() < 3 * (alone[0].tracks[0] - queries[:, None, fresh, 1:]).abs().max() + 1
