@@ -82,8 +82,9 @@ def collate(clips: list[Clip]) -> Clip:
     for clip in clips[1:]:
         if clip.video.shape != first.video.shape or clip.tracks.shape != first.tracks.shape:
             raise ValueError(
-                f"clips of one batch must have equal shapes: {first.name} has video {tuple(first.video.shape)} and "
-                f"tracks {tuple(first.tracks.shape)}, {clip.name} {tuple(clip.video.shape)} and {tuple(clip.tracks.shape)}"
+                f"a batch's clips must have equal shapes: {first.name} has video {tuple(first.video.shape)} and "
+                f"tracks {tuple(first.tracks.shape)}, {clip.name} has {tuple(clip.video.shape)} and "
+                f"{tuple(clip.tracks.shape)}"
             )
 
     def stack(name: str) -> Tensor | None:

@@ -73,7 +73,7 @@ def test_run_writes_what_describes_it(smoke):
     assert card["steps"] == 100 and card["examples"] == 200 and card["licence"] and card["data"]
     assert card["training"]["train"]["lr"] == 1e-3
     assert "lr: 0.001" in (smoke / "config.yaml").read_text()
-    assert json.loads((smoke / "environment.json").read_text())["torch"] == torch.__version__
+    assert torch.__version__.startswith(json.loads((smoke / "environment.json").read_text())["torch"])
     assert list(smoke.glob("events.*"))
     assert checkpoint.load_model(smoke / "model.safetensors").config == card["model"]
 
