@@ -147,3 +147,13 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         results.write(tmp_path, {"seconds": math.nan})
     assert not list(tmp_path.iterdir())
+
+
+def test_drawn_clips_are_a_benchmark(tmp_path):
+    small = [f"benchmark.clips.{setting}" for setting in ("count=2", "frames=6", "height=48", "width=64")]
+    answer = _run(tmp_path, "benchmark=sprites_val", "tracker=static", f"out={tmp_path}", *small)
+    assert answer.returncode == 0 and "found 2 of 2" in answer.stdout, answer.stderr
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert (result["found"], result["expected"]) == (2, 2)
+    assert {"aj", "delta_avg", "oa"} <= result["mean"].keys() and 0 < result["mean"]["delta_avg"] < 100
+    assert "seed must be" in _run(tmp_path, "benchmark=sprites_val", "benchmark.clips.seed=3").stderr
