@@ -9,7 +9,9 @@ from pathlib import Path
 
 import hydra
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from cotracker import __version__, checkpoint
 from cotracker.benchmarks import results
@@ -19,14 +21,31 @@ from cotracker.training.log import Log
 from cotracker.training.optim import Optimiser
 
 # Settings that a continued run may change: they do not touch what is computed.
-FREE = ("train.log_every", "train.save_every", "train.workers", "train.threads", "train.budget_minutes", "card")
+FREE = {f"train.{name}" for name in ("log_every", "save_every", "workers", "threads", "budget_minutes")} | {"out"}
+
+WHOLE, NUMBER = int, (int, float)
+LIMITS = {  # of train.*: kind, least and largest value; None where null is allowed
+    "steps": (WHOLE, 1, 10**9),
+    "batch": (WHOLE, 1, 10**5),
+    "workers": (WHOLE, 0, 1000),
+    "threads": (WHOLE, 1, 1000, None),
+    "lr": (NUMBER, 0, 10),
+    "warmup": (NUMBER, 0, 1),
+    "weight_decay": (NUMBER, 0, 10),
+    "clip": (NUMBER, 1e-9, 1e9),
+    "ema": (NUMBER, 0, 0.999999),
+    "most_skipped": (WHOLE, 1, 10**9),
+    "log_every": (WHOLE, 1, 10**9),
+    "save_every": (WHOLE, 1, 10**9),
+    "budget_minutes": (NUMBER, 0, 10**9, None),
+}
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     try:
         run(cfg)
-    except ValueError as error:
+    except (ValueError, OSError, OmegaConfBaseException) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -35,14 +54,14 @@ def run(cfg: DictConfig) -> None:
     """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint."""
     out, t = Path(cfg.out), cfg.train
     settings = OmegaConf.to_container(cfg, resolve=True)
-    device = t.device if t.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
+    check(settings)
+    device = usable_device(t.device)
     if t.threads:
         torch.set_num_threads(t.threads)
     torch.manual_seed(cfg.seed)
-    stream = TrainingStream(hydra.utils.instantiate(cfg.data), seed=cfg.seed)
-    model = hydra.utils.instantiate(cfg.model).to(device)
-    objective = hydra.utils.instantiate(cfg.objective).to(device)
+    stream = TrainingStream(build(cfg, "data"), seed=cfg.seed)
+    model = build(cfg, "model").to(device)
+    objective = build(cfg, "objective").to(device)
     if t.init_from:
         model.load_state_dict(_fitting_weights(model, t.init_from))
     optimiser = Optimiser([model, objective], t.steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema)
@@ -51,9 +70,49 @@ def run(cfg: DictConfig) -> None:
     if step >= t.steps:
         print(f"{out} has its {t.steps} steps: {out}/model.safetensors is the model")
         return
+    stream[examples]  # what is wrong with the data is said before anything is written
     out.mkdir(parents=True, exist_ok=True)
+    for leftover in out.glob(f"*{checkpoint.PARTIAL}"):  # of a run that was killed while it saved
+        leftover.unlink()
     note_run(out, cfg)
     train(out, settings, device, stream, parts, step, examples, seconds)
+
+
+def check(settings: dict) -> None:
+    """ValueError, one sentence, for a value of `seed` or `train` that no run can have."""
+    if type(settings["seed"]) is not int or settings["seed"] < 0:
+        raise ValueError(f"seed must be a whole number, 0 or more, not {settings['seed']}")
+    t = settings["train"]
+    for name, (kind, least, largest, *null) in LIMITS.items():
+        value = t[name]
+        if value is None and null:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= largest:
+            noun = "a whole number" if kind is WHOLE else "a number"
+            raise ValueError(f"train.{name} must be {noun} from {least} to {largest}, not {value}")
+    if t["precision"] not in ("float32", "bfloat16"):
+        raise ValueError(f"train.precision must be float32 or bfloat16, not {t['precision']}")
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"train.device={name} cannot be used here: say auto, cpu or cuda") from error
+
+
+def build(cfg: DictConfig, group: str):
+    """What the config's group describes; ValueError with the reason alone where it cannot be made."""
+    try:
+        return hydra.utils.instantiate(cfg[group])
+    except InstantiationException as error:
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ValueError(f"{group} cannot be built: {str(cause).splitlines()[0]}") from error
 
 
 def train(
@@ -102,15 +161,17 @@ def train(
 
 
 class _Stop:
-    """True once the time is spent or the process was asked to end (SIGTERM): then save and leave."""
+    """True once the time is spent or the process was asked to end (SIGTERM, Ctrl-C once): then save and leave."""
 
     def __init__(self, minutes: float | None):
         self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
         self.asked = False
         signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
 
     def _ask(self, *_) -> None:
         self.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __bool__(self) -> bool:
         return self.asked or (self.deadline is not None and time.monotonic() > self.deadline)
@@ -139,8 +200,14 @@ def resume(out: Path, settings: dict, parts: dict) -> tuple[int, int, float]:
     if not path.exists():
         return 0, 0, 0.0
     state = checkpoint.load_state(path)
+    if (
+        not isinstance(state, dict)
+        or not {"settings", "step", "examples", "seconds", "torch_rng", *parts} <= state.keys()
+    ):
+        raise ValueError(f"{path} is not the state of a training run: name another folder with out=")
     then, now = _flat(json.loads(state["settings"])), _flat(settings)
-    unlike = [k for k in sorted(then.keys() | now.keys()) if not k.startswith(FREE) and then.get(k) != now.get(k)]
+    free = FREE | {key for key in then.keys() | now.keys() if key.startswith("card.")}
+    unlike = [k for k in sorted((then.keys() | now.keys()) - free) if then.get(k) != now.get(k)]
     if unlike:
         said = ", ".join(f"{k} was {then.get(k)} and is now {now.get(k)}" for k in unlike[:5])
         raise ValueError(f"{out} holds a run with other settings ({said}): name another folder with out=")

@@ -19,6 +19,7 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.model.published import PUBLISHED
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+PARTIAL = ".partial"  # ends the names of files that are being written
 SHIPPED = "cotracker_tiny"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
@@ -103,10 +104,8 @@ def load_state(path: str | Path) -> dict:
     """A run's state from `path`, without running code from it; ValueError where it cannot be read."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for damaged files
-        raise ValueError(
-            f"{path} is not a state that this program saved, or is damaged: {_first_line(error)}"
-        ) from error
+    except Exception as error:  # torch raises many kinds, and its advice to run the file's code is not ours
+        raise ValueError(f"{path} cannot be read as tensors and plain values: it is damaged, or holds code") from error
 
 
 def convert_published(state: dict, stride: int, window: int) -> CoTracker:
@@ -168,7 +167,7 @@ def _replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """A file beside `path` to write into, moved there when the block ends well and removed when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=PARTIAL, delete=False) as file:
         try:
             yield file
             file.flush()

@@ -82,7 +82,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The state dict in `path`, also where a training program wrapped it; code in the file is refused, not run."""
     if not path.is_file():
         raise ValueError("there is no such file: give the published .pth file")
-    state = checkpoint.load_state(path)
+    try:
+        state = checkpoint.load_state(path)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix(f"{path} ")) from error  # main names the file
     for key in WRAPPED:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

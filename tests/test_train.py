@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,38 @@ def test_starting_from_weights(smoke, tmp_path):
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
     with pytest.raises(ValueError, match="does not fit the model"):
         run(config(f"out={tmp_path}/b", "model.hidden=32", f"train.init_from={smoke}/model.safetensors"))
+
+
+@pytest.mark.parametrize("word, sentence", [
+    ("train.lr=abc", "train.lr must be a number"),
+    ("train.batch=0", "train.batch must be a whole number from 1"),
+    ("train.steps=-1", "train.steps must be"),
+    ("train.clip=-1", "train.clip must be"),
+    ("train.precision=half", "train.precision must be float32 or bfloat16"),
+    ("train.device=gpu7", "train.device=gpu7 cannot be used here"),
+    ("seed=-1", "seed must be a whole number"),
+    ("model.window=7", "model.window must be an even number"),
+    ("model.widths=5", "model cannot be built"),
+    ("objective.updates=0", "objective.updates and matching_frames must be at least 1"),
+    ("data.frames=1", "frames"),
+    ("textures=/nonexistent", "/nonexistent"),
+])  # fmt: skip
+def test_values_that_cannot_be_are_refused_before_anything_is_written(word, sentence, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=sentence) as refusal:
+        run(config(f"out={out}", word))
+    assert "\n" not in str(refusal.value) and not out.exists()
+
+
+def test_a_foreign_state_is_refused_and_a_moved_run_goes_on(smoke, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(smoke, moved)
+    (moved / f"last.ptabc{checkpoint.PARTIAL}").write_bytes(b"half")
+    run(config(f"out={moved}"))
+    assert weights(moved) == weights(smoke)
+    checkpoint.save_state(moved / "last.pt", {"step": 3})
+    with pytest.raises(ValueError, match="not the state of a training run"):
+        run(config(f"out={moved}"))
 
 
 def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):

@@ -30,6 +30,12 @@ class Objective(nn.Module):
         matching_frames: int = 8,
     ):
         super().__init__()
+        if updates < 1 or matching_frames < 1:
+            raise ValueError(
+                f"objective.updates and matching_frames must be at least 1, not {updates}, {matching_frames}"
+            )
+        if not 0 <= late_queries <= 1:
+            raise ValueError(f"objective.late_queries must be a share from 0 to 1, not {late_queries}")
         self.updates, self.gamma, self.late_queries = updates, gamma, late_queries
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
         self.matching_frames = matching_frames
