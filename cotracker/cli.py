@@ -19,6 +19,8 @@ from cotracker.trackers.wrappers import Bidirectional, Reversed
 from cotracker.types import Tracks, Video
 from cotracker.visualize import overlay, rainbow
 
+WRITTEN = ("overlay.mp4", "tracks.npz", "tracks.csv")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0; 2 after one sentence on stderr about what was wrong; 130 after Ctrl-C. Nothing is half-written."""
@@ -41,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
 def track(arguments: argparse.Namespace) -> None:
     """Writes overlay.mp4, tracks.npz and tracks.csv of one video, all or none, and prints what it wrote."""
     device = choose_device(arguments.device)
-    with closing(open_video(arguments.video)) as video, output.folder(arguments.out) as folder:
+    read = (arguments.video, arguments.points, arguments.mask, arguments.checkpoint)
+    output.refuse_overwriting(arguments.out, WRITTEN, [Path(one) for one in read if one is not None])
+    with closing(open_video(arguments.video)) as video, output.folder(arguments.out, WRITTEN) as folder:
         asked = make_queries(arguments, video)
         tracker = make_tracker(arguments, asked, device)
         begin = time.perf_counter()

@@ -4,7 +4,7 @@ import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,14 +15,17 @@ from cotracker.types import Tracks
 
 
 @contextmanager
-def folder(path: Path) -> Iterator[Path]:
+def folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
     """A temporary folder whose files move into `path` when the block ends well, and vanish when it does not.
 
-    `path` may exist; its other files are kept. It is made only at the end. ValueError where it can't be a folder.
+    names: the files that will be made. `path` may exist; its other files are kept. It is made only at the end. Each
+    file moves in one step, one after the other: a kill in between can leave some new and some old.
+    ValueError, before the block and with nothing moved, where `path` can't be a folder or a name there is a folder.
     """
     nearest = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
     if not nearest.is_dir():
         raise ValueError(f"{nearest} is a file, so nothing can be written into {path}: choose another --out")
+    _refuse_folders(path, names)
     try:  # within `path` when it exists: the same file system, so that moving is one step
         temporary = Path(tempfile.mkdtemp(prefix=".cotracker-partial-", dir=nearest))
     except PermissionError:
@@ -30,10 +33,27 @@ def folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         path.mkdir(parents=True, exist_ok=True)
-        for file in sorted(temporary.iterdir()):
+        files = sorted(temporary.iterdir())
+        _refuse_folders(path, [file.name for file in files])  # again: the block may have taken hours
+        for file in files:
             os.replace(file, path / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_overwriting(path: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
+    """Nothing; ValueError where one of the files read is one of those to be written into `path`."""
+    written = [path / name for name in names]
+    for one in inputs:
+        for file in written:
+            if file.exists() and one.exists() and file.samefile(one):
+                raise ValueError(f"{one} would be overwritten by {file}, one of the results: choose another --out")
+
+
+def _refuse_folders(path: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if (path / name).is_dir():
+            raise ValueError(f"{path / name} is a folder, where a file is to be written: choose another --out")
 
 
 def write_npz(path: Path, tracks: Tracks, queries: Tensor, fps: float, size: tuple[int, int]) -> None:

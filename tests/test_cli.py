@@ -197,6 +197,50 @@ def test_an_out_that_cannot_be(tmp_path, loaded, capsys):
     assert not loaded  # refused before the long part
 
 
+def test_no_input_is_overwritten(tmp_path, loaded, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    source = clip(tmp_path)
+    own = clip(tmp_path, name="out/overlay.mp4")
+    (out / "tracks.csv").write_text("frame,x,y\n0,1,2\n")
+    Image.new("L", (64, 48), 255).save(tmp_path / "mask.png")
+    (tmp_path / "mask.png").rename(out / "tracks.npz")
+    (tmp_path / "linked.mp4").symlink_to(own)
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    for arguments, name in [
+        ([own], "overlay.mp4"),
+        ([tmp_path / "linked.mp4"], "linked.mp4"),
+        ([source, "--points", out / "tracks.csv"], "tracks.csv"),
+        ([source, "--mask", out / ".." / "out" / "tracks.npz"], "tracks.npz"),
+        ([source, "--checkpoint", out / "tracks.npz"], "tracks.npz"),
+    ]:
+        assert track(*arguments, "--out", out) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"{name} would be overwritten by" in said
+        assert {file: file.read_bytes() for file in out.iterdir()} == before
+    assert not loaded
+    assert track(own, "--out", tmp_path / "elsewhere", "--grid", 2) == 0
+
+
+def test_a_folder_in_the_way_of_one_file_leaves_all_old(tmp_path, loaded, monkeypatch, capsys):
+    source, out = clip(tmp_path), tmp_path / "out"
+    (out / "tracks.csv").mkdir(parents=True)
+    (out / "overlay.mp4").write_text("old")
+    assert track(source, "--out", out) == 2
+    assert "tracks.csv is a folder" in capsys.readouterr().err and not loaded  # before the long part
+    (out / "tracks.csv").rmdir()
+
+    def run_and_block(*arguments, **options):
+        (out / "tracks.npz").mkdir()
+        return run(*arguments, **options)
+
+    run = cli.run
+    monkeypatch.setattr(cli, "run", run_and_block)
+    assert track(source, "--out", out) == 2 and "tracks.npz is a folder" in capsys.readouterr().err
+    assert sorted(file.name for file in out.iterdir()) == ["overlay.mp4", "tracks.npz"]
+    assert (out / "overlay.mp4").read_text() == "old"
+
+
 def test_unknown_commands_name_those_there_are(capsys):
     assert cli.main(["trck"]) == 2
     assert "trck" in (said := capsys.readouterr().err) and "track" in said and said.count("\n") == 1
