@@ -15,10 +15,12 @@ import cotracker
 from cotracker import output, queries
 from cotracker.data.video import VideoFile, open_video, read_picture, write_video
 from cotracker.trackers.tracker import Tracker
-from cotracker.trackers.wrappers import Bidirectional, Reversed
+from cotracker.trackers.wrappers import Bidirectional, Chunked, Reversed
 from cotracker.types import Tracks, Video
 from cotracker.visualize import overlay, rainbow
 
+MOST_POINTS = 100_000  # of a grid
+SIDES = (32, 4096)  # smallest and largest side of --resolution
 WRITTEN = ("overlay.mp4", "tracks.npz", "tracks.csv")
 
 
@@ -32,7 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _refuse("interrupted, nothing was written", 130)
     except torch.OutOfMemoryError:
-        return _refuse("the device's memory is full: ask fewer points, a smaller --resolution or --device cpu")
+        return _refuse("the device's memory is full: take fewer --points-at-once, a smaller --resolution, --device cpu")
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        return _refuse("this machine's memory is full: ask fewer points or --points-at-once, or a smaller --resolution")
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ValueError as error:
@@ -49,7 +55,8 @@ def track(arguments: argparse.Namespace) -> None:
         asked = make_queries(arguments, video)
         tracker = make_tracker(arguments, asked, device)
         begin = time.perf_counter()
-        tracks = run(tracker, video, asked, device, passes=2 if tracker.both_directions else 1)
+        turns = -(-asked.shape[1] // arguments.points_at_once)
+        tracks = run(tracker, video, asked, device, passes=turns * (2 if tracker.both_directions else 1))
         seconds = time.perf_counter() - begin
         output.write_npz(folder / "tracks.npz", tracks, asked, video.fps, video.shape[-2:])
         output.write_csv(folder / "tracks.csv", tracks)
@@ -57,8 +64,8 @@ def track(arguments: argparse.Namespace) -> None:
         frames = _bar(overlay(video, tracks, arguments.trail, colours), video.shape[1], "drawing")
         write_video(folder / "overlay.mp4", frames, video.fps, video.shape[-2:])
     print(
-        f"wrote overlay.mp4, tracks.npz and tracks.csv to {arguments.out}: {asked.shape[1]} points in "
-        f"{video.shape[1]} frames, tracked at {video.shape[1] / seconds:.1f} frames per second"
+        f"wrote overlay.mp4, tracks.npz and tracks.csv to {arguments.out}: {_counted(asked.shape[1], 'point')} in "
+        f"{_counted(video.shape[1], 'frame')}, tracked at {video.shape[1] / seconds:.1f} frames per second"
     )
 
 
@@ -73,12 +80,15 @@ def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
     if not 0 <= frame < frames:
         raise ValueError(f"--query-frame {frame} is outside {arguments.video}, which has frames 0 to {frames - 1}")
     count = 10 if arguments.grid is None else arguments.grid
-    asked = queries.grid(count, size, frame, margin=max(1, size[1] // 64))  # at least 1: W itself is outside
+    asked = queries.grid(count, size, frame, margin=_margin(size))
     return asked if arguments.mask is None else _within(asked, arguments.mask, size, count)
 
 
 def make_tracker(arguments: argparse.Namespace, asked: Tensor, device: torch.device) -> Tracker:
-    """The Tracker of the checkpoint, wrapped for the direction; `both` is no more than forward when all start at 0."""
+    """The Tracker of the checkpoint, for so many points at once and the direction.
+
+    `both` is no more than forward when all start at frame 0.
+    """
     tracker = cotracker.load_tracker(
         arguments.checkpoint,
         updates=arguments.updates,
@@ -86,6 +96,7 @@ def make_tracker(arguments: argparse.Namespace, asked: Tensor, device: torch.dev
         threshold=arguments.threshold,
         device=device.type,
     )
+    tracker = Chunked(tracker, arguments.points_at_once)
     if arguments.direction == "backward":
         return Reversed(tracker)
     if arguments.direction == "both" and not tracker.both_directions and asked[..., 0].max() > 0:
@@ -127,6 +138,11 @@ def run(tracker: Tracker, video: Video, asked: Tensor, device: torch.device, pas
     return tracks
 
 
+def _margin(size: tuple[int, int]) -> tuple[float, float]:
+    """The grid's margins (vertical, horizontal): W // 64, within a narrow picture, and at least 1, as W is outside."""
+    return tuple(min(max(1, size[1] // 64), max(1, (side - 1) / 2)) for side in size)
+
+
 def _within(asked: Tensor, path: Path, size: tuple[int, int], count: int) -> Tensor:
     """The queries inside a mask picture, brought to the video's size by its nearest pixels."""
     mask = torch.from_numpy(read_picture(path)).amax(-1)
@@ -146,6 +162,17 @@ def _bar(items: Iterable, total: int, name: str) -> Iterator:
             bar.update()
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Python's and numpy's own error, or what torch's allocator on the CPU says in its several ways."""
+    said = str(error).lower()
+    words = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or any(word in said for word in words)
+
+
 def _refuse(sentence: str, code: int = 2) -> int:
     print(f"cotracker: {' '.join(sentence.split())}", file=sys.stderr)
     return code
@@ -162,9 +189,13 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("track", help="track points through a video file or a folder of frames")
     command.set_defaults(run=track)
     add = command.add_argument
+    at_once = (
+        "points tracked together, which bounds the memory (default: 1024); points of different turns do not see each "
+        "other, and each turn has its own support points"
+    )
     add("video", type=Path, metavar="VIDEO", help="mp4, mov, avi, mkv, webm, gif, or a folder of pictures")
     add("--out", type=Path, required=True, metavar="DIR", help="where overlay.mp4, tracks.npz and tracks.csv go")
-    add("--grid", type=_positive, metavar="N", help="N x N points on the query frame (default: 10)")
+    add("--grid", type=_grid, metavar="N", help="N x N points on the query frame (default: 10)")
     add("--points", type=Path, metavar="CSV", help="points to track: a file with the header frame,x,y")
     add("--mask", type=Path, metavar="PNG", help="only grid points where this picture is not black")
     add("--query-frame", type=int, metavar="K", help="the frame the grid lies on (default: 0)")
@@ -172,16 +203,28 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", metavar="NAME_OR_FILE", help="default: the one that ships")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
     add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
-    add("--threshold", type=_share, metavar="P", help="visible above this visibility, 0 to 1 (default: the tracker's)")
+    add("--threshold", type=_share, metavar="P", help="visible above this visibility, 0 to <1 (default: the tracker's)")
     add("--resolution", type=_resolution, default=(384, 512), metavar="HxW", help="size tracked at (default: 384x512)")
-    add("--trail", type=int, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")
+    add("--points-at-once", type=_positive, default=1024, metavar="K", help=at_once)
+    add("--trail", type=_whole, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+def _whole(text: str, least: int = 0) -> int:
+    if not (text.isdecimal() and len(text) < 10 and int(text) >= least):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    return _whole(text, least=1)
+
+
+def _grid(text: str) -> int:
+    count = _positive(text)
+    if count**2 > MOST_POINTS:
+        raise argparse.ArgumentTypeError(f"{text} x {text} points are too many: ask {int(MOST_POINTS**0.5)} at most")
+    return count
 
 
 def _share(text: str) -> float:
@@ -189,15 +232,16 @@ def _share(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to below 1")
     return value
 
 
 def _resolution(text: str) -> tuple[int, int]:
-    height, times, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) >= 16 and int(width) >= 16):
-        raise argparse.ArgumentTypeError(f"{text} is not a size such as 384x512 (height x width, each at least 16)")
+    height, _, width = text.lower().partition("x")
+    if not all(side.isdecimal() and SIDES[0] <= float(side) <= SIDES[1] for side in (height, width)):
+        low, high = SIDES
+        raise argparse.ArgumentTypeError(f"{text} is not a size such as 384x512 (height x width, each {low} to {high})")
     return int(height), int(width)
 
 

@@ -40,11 +40,13 @@ def training_mix(clip: Clip, late: float = 0.25) -> tuple[Tensor, Tensor]:
     return at_frames(clip.tracks, frame), real
 
 
-def grid(count: int, size: tuple[int, int], frame: int = 0, margin: float | None = None) -> Tensor:
+def grid(
+    count: int, size: tuple[int, int], frame: int = 0, margin: float | tuple[float, float] | None = None
+) -> Tensor:
     """Queries 1 count*count 3 on a regular grid over a frame of `size` (H, W), row by row.
 
-    From `margin` to W - margin and H - margin; by default W // 64 on both axes, as the published support grid. One
-    point stands in the centre (W/2, H/2).
+    From `margin` to W - margin and H - margin; by default W // 64 on both axes, as the published support grid; two
+    numbers are those of (H, W). One point stands in the centre (W/2, H/2).
     """
     height, width = size
     if count < 1:
@@ -52,8 +54,9 @@ def grid(count: int, size: tuple[int, int], frame: int = 0, margin: float | None
     if count == 1:
         return torch.tensor([[[frame, width / 2, height / 2]]], dtype=torch.float32)
     margin = width // 64 if margin is None else margin
+    top, left = margin if isinstance(margin, tuple) else (margin, margin)
     steps = torch.arange(count, dtype=torch.float64) / (count - 1)
-    y, x = torch.meshgrid(margin + steps * (height - 2 * margin), margin + steps * (width - 2 * margin), indexing="ij")
+    y, x = torch.meshgrid(top + steps * (height - 2 * top), left + steps * (width - 2 * left), indexing="ij")
     return torch.stack([torch.full_like(x, frame), x, y], dim=-1).reshape(1, -1, 3).float()
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from test_video import BAD, make_bad, run_ffmpeg, write_folder
 
 import cotracker
-from cotracker import cli
+from cotracker import cli, queries
 from cotracker.data.video import open_video, write_video
 
 
@@ -60,7 +60,8 @@ def test_a_video_becomes_three_files(tmp_path, loaded, capsys, frames, height, w
     truth = saved["queries"][None, :, 1:] + np.arange(frames)[:, None, None] * np.array(STEP)
     np.testing.assert_allclose(saved["xy"], truth, atol=1e-4)
     said = capsys.readouterr()
-    assert said.out.count("\n") == 1 and f"9 points in {frames} frames" in said.out and "frames per second" in said.out
+    count = "1 frame," if frames == 1 else f"{frames} frames,"
+    assert said.out.count("\n") == 1 and f"9 points in {count}" in said.out and "frames per second" in said.out
     assert str(out) in said.out and "overlay.mp4" in said.out and "tracking: 100%" in said.err
     assert loaded == [(None, 6, (384, 512), None)]
 
@@ -116,6 +117,50 @@ def test_options_reach_the_tracker(tmp_path, loaded):
     saved = results(tmp_path / "o")
     assert (saved["queries"][:, 0] == 4).all()
     assert not saved["visible"][:4].any() and saved["visible"][4].all()
+
+
+@pytest.mark.parametrize("height, width", [(2, 301), (3, 640), (301, 2), (640, 3), (48, 64)])
+def test_the_default_grid_lies_within_narrow_pictures(tmp_path, loaded, height, width):
+    folder = write_folder(tmp_path / "frames", moving_texture(1, height, width), ["0.png"])
+    arguments = cli._parser().parse_args(["track", str(folder), "--out", "x"])
+    places = cli.make_queries(arguments, open_video(folder))[0, :, 1:]
+    assert (places >= 0).all() and (places <= torch.tensor([width - 1, height - 1])).all()
+    if (height, width) == (48, 64):
+        assert torch.equal(places, queries.grid(10, (48, 64), margin=1)[0, :, 1:])
+    assert track(folder, "--out", tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize("at_once, calls", [(4, [4, 4, 1] * 2), (9, [9] * 2), (None, [9] * 2)])
+def test_points_at_once(tmp_path, monkeypatch, capsys, at_once, calls):
+    class Counting(Oracle):
+        def forward(self, video, queries):
+            seen.append(queries.shape[1])
+            return super().forward(video, queries)
+
+    seen = []
+    monkeypatch.setattr(cotracker, "load_tracker", lambda *_, **__: Counting())
+    options = [] if at_once is None else ["--points-at-once", at_once]
+    assert track(clip(tmp_path), "--grid", 3, "--query-frame", 4, *options, "--out", tmp_path / "out") == 0
+    said = capsys.readouterr()
+    assert seen == calls and "tracking: 100%" in said.err and f"/{9 * len(calls)} [" in said.err
+    assert results(tmp_path / "out")["xy"].shape == (9, 9, 2)
+
+
+def test_points_at_once_is_in_the_help(capsys):
+    assert cli.main(["track", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--points-at-once K" in said and "points of different turns do not see each other" in said
+
+
+def test_one_point_in_one_frame_is_said_in_the_singular(tmp_path, loaded, capsys):
+    assert track(clip(tmp_path, 1), "--grid", 1, "--out", tmp_path / "out") == 0
+    assert "1 point in 1 frame, tracked" in capsys.readouterr().out
+
+
+def test_an_error_that_is_not_of_memory_is_shown_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(cotracker, "load_tracker", lambda *_, **__: Breaking(RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        track(clip(tmp_path), "--out", tmp_path / "out")
 
 
 @pytest.mark.parametrize("direction", ["backward", "both"])
@@ -181,8 +226,16 @@ def test_bad_arguments(tmp_path, loaded, capsys):
         (["--query-frame", 9], "frames 0 to 8"),
         (["--query-frame", -1], "frames 0 to 8"),
         (["--grid", 0], "0 is not a whole number of at least 1"),
-        (["--threshold", 2], "2 is not a number from 0 to 1"),
+        (["--grid", "9" * 5000], "is not a whole number of at least 1"),
+        (["--grid", 317], "317 x 317 points are too many: ask 316 at most"),
+        (["--grid", 1000000], "ask 316 at most"),
+        (["--trail", -5], "-5 is not a whole number of at least 0"),
+        (["--points-at-once", 0], "0 is not a whole number of at least 1"),
+        (["--threshold", 2], "2 is not a number from 0 to below 1"),
+        (["--threshold", 1], "1 is not a number from 0 to below 1"),
         (["--resolution", "384"], "384 is not a size such as 384x512"),
+        (["--resolution", "31x512"], "each 32 to 4096"),
+        (["--resolution", "1000000x1000000"], "each 32 to 4096"),
         (["--direction", "sideways"], "invalid choice: 'sideways'"),
         (["--speed", 3], "unrecognized arguments: --speed 3"),
     ]:
@@ -267,7 +320,10 @@ class Breaking(Oracle):
         (KeyboardInterrupt(), 130, "interrupted, nothing was written"),
         (ValueError("the weights are of another\nmodel"), 2, "cotracker: the weights are of another model"),
         (OSError(28, "No space left on device", "disk"), 2, "disk: No space left on device"),
-        (torch.OutOfMemoryError("CUDA out of memory"), 2, "memory is full"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 2, "the device's memory is full"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), 2, "this machine's memory is full"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory"), 2, "this machine's memory is full"),
+        (MemoryError(), 2, "this machine's memory is full"),
     ],
 )
 def test_what_breaks_on_the_way_leaves_nothing(tmp_path, monkeypatch, capsys, error, code, message):

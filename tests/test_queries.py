@@ -37,6 +37,7 @@ def test_grid_over_the_working_size():
     torch.testing.assert_close(points[0, ::6, 2], torch.tensor([8, 81.6, 155.2, 228.8, 302.4, 376]))
     assert grid(1, (384, 512))[0].tolist() == [[0, 256, 192]]
     assert grid(2, (33, 17), margin=1)[0, :, 1:].tolist() == [[1, 1], [16, 1], [1, 32], [16, 32]]
+    assert grid(2, (3, 17), margin=(1, 4))[0, :, 1:].tolist() == [[4, 1], [13, 1], [4, 2], [13, 2]]
     with pytest.raises(ValueError, match="at least 1"):
         grid(0, (10, 10))
 
