@@ -19,10 +19,10 @@ def load_tracker(
 
     Called as tracker(video, queries) -> Tracks with a video B T 3 H W of 0..255 and float queries B N 3 (t, x, y).
     updates: M.  resolution: (H, W) the network sees, None for the video's own.  support: sides of the global and of
-    the local grid of support points, None for none.  single_point: each query by itself (the paper's evaluation, with
-    support=(6, 6)).  threshold: of visibility, None for the checkpoint's.  published: resize, grids and stitching as
-    the published v1 code has them.  `resolution=None, support=None` is the bare windowed network.
-    ValueError, one sentence, where the checkpoint cannot be used.
+    the local grid of support points, 0 to 64, None for none.  single_point: each query by itself (the paper's
+    evaluation, with support=(6, 6)).  threshold: of visibility, None for the checkpoint's.  published: resize, grids
+    and stitching as the published v1 code has them.  `resolution=None, support=None` is the bare windowed network.
+    ValueError, one sentence, where the checkpoint or a setting cannot be used.
     """
     from cotracker.trackers.cotracker import load
 

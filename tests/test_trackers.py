@@ -254,6 +254,121 @@ def test_bad_queries_are_refused_in_one_sentence(tracker, spoil, message):
     assert "\n" not in str(caught.value)
 
 
+class Shaped:
+    """A lazy video of a shape, which must never be read."""
+
+    def __init__(self, *shape):
+        self.shape = shape
+
+
+BAD_VIDEOS = [
+    (lambda v: v.numpy(), "video must be a tensor B T 3 H W, or a lazy video with shape and slices, not ndarray"),
+    (lambda v: list(v), "or a lazy video with shape and slices, not list"),
+    (lambda v: None, "not NoneType"),
+    (lambda v: v[0], "video must have shape B T 3 H W, not 12 3 40 56"),
+    (lambda v: v.movedim(2, -1), "video must have shape B T 3 H W, not 1 12 40 56 3"),
+    (lambda v: v[:, :, :1], "video must have shape B T 3 H W, not 1 12 1 40 56"),
+    (lambda v: v[:, :0], "at least one frame and one pixel, and not be 1 0 3 40 56"),
+    (lambda v: v[..., :0], "at least one frame and one pixel"),
+    (lambda v: Shaped(1, 12, 4, 40, 56), "video must have shape B T 3 H W, not 1 12 4 40 56"),
+    (lambda v: Shaped(12, 40, 56), "video must have shape B T 3 H W, not 12 40 56"),
+    (lambda v: v / 255, "video looks like 0..1, and must be 0..255: multiply by 255"),
+    (lambda v: v.double() / 127.5 - 1, "video looks like 0..1"),
+    (lambda v: torch.cat([0.0 * v[:, :4], v[:, 4:] / 255], dim=1), "video looks like 0..1"),
+]
+
+
+@pytest.mark.parametrize("spoil, message", BAD_VIDEOS)
+@pytest.mark.parametrize("tracker", ["static", "cotracker", "whole_chain"])
+def test_bad_videos_are_refused_in_one_sentence(tracker, spoil, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        TRACKERS[tracker](spoil(texture()), asked())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tracker", ["cotracker", "evaluation_chain", "whole_chain"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_frame_of_no_number_is_refused(tracker, value):
+    video = texture().float()
+    video[0, 9, 1, 3, 7] = value
+    with pytest.raises(ValueError, match="video holds NaN or infinity"):
+        TRACKERS[tracker](video, asked())
+    with pytest.raises(ValueError, match="video holds NaN or infinity"):
+        TRACKERS[tracker](Lazy(video), asked())
+
+
+@pytest.mark.parametrize("tracker", ["cotracker", "joint_chain", "evaluation_chain"])
+def test_slices_that_are_no_tensor_are_refused(tracker):
+    class OfNumpy(Shaped):
+        def __getitem__(self, index):
+            return texture().numpy()[index]
+
+    with pytest.raises(ValueError, match="a slice of video must be a tensor B n 3 H W, not ndarray"):
+        TRACKERS[tracker](OfNumpy(1, FRAMES, 3, H, W), asked())
+
+
+def test_dark_videos_are_tracked():
+    """A film may begin in the dark, and be dark: bytes and lazy readers are 0..255, and floats if any is above 1."""
+    dark = texture() // 128
+    fading = texture().float()
+    fading[:, :3] /= 255
+    for video in (dark, Lazy(dark.float()), fading, torch.zeros(1, FRAMES, 3, H, W)):
+        assert TRACKERS["joint_chain"](video, asked()).xy.isfinite().all()
+    same(predictor()(texture().float(), asked()), predictor()(texture(), asked()), atol=0)
+
+
+@pytest.mark.parametrize("queries", [asked().numpy(), asked().tolist(), None])
+@pytest.mark.parametrize("tracker", ["static", "cotracker", "whole_chain"])
+def test_queries_that_are_no_tensor_are_refused(tracker, queries):
+    kind = type(queries).__name__
+    with pytest.raises(ValueError, match=rf"queries must be a tensor \(B, N, 3\) .*, not {kind}: use torch.tensor"):
+        TRACKERS[tracker](texture(), queries)
+
+
+BAD_SETTINGS = [
+    ({"resolution": size}, r"resolution must be \(height, width\), each a whole number from 32 to 4096, or None")
+    for size in ([0, 0], "abc", "35", 384, (384,), (384, 512, 3), (384.0, 512), (True, 512), (31, 512), (32, 4097))
+]
+BAD_SETTINGS += [
+    ({"updates": updates}, f"updates must be a whole number of at least 1, not {updates}")
+    for updates in (0, -1, 2.5, "six", True, None)
+]
+BAD_SETTINGS += [
+    (
+        {"threshold": threshold},
+        f"threshold must be a number from 0 to below 1, or None for the default, not {threshold}",
+    )
+    for threshold in ("abc", -0.1, 1, 1.5, float("nan"), True)
+]
+BAD_SETTINGS += [
+    ({"support": support}, r"support must be the sides of two grids \(global, local\), each .* from 0 to 64, or None")
+    for support in (6, (6,), (6, -1), (65, 0), (6, 6.0), "66", (6, None), (True, 0))
+]
+
+
+@pytest.mark.parametrize("settings, message", BAD_SETTINGS)
+def test_bad_settings_are_refused_in_one_sentence(settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        build_chain(MODEL, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_at_their_limits_are_taken():
+    chain = build_chain(MODEL, 1, [32, 4096], support=[0, 64], threshold=0)
+    assert isinstance(chain, Resized) and chain.size == (32, 4096) and chain.tracker.local_grid == 64
+    assert isinstance(build_chain(MODEL, resolution=None, support=(0, 0)), CoTrackerPredictor)
+    for tracker in (LucasKanade, DISFlow):
+        with pytest.raises(ValueError, match="resolution must be"):
+            tracker((0, 0))
+
+
+@pytest.mark.parametrize("threshold", [0.9999, 1 - 1e-12])  # the second is 1 as float32
+def test_the_query_itself_is_seen_whatever_the_threshold(threshold):
+    queries = asked()
+    visible = predictor(threshold=threshold)(texture(), queries).visible
+    assert visible[0, queries[0, :, 0].long(), torch.arange(5)].all() and visible.float().mean() < 0.5
+
+
 def test_queries_for_another_number_of_videos_are_refused():
     with pytest.raises(ValueError, match="queries are for 3 videos, but the video holds 2"):
         predictor()(texture(2), asked(3))
@@ -436,5 +551,5 @@ def test_the_chain_says_all_that_a_result_must_record():
         "support": {"global_grid": 6, "local_grid": 6, "local_box": 50, "local_grid_centred": True},
         "resolution": [384, 512], "published_resize": False,
     }  # fmt: skip
-    with pytest.raises(ValueError, match="updates must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="updates must be a whole number of at least 1, not 0"):
         CoTrackerPredictor(MODEL, updates=0)

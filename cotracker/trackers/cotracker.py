@@ -1,5 +1,6 @@
 """The network as a Tracker: windows over a video of any length, stitched; and the chains that people use."""
 
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -7,11 +8,12 @@ from torch import Tensor
 
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, window_starts
-from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.trackers.tracker import Tracker, check_frames, check_queries, check_size, is_whole
 from cotracker.trackers.views import SharedVideo
 from cotracker.trackers.wrappers import OneByOne, Resized, Supported
 from cotracker.types import Tracks, Video
 
+MOST_SUPPORT = 64  # points on a side of a support grid
 THRESHOLD = 0.5  # of visibility, where neither the call nor the checkpoint's card names one
 
 
@@ -32,8 +34,10 @@ class CoTrackerPredictor(Tracker):
         identity: dict | None = None,
     ):
         super().__init__()
-        if updates < 1:
-            raise ValueError(f"updates must be at least 1, not {updates}")
+        if not is_whole(updates) or updates < 1:
+            raise ValueError(f"updates must be a whole number of at least 1, not {updates}")
+        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be a number from 0 to below 1, or None for the default, not {threshold}")
         self.model, self.updates, self.threshold, self.published = model, updates, threshold, published
         self.identity = identity or {}
 
@@ -46,7 +50,7 @@ class CoTrackerPredictor(Tracker):
         visibility = logits.sigmoid()
         if not self.published:
             xy, visibility = _pinned(xy, visibility, queries.to(device))
-        visible = visibility > self.threshold
+        visible = (visibility > self.threshold) | (visibility == 1)  # 1 is above any: so the query itself is seen
         return Tracks(xy, visibility, visible).to(queries.device)
 
     def _stitched(self, video: Video, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +90,8 @@ class CoTrackerPredictor(Tracker):
     def _encoded(self, video: Video, start: int, stop: int) -> list[Tensor]:
         device = self.model.frequencies.device
         frames_at_once = 1 if device.type == "cpu" else None  # one frame's activations fit a CPU's cache
-        return self.model.encode(video[:, start:stop].to(device), frames_at_once)
+        frames = check_frames(video[:, start:stop]).to(device)
+        return self.model.encode(frames, frames_at_once)
 
     def describe(self) -> dict:
         network = {"updates": self.updates, "window": self.model.window, "stride": self.model.stride}
@@ -118,14 +123,28 @@ def build_chain(
     resolution: (H, W) the network sees, None for the video's own.  single_point: each query by itself.
     support: sides of the global and of the local support grid, None for none.
     """
+    resolution, support = check_size(resolution), _check_support(support)
     tracker: Tracker = CoTrackerPredictor(model, updates, threshold, published, identity)
-    if support is not None and any(support):
+    if any(support):
         tracker = Supported(tracker, *support, published=published)
     if single_point:
         tracker = OneByOne(tracker)
     if resolution is not None:
-        tracker = Resized(tracker, tuple(resolution), published=published)
+        tracker = Resized(tracker, resolution, published=published)
     return tracker
+
+
+def _check_support(support: tuple[int, int] | None) -> tuple[int, int]:
+    """The sides of the global and of the local support grid, or a ValueError with one sentence."""
+    if support is None:
+        return 0, 0
+    sides = list(support) if isinstance(support, (tuple, list)) else []
+    if len(sides) != 2 or not all(is_whole(side) and 0 <= side <= MOST_SUPPORT for side in sides):
+        raise ValueError(
+            f"support must be the sides of two grids (global, local), each a whole number from 0 to {MOST_SUPPORT}, "
+            f"or None, not {support}"
+        )
+    return tuple(sides)
 
 
 def predictor(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cotracker.geometry import inside_frame
-from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.trackers.tracker import Tracker, check_queries, check_size
 from cotracker.types import Tracks, Video
 
 
@@ -24,7 +24,7 @@ class FrameToFrame(Tracker):
 
     def __init__(self, resolution: Sequence[int] | None = (384, 512)):
         super().__init__()
-        self.resolution = None if resolution is None else tuple(resolution)
+        self.resolution = check_size(resolution)
 
     @abstractmethod
     def move(self, before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from torch import Tensor
 
 from cotracker.geometry import resize_video
+from cotracker.trackers.tracker import check_frames
 from cotracker.types import Video
 
 
@@ -16,7 +17,7 @@ class ResizedVideo:
         self.shape = (*video.shape[:-2], *size)
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        return resize_video(self.video[index], self.size, self.align_corners)
+        return resize_video(check_frames(self.video[index]), self.size, self.align_corners)
 
 
 class ReversedVideo:

@@ -1,6 +1,7 @@
 """Trackers around trackers: each changes the question on the way in and undoes exactly that on the way out.
 
-The paper's evaluation is Bidirectional(Resized(OneByOne(Supported(CoTrackerPredictor)))).
+The paper's evaluation, from outside in, is Resized(OneByOne(Supported(CoTrackerPredictor))): build_chain makes it, less
+what is switched off. Around it stand Chunked, for memory, and outermost Bidirectional, where both directions are asked.
 """
 
 import torch
@@ -171,6 +172,7 @@ class Bidirectional(Wrapper):
 class Chunked(Wrapper):
     """Tracks at most `points` queries at a time, so that memory does not grow with their number.
 
+    Frames need no turns: the tracker inside holds no more of them than its window does, however long the video.
     Points of different turns do not see each other; a Supported inside gives each turn its own support.
     """
 
