@@ -54,6 +54,8 @@ def build_benchmark(config: DictConfig) -> Benchmark:
     if "root" in config.keys():  # "in config" would not see one that is missing
         _require(config, "root", "benchmark.root")
     clips = _build(config.clips)
+    if not len(clips):
+        raise ValueError(f"benchmark={config.name} has no clips to measure: change its settings under benchmark.clips")
     return Benchmark(config.name, clips, get_method(config.protocol), get_method(config.metric), tuple(clips.expected))
 
 

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 from badja_fixture import write_badja
+from hydra import compose, initialize_config_dir
+from test_model import tiny
 
+import evaluate
+from cotracker import checkpoint
 from cotracker.benchmarks import results
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.overrides import misspelt, nearest
@@ -64,6 +68,11 @@ def test_a_whole_run(tmp_path):
         (["tracker=static", "benchmark.root=nowhere"], "no folder nowhere/joint_annotations"),
         (["tracker=lucas_kanade", "benchmark.root=../data", "tracker.window=wide"], "a setting of lucas_kanade is of"),
         (["tracker=dis_flow", "benchmark.root=../data", "tracker.preset=slow"], "dis_flow has no preset slow"),
+        (
+            ["tracker=dis_flow", "benchmark.root=../data", "tracker.resolution=abc"],
+            "resolution must be (height, width)",
+        ),
+        (["benchmark=sprites_val", "tracker=static", "benchmark.clips.count=0"], "benchmark=sprites_val has no clips"),
     ],
 )
 def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
@@ -74,6 +83,33 @@ def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(sentence) and len(done.stderr.splitlines()) == 1
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "setting, sentence",
+    [
+        ("resolution=[0,0]", "resolution must be (height, width)"),
+        ("resolution=abc", "resolution must be (height, width)"),
+        ("threshold=abc", "threshold must be a number from 0 to below 1"),
+        ("threshold=1", "threshold must be a number from 0 to below 1"),
+        ("updates=2.5", "updates must be a whole number of at least 1, not 2.5"),
+        ("global_grid=many", "support must be the sides of two grids"),
+        ("local_grid=65", "support must be the sides of two grids"),
+    ],
+)
+def test_wrong_settings_of_the_network_are_answered_in_one_sentence(tmp_path, capsys, setting, sentence):
+    """As `_run` does, within this process: hydra once, not seven times."""
+    file = tmp_path / "tiny.safetensors"
+    checkpoint.save(file, tiny(), {})
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        words = ["benchmark=sprites_val", f"checkpoint={file}", f"tracker.{setting}", f"out={tmp_path / 'out'}"]
+        config = compose("evaluate", overrides=words)
+    with pytest.raises(SystemExit) as end:
+        evaluate.main.__wrapped__(config)
+    said = capsys.readouterr()
+    assert end.value.code == 2 and not said.out
+    assert said.err.startswith(sentence) and said.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +177,26 @@ def test_unlike_results_say_what_differs(tmp_path):
         results.refuse_unlike(tmp_path, HEADING)
     with pytest.raises(ValueError, match="is a file"):
         results.refuse_unlike(path, HEADING)
+
+
+def test_an_out_that_cannot_be_written_is_found_before_the_evaluation(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    small = [f"benchmark.clips.{setting}" for setting in ("count=1", "frames=2", "height=48", "width=64")]
+    done = _run(tmp_path, "benchmark=sprites_val", "tracker=static", "out=file/below", *small)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == "out=file/below cannot be written to (Not a directory): give another out=DIR\n"
+    results.refuse_unlike(tmp_path / "new" / "out", HEADING)
+    assert not list((tmp_path / "new" / "out").iterdir())  # made, tried, and left empty
+    (tmp_path / "there" / "results.json").mkdir(parents=True)
+    with pytest.raises(ValueError, match="not a result of evaluate.py"):
+        results.refuse_unlike(tmp_path / "there", HEADING)
+
+    def full(dir):
+        raise OSError(28, "No space left on device", dir)
+
+    monkeypatch.setattr(results.tempfile, "TemporaryFile", full)
+    with pytest.raises(ValueError, match=r"cannot be written to \(No space left on device\)"):
+        results.refuse_unlike(tmp_path, HEADING)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path):

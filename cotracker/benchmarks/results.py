@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import subprocess
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -45,10 +46,14 @@ def record(heading: dict, benchmark: Benchmark, rows: list[Row], seconds: float)
 
 
 def refuse_unlike(folder: str | Path, heading: dict) -> None:
-    """Nothing, when `folder` holds no results.json or one of the same heading; else ValueError says what differs."""
+    """Nothing, when `folder` can hold such a result; else ValueError says why not. To be asked before the long part.
+
+    The folder is made where it is not there, and written to; a results.json within must be of the same heading.
+    """
     path = Path(folder) / NAME
     if Path(folder).exists() and not Path(folder).is_dir():
         raise ValueError(f"out={folder} is a file: give a folder")
+    _refuse_unwritable(Path(folder))
     if not path.exists():
         return
     try:
@@ -56,12 +61,21 @@ def refuse_unlike(folder: str | Path, heading: dict) -> None:
         differing = [key for key in heading if there.get(key) != heading[key]]
         if there.get("checkpoint", {}).get("hash") == heading["checkpoint"]["hash"]:  # the same weights, renamed
             differing = [key for key in differing if key != "checkpoint"]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, IsADirectoryError) as error:
         raise ValueError(f"{path} is there and is not a result of evaluate.py: give another out=DIR") from error
     if differing:
         telling = [key for key in differing if key != "protocol" or "tracker" not in differing]
         differs = "; ".join(f"{key} there is {_short(there, heading, key)}" for key in telling)
         raise ValueError(f"{path} holds another result ({differs}): give another out=DIR, or remove that file")
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"1")
+    except OSError as error:
+        raise ValueError(f"out={folder} cannot be written to ({error.strerror}): give another out=DIR") from error
 
 
 def write(folder: str | Path, record: dict) -> Path:
