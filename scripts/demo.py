@@ -20,7 +20,8 @@ from cotracker.data.video import open_video, write_video
 from cotracker.types import Clip, Questions, Tracks
 from cotracker.visualize import contact_sheet, rainbow, write_png
 
-FRAMES, HEIGHT, WIDTH, POINTS, SEED = 48, 384, 512, 96, 2
+FRAMES, HEIGHT, WIDTH, POINTS, SEED = 32, 384, 512, 96, 2
+SPEED, CAMERA_SPEED = (0.3, 8.0), (0.2, 4.0)  # px a frame: as fast as people and animals in BADJA, most of them
 FPS = 12.0
 
 
@@ -45,7 +46,7 @@ def track(video: Path, out: Path, options: list[str]) -> int:
     code = cli.main(["track", str(video), "--out", str(out), *options])
     if code == 0:
         tracks, queries = read_tracks(out)
-        sheet = contact_sheet(open_video(video), tracks, colours=rainbow(queries[0, :, 1:]))
+        sheet = contact_sheet(open_video(video), tracks, count=3, height=320, colours=rainbow(queries[0, :, 1:]))
         write_png(out / "sheet.png", sheet)
     return code
 
@@ -65,7 +66,7 @@ def drawn(out: Path, options: list[str]) -> int:
 
 def demo_clip() -> Clip:
     """The demo's Clip, always the same; its points are those visible in frame 0."""
-    scenes = Sprites(frames=FRAMES, height=HEIGHT, width=WIDTH, points=POINTS, low_contrast=0.0, camouflage=0.0)
+    scenes = Sprites(frames=FRAMES, height=HEIGHT, width=WIDTH, points=POINTS, speed=SPEED, camera_speed=CAMERA_SPEED)
     clip = scenes.clip(np.random.default_rng(SEED))
     seen = clip.visible[0]
     return Clip(clip.video, clip.tracks[:, seen], clip.visible[:, seen], clip.valid[:, seen], name="demo")
