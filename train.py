@@ -26,6 +26,7 @@ FREE = {f"train.{name}" for name in ("log_every", "save_every", "workers", "thre
 WHOLE, NUMBER = int, (int, float)
 LIMITS = {  # of train.*: kind, least and largest value; None where null is allowed
     "steps": (WHOLE, 1, 10**9),
+    "extra_steps": (WHOLE, 1, 10**9),
     "batch": (WHOLE, 1, 10**5),
     "workers": (WHOLE, 0, 1000),
     "threads": (WHOLE, 1, 1000, None),
@@ -64,7 +65,7 @@ def run(cfg: DictConfig) -> None:
     objective = build(cfg, "objective").to(device)
     if t.init_from:
         model.load_state_dict(_fitting_weights(model, t.init_from))
-    optimiser = Optimiser([model, objective], t.steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema)
+    optimiser = Optimiser([model, objective], t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema)
     parts = {"model": model, "objective": objective, "optimiser": optimiser}
     step, examples, seconds = resume(out, settings, parts)
     if step >= t.steps:

@@ -1,4 +1,4 @@
-"""Times the two ways of correlation (cotracker/model/correlation.py) over map sizes: where its WHOLE_MAP_CELLS comes from.
+"""Times the two ways of correlation (cotracker/model/correlation.py) over map sizes: why WHOLE_MAP_CELLS.
 
 python scripts/profile_correlation.py [--points 256] [--channels 128] [--radius 3] [--threads 1]
 """

@@ -167,13 +167,27 @@ def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
 
 def test_a_gradient_that_is_not_finite_changes_nothing():
     layer = torch.nn.Linear(2, 1)
-    optimiser = Optimiser([layer], steps=10, lr=1.0, weight_decay=0.1, warmup=0.1, clip=1.0, ema=0.9)
+    optimiser = Optimiser([layer], steps=10, extra_steps=100, lr=1.0, weight_decay=0.1, warmup=0.1, clip=1.0, ema=0.9)
     before = layer.weight.clone()
     _, finite = optimiser.step(layer(torch.full((1, 2), torch.inf)).sum())
     assert not finite and torch.equal(layer.weight, before)
     norm, finite = optimiser.step(layer(torch.ones(1, 2)).sum())
     assert finite and norm > 0 and not torch.equal(layer.weight, before)
     assert torch.equal(optimiser.best_model.weight, layer.weight)  # the mean of one
+
+
+@pytest.mark.parametrize("extra_steps, least, most", [(1, 0.0, 0.03), (100, 0.4, 0.6)])
+def test_the_rate_falls_in_a_line_to_the_end_of_its_cycle(extra_steps, least, most):
+    layer = torch.nn.Linear(1, 1)
+    settings = {"weight_decay": 0.0, "warmup": 0.05, "clip": 1.0, "ema": 0.0}
+    optimiser = Optimiser([layer], steps=100, extra_steps=extra_steps, lr=1.0, **settings)
+    rates = []
+    for _ in range(100):
+        rates.append(optimiser.schedule.get_last_lr()[0])
+        optimiser.step(layer(torch.ones(1, 1)).sum())
+    falls = np.diff(rates[12:])
+    assert np.allclose(falls, falls[0]) and falls[0] < 0
+    assert max(rates) == pytest.approx(1, abs=0.2) and least < rates[-1] < most
 
 
 def clip(batch=2, frames=6, points=8, seed=0):

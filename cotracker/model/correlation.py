@@ -8,7 +8,9 @@ neighbourhood (memory N x neighbourhood), or the product with every cell (one ma
 import torch
 from torch import Tensor
 
-WHOLE_MAP_CELLS = 4096  # up to so many cells the matrix product over the whole map is the faster way (scripts/profile_correlation.py)
+WHOLE_MAP_CELLS = (
+    4096  # up to so many cells the matrix product over the whole map is the faster way (scripts/profile_correlation.py)
+)
 CHUNK_NUMBERS = 2**24  # numbers of a temporary above which points are taken in turns
 
 

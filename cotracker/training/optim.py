@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Optimiser:
-    """AdamW under a linear 1-cycle over `steps` + 100 steps, with everything that a resumed run needs.
+    """AdamW under a linear 1-cycle over `steps` + `extra_steps`, with everything that a resumed run needs.
 
     lr: its peak.  warmup: the share of the cycle spent rising to it.  clip: largest gradient norm.  ema: decay of the
     running mean of the weights, 0 for none.  Parameters: those of all `modules` that take a gradient.
@@ -17,6 +17,7 @@ class Optimiser:
         self,
         modules: list[nn.Module],
         steps: int,
+        extra_steps: int,
         lr: float,
         weight_decay: float,
         warmup: float,
@@ -26,7 +27,7 @@ class Optimiser:
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.adamw = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, eps=1e-8)
         self.schedule = OneCycleLR(
-            self.adamw, lr, steps + 100, pct_start=warmup, anneal_strategy="linear", cycle_momentum=False
+            self.adamw, lr, steps + extra_steps, pct_start=warmup, anneal_strategy="linear", cycle_momentum=False
         )
         self.clip = clip
         self.live = modules[0]
