@@ -17,6 +17,7 @@ from cotracker import __version__, checkpoint
 from cotracker.benchmarks import results
 from cotracker.data.stream import TrainingStream, loader
 from cotracker.overrides import refuse_misspelt
+from cotracker.trackers.tracker import usable_device
 from cotracker.training.log import Log
 from cotracker.training.optim import Optimiser
 
@@ -93,16 +94,6 @@ def check(settings: dict) -> None:
             raise ValueError(f"train.{name} must be {noun} from {least} to {largest}, not {value}")
     if t["precision"] not in ("float32", "bfloat16"):
         raise ValueError(f"train.precision must be float32 or bfloat16, not {t['precision']}")
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"train.device={name} cannot be used here: say auto, cpu or cuda") from error
 
 
 def build(cfg: DictConfig, group: str):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 import cotracker
 from cotracker import output, queries
 from cotracker.data.video import VideoFile, open_video, read_picture, write_video
-from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.tracker import Tracker, usable_device
 from cotracker.trackers.wrappers import Bidirectional, Chunked, Reversed
 from cotracker.types import Tracks, Video
 from cotracker.visualize import overlay, rainbow
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def track(arguments: argparse.Namespace) -> None:
     """Writes overlay.mp4, tracks.npz and tracks.csv of one video, all or none, and prints what it wrote."""
-    device = choose_device(arguments.device)
+    device = usable_device(arguments.device)
     read = (arguments.video, arguments.points, arguments.mask, arguments.checkpoint)
     output.refuse_overwriting(arguments.out, WRITTEN, [Path(one) for one in read if one is not None])
     with closing(open_video(arguments.video)) as video, output.folder(arguments.out, WRITTEN) as folder:
@@ -102,14 +102,6 @@ def make_tracker(arguments: argparse.Namespace, asked: Tensor, device: torch.dev
     if arguments.direction == "both" and not tracker.both_directions and asked[..., 0].max() > 0:
         return Bidirectional(tracker)
     return tracker
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` is a GPU where there is one."""
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ValueError("--device cuda: this machine has no GPU that torch can use; take --device cpu or auto")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and there) else "cpu")
 
 
 class Counted:

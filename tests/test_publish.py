@@ -1,16 +1,12 @@
 """scripts/publish.py: numbers and licence into the card, and only those of the same weights."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
+from publish import main
 
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from publish import main  # noqa: E402
 
 TINY = {
     "channels": 8,

@@ -130,7 +130,7 @@ def test_starting_from_weights(smoke, tmp_path):
     ("train.steps=-1", "train.steps must be"),
     ("train.clip=-1", "train.clip must be"),
     ("train.precision=half", "train.precision must be float32 or bfloat16"),
-    ("train.device=gpu7", "train.device=gpu7 cannot be used here"),
+    ("train.device=gpu7", "device gpu7 cannot be used"),
     ("seed=-1", "seed must be a whole number"),
     ("model.window=7", "model.window must be an even number"),
     ("model.widths=5", "model cannot be built"),

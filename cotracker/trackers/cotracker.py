@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, window_starts
-from cotracker.trackers.tracker import Tracker, check_frames, check_queries, check_size, is_whole
+from cotracker.trackers.tracker import Tracker, check_frames, check_queries, check_size, is_whole, usable_device
 from cotracker.trackers.views import SharedVideo
 from cotracker.trackers.wrappers import OneByOne, Resized, Supported
 from cotracker.types import Tracks, Video
@@ -179,14 +179,4 @@ def load(
         threshold = card.get("threshold", THRESHOLD)
     identity = {"name": path.stem, "hash": card["hash"]}
     chain = build_chain(model, updates, resolution, single_point, support, threshold, published, identity)
-    return chain.to(_device(device)).eval()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used here ({first}): say auto, cpu or cuda") from error
+    return chain.to(usable_device(device)).eval()

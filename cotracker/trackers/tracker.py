@@ -127,3 +127,13 @@ def _by(shape: tuple[int, ...]) -> str:
 
 def _span(values: Tensor) -> str:
     return f"{values.min().item():g} to {values.max().item():g}"
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU where there is one. ValueError where it cannot be used here."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name} cannot be used on this machine: say auto or cpu") from error
