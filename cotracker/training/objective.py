@@ -17,7 +17,8 @@ class Objective(nn.Module):
     """(model, collated Clip) -> loss, scalars: tracks + visibility_weight x visibility + matching_weight x matching.
 
     gamma discounts early updates (eq. 2).  updates: M in training.  late_queries: share of points queried at any
-    frame where they are visible, the others at their first (appendix A).  matching_weight 0 switches that part off.
+    frame where they are visible, the others at their first (appendix A).  small_errors adds so much of log(1 + |error|) to eq. 2's |error| in
+    pixels: its slope is greatest at zero, so precision counts beside reach.  matching_weight 0 switches that part off.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Objective(nn.Module):
         gamma: float = 0.8,
         visibility_weight: float = 10.0,
         late_queries: float = 0.25,
+        small_errors: float = 0.0,
         matching_weight: float = 0.0,
         matching_frames: int = 8,
     ):
@@ -37,6 +39,7 @@ class Objective(nn.Module):
         if not 0 <= late_queries <= 1:
             raise ValueError(f"objective.late_queries must be a share from 0 to 1, not {late_queries}")
         self.updates, self.gamma, self.late_queries = updates, gamma, late_queries
+        self.small_errors = small_errors
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
         self.matching_frames = matching_frames
         # the matching softmax's temperature is exp(10 x this): ten times the other parameters' pace, from 2
@@ -47,7 +50,7 @@ class Objective(nn.Module):
         queries, real = training_mix(clip, self.late_queries)
         maps = model.encode(clip.video)
         estimates = model.track(maps, queries, self.updates, real)
-        tracks = sum(track_loss(e, clip, self.gamma) for e in estimates)
+        tracks = sum(track_loss(e, clip, self.gamma, self.small_errors) for e in estimates)
         visibility = sum(visibility_loss(e, clip) for e in estimates)
         loss = tracks + self.visibility_weight * visibility
         scalars = {"tracks": tracks, "visibility": visibility} | measures(estimates, clip)
@@ -83,13 +86,17 @@ def _truth(estimate: Estimate, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
     return clip.tracks[:, frames], clip.visible[:, frames], counts
 
 
-def track_loss(estimate: Estimate, clip: Clip, gamma: float) -> Tensor:
-    """Eq. 2 for one window: mean |error| in pixels over frames, points and axes, discounted, averaged over updates."""
+def track_loss(estimate: Estimate, clip: Clip, gamma: float, small_errors: float = 0.0) -> Tensor:
+    """Eq. 2 for one window: mean |error| in pixels over frames, points and axes, discounted, averaged over updates.
+
+    Of each |error| counts |error| + small_errors x log(1 + |error|).
+    """
     truth, _, counts = _truth(estimate, clip)
     last = len(estimate.tracks) - 1
-    terms = [
-        gamma ** (last - m) * masked_mean((xy - truth).abs().mean(-1), counts) for m, xy in enumerate(estimate.tracks)
-    ]
+    errors = [(xy - truth).abs() for xy in estimate.tracks]
+    if small_errors:
+        errors = [error + small_errors * error.log1p() for error in errors]
+    terms = [gamma ** (last - m) * masked_mean(error.mean(-1), counts) for m, error in enumerate(errors)]
     return sum(terms) / len(terms)
 
 
