@@ -51,7 +51,7 @@ def sample_tracks(
     `max_share` of its pixels; segments above `max_segments` are left out. What is then missing from `count` is drawn
     from the whole grid (the published code repeats one point instead). window: top, left, bottom, right, in pixels;
     outside it points are occluded, and the coordinates are those of the window resized to H W.
-    ValueError: a recording whose shapes do not fit each other, or whose depth is not finite.
+    ValueError: a recording whose shapes do not fit each other, or whose depth is not finite, or a zero quaternion.
     """
     _check(recording)
     height, width = recording.depth.shape[1:]
@@ -111,6 +111,8 @@ def _check(recording: Recording) -> None:
         raise ValueError(f"segments name instance {recording.segments.max() - 1}, but only {instances} are described")
     if not np.isfinite(recording.depth).all():
         raise ValueError("depth is not finite everywhere: give the sky a far but finite distance")
+    if not (np.any(recording.camera_quaternions, axis=-1).all() and np.any(recording.quaternions, axis=-1).all()):
+        raise ValueError("a quaternion of the camera or of an instance is zero, which is no rotation")
 
 
 def _grid(frames: int, window: tuple, stride: int, rng: np.random.Generator) -> np.ndarray:
