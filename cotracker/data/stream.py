@@ -3,8 +3,9 @@
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from cotracker.types import Clip, collate
 
 ATTEMPTS = 10
+# Last numbers of the seeds of other draws, so that they stay apart from those of the clips themselves.
+CHOICE, ORDER = ATTEMPTS + 1, ATTEMPTS + 2
+Made = TypeVar("Made")
 
 
 class Source(Protocol):
@@ -22,40 +26,80 @@ class Source(Protocol):
     def clip(self, rng: np.random.Generator) -> Clip: ...
 
 
+@runtime_checkable
+class Reader(Protocol):
+    """Whatever reads a set of clips: `clip_at(position, rng)` is a pure function of both, for 0 <= position < len.
+
+    rng: frames, crop and points are drawn from it.  ValueError says that this clip is bad, and names its file.
+    """
+
+    def __len__(self) -> int: ...
+
+    def clip_at(self, position: int, rng: np.random.Generator) -> Clip: ...
+
+
 class Mixture:
-    """Several sources with weights; every `block` consecutive examples come from the same one.
+    """Several sources or readers with weights; every `block` consecutive examples come from the same one.
 
     Clips of one batch must have equal shapes, so `block` is the batch size times the number of processes (and a
     run starts at a multiple of it). ValueError: no source, or weights that do not fit them.
     """
 
-    def __init__(self, sources: Sequence[Source], weights: Sequence[float], block: int = 1):
+    def __init__(self, sources: Sequence[Source | Reader], weights: Sequence[float], block: int = 1):
         weights = np.asarray(list(weights), float)
         if len(sources) == 0 or len(sources) != len(weights) or (weights < 0).any() or weights.sum() <= 0:
             raise ValueError(f"a mixture of {len(sources)} sources needs as many weights, none negative: {weights}")
         if block < 1:
             raise ValueError(f"a mixture's block must be at least 1 (batch size times processes), not {block}")
         self.sources, self.weights, self.block = list(sources), weights / weights.sum(), block
+        self._drawn: dict[int, list[int]] = {}  # seed -> the number of the source of blocks 0, 1, …, as far as asked
 
-    def source_of(self, seed: int, k: int) -> Source:
+    def source_of(self, seed: int, k: int) -> Source | Reader:
         """The source of example `k`, the same for its whole block, drawn from (seed, k // block)."""
+        return self.sources[self._number(seed, k // self.block)]
+
+    def turn_of(self, seed: int, k: int) -> int:
+        """How many of the examples before `k` come from its source; the first call takes 30 ms for 1,000 blocks."""
         if len(self.sources) == 1:
-            return self.sources[0]
-        # The third number keeps these draws apart from those of the clips themselves.
-        rng = np.random.default_rng((seed, k // self.block, ATTEMPTS + 1))
-        return self.sources[rng.choice(len(self.sources), p=self.weights)]
+            return k
+        block, within = divmod(k, self.block)
+        drawn = self._drawn.setdefault(seed, [])
+        drawn += [self._number(seed, earlier) for earlier in range(len(drawn), block + 1)]
+        return self.block * drawn[:block].count(drawn[block]) + within
+
+    def _number(self, seed: int, block: int) -> int:
+        if len(self.sources) == 1:
+            return 0
+        rng = np.random.default_rng((seed, block, CHOICE))
+        return int(rng.choice(len(self.sources), p=self.weights))
+
+
+def attempted(make: Callable[[np.random.Generator, int], Made], numbers: tuple[int, ...], what: str) -> Made:
+    """make(rng, 0) with rng drawn from `numbers`; while that is bad (ValueError), make(rng, n) from (*numbers, n).
+
+    ValueError after attempt 10 says `what` could not be made, and repeats the last reason.
+    """
+    for attempt in range(ATTEMPTS + 1):
+        try:
+            return make(np.random.default_rng((*numbers, attempt) if attempt else numbers), attempt)
+        except ValueError as error:
+            reason = error
+    raise ValueError(f"{what} gave {ATTEMPTS + 1} bad clips in a row, the last because: {reason}") from reason
 
 
 class TrainingStream(Dataset):
     """`stream[k]` -> Clip with seed (seed, k): a pure function of (seed, k), for every k >= 0.
 
-    source: a Source or a Mixture.  augment: (Clip, rng) -> Clip or None.  A bad clip (ValueError) is replaced by one
-    drawn from (seed, k, attempt), up to 10 times; ValueError then names the example and repeats the last reason.
+    source: a Source, a Reader or a Mixture of them.  augment: (Clip, rng) -> Clip or None.
+    Of a Source, example k is drawn from (seed, k). A Reader gives each of its clips once in a pass: its n-th example
+    is in pass n // len, at a position from a permutation drawn from (seed, pass), with frames, points and augmentation
+    drawn from (seed, pass, k). A bad clip (ValueError) is replaced, up to 10 times, by one drawn from those numbers
+    and the attempt, of a Reader at a position drawn likewise; ValueError then names the example and the last reason.
     """
 
     def __init__(
         self,
-        source: Source | Mixture,
+        source: Source | Reader | Mixture,
         seed: int = 0,
         augment: Callable[[Clip, np.random.Generator], Clip] | None = None,
     ):
@@ -64,19 +108,24 @@ class TrainingStream(Dataset):
 
     def __getitem__(self, k: int) -> Clip:
         source = self.mixture.source_of(self.seed, k)
-        for attempt in range(ATTEMPTS + 1):
-            rng = np.random.default_rng((self.seed, k, attempt) if attempt else (self.seed, k))
-            try:
-                clip = source.clip(rng)
-                if self.augment is not None:
-                    clip = self.augment(clip, rng)
-                return replace(clip, seed=(self.seed, k))
-            except ValueError as error:
-                reason = error
-        raise ValueError(
-            f"example {k} of seed {self.seed}: {type(source).__name__} gave {ATTEMPTS + 1} bad clips in a row, "
-            f"the last because: {reason}"
-        ) from reason
+        numbers, draw = (self.seed, k), self._drawn
+        if isinstance(source, Reader):
+            turns, position = divmod(self.mixture.turn_of(self.seed, k), len(source))
+            order = np.random.default_rng((self.seed, turns, 0, ORDER)).permutation(len(source))
+            numbers, draw = (self.seed, turns, k), partial(self._read, position=int(order[position]))
+        what = f"example {k} of seed {self.seed}: {type(source).__name__}"
+        return replace(attempted(partial(draw, source), numbers, what), seed=(self.seed, k))
+
+    def _drawn(self, source: Source, rng: np.random.Generator, attempt: int) -> Clip:
+        return self._augmented(source.clip(rng), rng)
+
+    def _read(self, source: Reader, rng: np.random.Generator, attempt: int, position: int) -> Clip:
+        if attempt:
+            position = int(rng.integers(len(source)))
+        return self._augmented(source.clip_at(position, rng), rng)
+
+    def _augmented(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        return clip if self.augment is None else self.augment(clip, rng)
 
 
 class EndlessSampler(Sampler[int]):
