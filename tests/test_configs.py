@@ -15,13 +15,14 @@ from cotracker.training.objective import Objective
 
 FOLDER = Path(__file__).parents[1] / "configs"
 ENTRY = {"model": "train", "data": "train", "objective": "train", "experiment": "train",
-         "tracker": "evaluate", "benchmark": "evaluate"}  # fmt: skip
+         "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
 CHOICES = sorted((path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml"))
 BUILT = [(group, name) for group, name in CHOICES if group != "experiment"]
 WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("objective", "paper")] + [
     choice for choice in CHOICES if choice[0] == "tracker"
 ]
-NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice != ("tracker", "cotracker")]
+WITH_FILES = [("tracker", "cotracker"), ("data", "kubric")]
+NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 
 def composed(name: str, *overrides: str) -> dict:
@@ -60,7 +61,7 @@ def arguments(built) -> dict:
 
 def test_every_group_is_known():
     assert {group for group, _ in CHOICES} <= set(ENTRY) and len(CHOICES) >= 10
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"train", "evaluate"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"train", "evaluate", "generate"}
 
 
 @pytest.mark.parametrize("group, name", CHOICES)
@@ -116,7 +117,7 @@ def test_what_needs_no_files_is_built(group, name):
     built = instantiate(node)
     if group == "tracker":
         assert isinstance(built, Tracker)
-    elif group == "data":
+    elif group in ("data", "generator"):
         assert callable(getattr(built, "clip", None) or built.source_of)
     else:
         assert isinstance(built, CoTracker if group == "model" else Objective)
