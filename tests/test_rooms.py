@@ -34,6 +34,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "torch.utils.tensorboard": ["cotracker.training.log"],
     "safetensors": ["cotracker.checkpoint"],
     "imageio_ffmpeg": ["cotracker.data.ffmpeg"],
+    "google": ["cotracker.data.tfrecord"], "google_crc32c": ["cotracker.data.tfrecord"],
     "einops": [], "timm": [], "torchvision": [], "mujoco": [],
 }  # fmt: skip
 FILES = sorted(

@@ -1,0 +1,184 @@
+"""Turns MOVi-E/F TFRecords (Kubric) into clips with tracks, ready to train on, without TensorFlow.
+
+python scripts/convert_kubric.py IN OUT [--workers 4] [--seed 0] [--size 512] [--crop] [--images png]
+
+IN: a .tfrecord file, a folder of them, or a quoted glob.  Run again after an interruption, it goes on where it stopped.
+Exit code: 0; 1 when broken records were skipped, each named in one sentence; 2 when nothing could be done.
+"""
+
+import argparse
+import glob
+import multiprocessing
+import sys
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cotracker import __version__
+from cotracker.benchmarks.results import commit
+from cotracker.data.layout import write_clip
+from cotracker.data.manifest import claimed, heading, settle, write_manifest
+
+try:
+    from cotracker.data import movi, tfrecord
+except ModuleNotFoundError as missing:
+    print(f"convert_kubric.py needs {missing.name}: pip install -e '.[synth]'", file=sys.stderr)
+    raise SystemExit(2) from None
+
+POINTS = 2048
+SAVE_EVERY = 100  # clips; what a killed run did not note is described from its files next time
+
+
+class Job(NamedTuple):
+    """One record and the clip that it becomes."""
+
+    path: Path
+    number: int
+    span: tfrecord.Span
+    name: str
+
+
+class Result(NamedTuple):
+    written: int
+    there: int
+    skipped: int
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", metavar="IN", help="a .tfrecord file, a folder of them, or a quoted glob")
+    parser.add_argument("out", metavar="OUT", type=Path, help="the folder of clips to make or to go on with")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1); the clips are the same")
+    parser.add_argument("--seed", type=int, default=0, help="of the points that are drawn (default 0)")
+    parser.add_argument("--size", type=int, help="height and width of the frames (default: as they are)")
+    parser.add_argument("--crop", action="store_true", help="a random window of each clip, as published, not all of it")
+    parser.add_argument("--images", choices=("jpg", "png"), default="jpg", help="how frames are kept (default jpg)")
+    arguments = parser.parse_args(argv)
+    options = {"points": POINTS, "crop": arguments.crop, "size": arguments.size, "images": arguments.images}
+    try:
+        if arguments.workers < 1 or (arguments.size or 8) < 8 or arguments.seed < 0:
+            raise ValueError("--workers must be 1 or more, --size 8 or more, --seed 0 or more")
+        result = convert(arguments.source, arguments.out, options, arguments.seed, arguments.workers)
+    except ValueError as error:
+        print(f"convert_kubric.py: {error}", file=sys.stderr)
+        return 2
+    except BrokenProcessPool:
+        reason = "a worker was killed, perhaps for want of memory: run it again with fewer --workers"
+        print(f"convert_kubric.py: {reason}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"convert_kubric.py: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("convert_kubric.py: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    was = f"{result.there} were there already, {result.skipped} broken records skipped"
+    print(f"wrote {result.written} clips to {arguments.out} ({was})")
+    return 1 if result.skipped else 0
+
+
+def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> Result:
+    """Writes a clip for every record that `source` names and that `out` lacks; says on stderr what it skips.
+
+    ValueError where there is no record file, or `out` holds something else.
+    """
+    files = record_files(source)
+    with claimed(out):
+        manifest = settle(out, heading("movi", options, seed, __version__, commit()))
+        there = {entry["name"] for entry in manifest["clips"]}
+        jobs, problems = find_jobs(files)
+        todo = [job for job in jobs if job.name not in there]
+        written, skipped = 0, len(problems)
+        print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
+        with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="clip", disable=None) as bar:
+            for made in _all_made(todo, out, options, seed, workers):
+                bar.update()
+                if isinstance(made, str):
+                    skipped += 1
+                    bar.write(made, file=sys.stderr)
+                else:
+                    written += 1
+                    manifest["clips"].append(made)
+                if written % SAVE_EVERY == 0:
+                    write_manifest(out, manifest)
+        write_manifest(out, manifest)
+    return Result(written, len(jobs) - len(todo), skipped)
+
+
+def record_files(source: str) -> list[Path]:
+    """The .tfrecord files that `source` (file, folder or glob) names, sorted; ValueError where there is none."""
+    path = Path(source)
+    if path.is_dir():
+        files = [file for file in path.rglob("*.tfrecord*") if file.is_file()]
+    else:
+        files = [path] if path.is_file() else [Path(name) for name in glob.glob(source, recursive=True)]
+    if not files:
+        raise ValueError(f"{source} names no .tfrecord file: give a file, a folder of them, or a glob in quotes")
+    first = {}
+    for file in sorted(files):
+        if first.setdefault(clip_name(file, 0), file) != file:
+            other = first[clip_name(file, 0)]
+            raise ValueError(f"{other} and {file} would give clips of the same names: convert them into two folders")
+    return sorted(files)
+
+
+def clip_name(path: Path, number: int) -> str:
+    """The clip's name, by its record's file and place there, so that it stays the same however often one converts."""
+    return f"{path.name.replace('.tfrecord', '')}-{number:04d}"
+
+
+def find_jobs(files: list[Path]) -> tuple[list[Job], list[str]]:
+    """All whole records of the files, and one sentence for each file that ends badly."""
+    jobs, problems = [], []
+    for path in tqdm(files, desc="finding records", unit="file", disable=None, leave=False):
+        try:
+            spans, problem = tfrecord.scan(path)
+        except OSError as error:
+            spans, problem = [], f"{path}: it cannot be read ({error.strerror}): check the disk and its permissions"
+        jobs += [Job(path, number, span, clip_name(path, number)) for number, span in enumerate(spans)]
+        problems += [problem] if problem else []
+    return jobs, problems
+
+
+def make(job: Job, out: Path, options: dict, seed: int) -> dict | str:
+    """The manifest's entry of the clip written, or the sentence that says why the record is broken."""
+    rng = np.random.default_rng((seed, zlib.crc32(job.name.encode())))
+    try:
+        video, recording = movi.decode(tfrecord.read(job.path, job.span))
+        clip = movi.make_clip(video, recording, rng, options["points"], options["crop"], options["size"])
+    except OSError as error:
+        return f"{job.path}, record {job.number}: it cannot be read ({error.strerror}): check the disk"
+    except ValueError as error:
+        return f"{job.path}, record {job.number}: {error}"
+    return write_clip(out, job.name, clip, images=options["images"])
+
+
+def _all_made(jobs: list[Job], out: Path, options: dict, seed: int, workers: int) -> Iterator[dict | str]:
+    """What `make` returns for each job, as they come."""
+    if workers == 1 or len(jobs) < 2:
+        yield from (make(job, out, options, seed) for job in jobs)
+        return
+    spawn = multiprocessing.get_context("spawn")  # forked beside OpenCV's threads, workers hang
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), spawn, initializer=_one_thread)
+    try:
+        for done in as_completed([pool.submit(make, job, out, options, seed) for job in jobs]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
