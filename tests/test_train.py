@@ -102,6 +102,7 @@ def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
         text=True,
     )
     while not (tmp_path / "log.jsonl").exists() or not (tmp_path / "log.jsonl").read_text():
+        assert process.poll() is None, "training ended before it could be asked to stop"
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate()
