@@ -73,26 +73,58 @@ def test_occlusion_is_exact_away_from_edges(made, drawn):
     assert (occluded == ~visible).mean() > 0.97  # edges and all
 
 
-def test_depth_and_normals_each_hide_what_is_on_the_far_side(made):
-    """What a box hides of itself: either rule finds it, and the rule by segments alone does not."""
-    whole = recording(made)
-    no_depth = replace(whole, depth=np.full_like(whole.depth, 1e3))
-    no_normals = np.zeros_like(whole.normals)
-    queries = sample_tracks(whole, np.random.default_rng(1))[2]
+@pytest.fixture(scope="module")
+def hidden(made):
+    """(own, other): bool (n, T) each, the points of boxes that are hidden by their own box, and by another surface."""
+    queries = sample_tracks(recording(made), np.random.default_rng(1))[2]
     exact, visible = made.track(queries[:, 0].astype(int), queries[:, 1:])
-    label = made.images()["segments"][tuple(queries[:, [0, 2, 1]].astype(int).T)]
+    labels = made.images()["segments"]
+    label = labels[tuple(queries[:, [0, 2, 1]].astype(int).T)][:, None]
     there = np.floor(np.clip(exact, 0, made.size - 1)).astype(int)
-    itself = made.images()["segments"][np.arange(24), there[..., 1], there[..., 0]] == label[:, None]
-    own_back = at_query(clear(made, exact), queries)[:, None] & clear(made, exact) & ~visible & itself
-    own_back &= (label > 0)[:, None]
-    assert own_back.sum() > 250
+    covering = labels[np.arange(24), there[..., 1], there[..., 0]]
+    clearly = at_query(clear(made, exact), queries)[:, None] & clear(made, exact) & ~visible & (label > 0)
+    return clearly & (covering == label), clearly & (covering != label)
 
-    def found(one):
-        return sample_tracks(one, np.random.default_rng(1))[1][own_back].mean()
 
-    assert found(whole) == 1
-    assert found(replace(whole, normals=no_normals)) > 0.9
-    assert found(replace(no_depth, normals=no_normals)) == 0
+def found(one, where):
+    return sample_tracks(one, np.random.default_rng(1))[1][where].mean()
+
+
+def without_depth(whole, normals):
+    return replace(whole, depth=np.full_like(whole.depth, 1e3), normals=normals)
+
+
+def test_depth_and_normals_each_hide_what_is_on_the_far_side(made, hidden):
+    """What a box hides of itself: either rule finds it, and the rule by segments alone does not."""
+    (own, _), whole = hidden, recording(made)
+    none = np.zeros_like(whole.normals)
+    assert own.sum() > 250
+    assert found(whole, own) == found(without_depth(whole, whole.normals), own) == 1
+    assert found(replace(whole, normals=none), own) > 0.9
+    assert found(without_depth(whole, none), own) == 0
+
+
+def test_segments_alone_hide_what_is_behind_another_thing(made, hidden):
+    (_, other), whole = hidden, recording(made)
+    assert other.sum() > 40
+    assert found(without_depth(whole, np.zeros_like(whole.normals)), other) == 1
+
+
+def test_normals_are_believed_only_where_they_make_sense(made, hidden):
+    """Not when they face away where they were seen, nor when more than two of four neighbours differ by 0.05."""
+    (own, _), whole = hidden, recording(made)
+
+    def with_stripes(width, step):
+        stripe = np.arange(SIZE) // width % 2
+        return without_depth(whole, whole.normals + (step * stripe[:, None]).astype(np.float32) * (0, 0, 1))
+
+    flipped = without_depth(whole, -whole.normals)
+    assert found(flipped, own) == 0
+    _, occluded, queries = sample_tracks(flipped, np.random.default_rng(1))
+    assert at_query(occluded, queries).mean() < 0.01
+    assert found(with_stripes(1, 0.06), own) == 0  # all four differ
+    assert found(with_stripes(1, 0.04), own) > 0.95  # but not by enough
+    assert found(with_stripes(2, 0.06), own) > 0.95  # only two differ
 
 
 def test_behind_the_camera_is_hidden(made):
