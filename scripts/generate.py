@@ -84,6 +84,8 @@ def check(settings: dict) -> None:
         value = settings[name]
         if type(value) is not int or not least <= value <= largest:
             raise ValueError(f"{name} must be a whole number from {least} to {largest}, not {value}")
+    if settings["start"] + settings["count"] > 10**6:  # six digits in a name
+        raise ValueError(f"start and count must end at 1000000, not {settings['start'] + settings['count']}")
     if settings["images"] not in ("jpg", "png"):
         raise ValueError(f"images must be jpg or png, not {settings['images']}")
     if type(settings["by_products"]) is not bool:

@@ -177,8 +177,9 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path, root):
             Kubric(folder)
         assert "\n" not in str(caught.value)
     (root / "0009").rmdir()
-    with pytest.raises(ValueError, match="1 or more"):
-        Kubric(root, points=0)
+    for field, value in (("points", 0), ("frames", None), ("height", "tall"), ("width", 2.5)):
+        with pytest.raises(ValueError, match=f"data.{field} must be a whole number, 1 or more, not {value}"):
+            Kubric(root, **{field: value})
 
 
 @pytest.mark.parametrize("field, said", [

@@ -36,8 +36,10 @@ class Kubric:
         for name in self.names:
             if not (root / name / f"{name}.npy").is_file():
                 raise ValueError(f"{root / name / name}.npy is missing: each folder in data.root must be one clip")
-        if self.frames < 1 or (self.points or 1) < 1 or min(self.height or 1, self.width or 1) < 1:
-            raise ValueError("data.frames, data.points, data.height and data.width must be 1 or more")
+        for field in ("frames", "height", "width", "points"):
+            value = getattr(self, field)
+            if (type(value) is not int or value < 1) and (value is not None or field == "frames"):
+                raise ValueError(f"data.{field} must be a whole number, 1 or more, not {value}")
 
     def __len__(self) -> int:
         return len(self.names)
