@@ -1,41 +1,68 @@
 """The synthetic clips: tracks to a tenth of a pixel, visibility by brute force, the same seed the same bytes."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from cotracker.data.synthetic.drawing import drawn, shot
 from cotracker.data.synthetic.layers import hidden
+from cotracker.data.synthetic.scene import Scene
 from cotracker.data.synthetic.sprites import Sprites
-from cotracker.data.textures import Textures, dead_leaves, fractal_noise, photograph, tiles, waves
 from cotracker.geometry import sample_maps
 
-TEXTURES = Path(__file__).parents[2] / "shared" / "data" / "textures"
+SIZE = (128, 160)
 EFFECTS = ("light_drift", "light_field", "low_contrast", "defocus", "noise", "compression")
-PLAIN = dict.fromkeys((*EFFECTS, "shading", "shadows", "motion_blur"), 0.0)
+PLAIN = dict.fromkeys((*EFFECTS, "shading", "shadows", "motion_blur", "shallow_focus"), 0.0)
+MOTIONS = ("shaking_camera", "followed", "articulated", "lathe", "bending", "tilting", "turning", "returning")
+NEARLY_STILL = {
+    **dict.fromkeys((*MOTIONS, "foreground"), 0.0), "still_camera": 1.0, "liveliness": (1e-3, 1e-3),
+    "speed": (1e-4, 1e-4), "camera_speed": (1e-4, 1e-4), "objects": (3, 4), "object_size": (0.2, 0.4),
+}  # fmt: skip
+ALONE = {
+    "pan": {"still_camera": 0.0, "camera_speed": (0.02, 0.03)},
+    "zoom and roll": {"still_camera": 0.0, "liveliness": (1.0, 1.0)},
+    "shake": {"shaking_camera": 1.0, "shake": (0.02, 0.02)},
+    "path": {"speed": (0.01, 0.03)},
+    "return": {"returning": 1.0, "speed": (0.01, 0.05)},
+    "turn": {"turning": 1.0, "liveliness": (1.0, 1.0)},
+    "tilt": {"tilting": 1.0, "liveliness": (1.0, 1.0)},
+    "bend": {"bending": 1.0, "liveliness": (1.0, 1.0)},
+    "limbs": {"articulated": 1.0, "walking": 0.7, "speed": (0.01, 0.02)},
+    "lathe": {"lathe": 1.0, "speed": (0.01, 0.03)},
+    "foreground": {"foreground": 1.0, "still_camera": 0.0, "camera_speed": (0.01, 0.01)},
+}
+TOGETHER = {"bending": 1.0, "tilting": 1.0, "articulated": 0.5, "lathe": 0.3, "returning": 0.3, "foreground": 1.0}
 AROUND = np.array([(x, y) for x in range(-3, 4) for y in range(-3, 4)])
 
 
-def scene(seed: int, **settings):
-    """A Sprites without effects, its layers, and the times (T, s) of its frames."""
-    source = Sprites(12, 128, 160, **{**PLAIN, **settings})
-    return source, *source._scene(np.random.default_rng(seed))
+def moving(seed: int, **settings) -> tuple:
+    """Layers, the frame of each shot and the middle shots of a scene without effects."""
+    source = Sprites(12, *SIZE, **{**PLAIN, **settings})
+    return source.moving_layers(np.random.default_rng(seed))
+
+
+def dotted(shape: tuple, uv) -> np.ndarray:
+    """A black picture h w 3 with one Gaussian dot at `uv`."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    dot = 255 * np.exp(-((x - uv[0]) ** 2 + (y - uv[1]) ** 2) / (2 * 2.5**2))
+    return np.repeat(dot[..., None].round(), 3, axis=2).astype(np.uint8)
 
 
 def lit_alone(layers, chosen: int, uv):
-    """The layers black but for one Gaussian dot painted on the canvas of layer `chosen` at `uv`."""
+    """The layers black but for one dot painted on the canvas, or skin, of layer `chosen` at `uv`."""
     black = []
     for number, layer in enumerate(layers):
-        canvas = layer.canvas.copy()
-        canvas[..., :3] = 0
-        if number == chosen:
-            y, x = np.mgrid[: canvas.shape[0], : canvas.shape[1]]
-            dot = 255 * np.exp(-((x - uv[0]) ** 2 + (y - uv[1]) ** 2) / (2 * 2.5**2))
-            canvas[..., :3] = dot[..., None].round()
-        black.append(replace(layer, canvas=canvas))
+        canvas, lathe = layer.canvas.copy(), layer.lathe
+        canvas[..., :3] = dotted(canvas.shape, uv) if number == chosen and lathe is None else 0
+        if lathe is not None:
+            skin = np.zeros_like(lathe.skin)
+            for lap in (-1, 0, 1) if number == chosen else ():  # a dot near the seam goes on at the other end
+                skin = np.maximum(skin, dotted(skin.shape, uv + (lap * (skin.shape[1] - 1), 0)))
+            lathe = replace(lathe, skin=skin, light=(1.0, 0.0))
+        black.append(replace(layer, canvas=canvas, lathe=lathe))
     return black
 
 
@@ -51,55 +78,87 @@ def brightest(frame: np.ndarray, near: np.ndarray) -> np.ndarray:
     return np.linalg.solve([[2 * axx, axy], [axy, 2 * ayy]], [-bx, -by]) + (x0, y0)
 
 
-def deep_within(rng: np.random.Generator, layer) -> np.ndarray:
-    """A position between pixels of the layer's canvas that is far from its edge."""
+def deep_within(rng: np.random.Generator, layer, k: int) -> np.ndarray:
+    """A position of the layer's own, between pixels, far from its edge and in its middle at time `k`."""
     depth = cv2.distanceTransform((layer.canvas[..., 3] > 250).astype(np.uint8), cv2.DIST_L2, 5)
     if layer.endless:
         return rng.uniform(0.3, 0.7, 2) * depth.shape[::-1]
     row, column = np.unravel_index(depth.argmax(), depth.shape)
-    return np.array([column, row]) + rng.uniform(-0.5, 0.5, 2)
+    uv = np.array([column, row]) + rng.uniform(-0.5, 0.5, 2)
+    if layer.lathe is None:
+        return uv
+    column, row, _ = layer.lathe.backward(uv[:1], uv[1:], np.array([k]))
+    return np.array([column[0], row[0]])
 
 
-def dot_errors(source, layers, times, own: int, uv: np.ndarray) -> list[float]:
-    """Distances (pixels) between a dot painted at `uv` and its track, in the frames that show all around it."""
-    painted, middle = lit_alone(layers, own, uv), times[:, times.shape[1] // 2]
+def dot_errors(layers, frame_of, middle, own: int, uv: np.ndarray) -> tuple[list[float], float]:
+    """Distances (pixels) between a dot painted at `uv` and its track, in the frames that show all around it.
+
+    And how far the track goes in those frames.
+    """
+    painted = lit_alone(layers, own, uv)
     tracks = painted[own].forward(np.tile(uv, (len(middle), 1)), middle)
     around, k = (tracks[:, None] + AROUND).reshape(-1, 2), np.repeat(middle, len(AROUND))
     clear = ~hidden(painted, np.full(len(k), own), around, k) & (painted[own].alpha_at(around, k) > 0.99)
-    clear &= ((around >= 0) & (around <= (source.width - 1, source.height - 1))).all(1)
-    good = np.flatnonzero(clear.reshape(len(middle), -1).all(1))
-    frames = source._render(painted, times) if len(good) else None
-    return [float(np.linalg.norm(brightest(frames[t], tracks[t]) - tracks[t])) for t in good]
+    clear &= ((around >= 0) & (around <= (SIZE[1] - 1, SIZE[0] - 1))).all(1)
+    clear = clear.reshape(len(middle), -1).all(1)
+    if painted[own].lathe is not None:  # at the rim a dot is a sliver
+        clear &= np.cos(uv[0] / painted[own].lathe.columns + painted[own].lathe.turn[middle]) > 0.7
+    good = np.flatnonzero(clear)
+    frames = drawn(painted, frame_of, SIZE) if len(good) else None
+    errors = [float(np.linalg.norm(brightest(frames[t], tracks[t]) - tracks[t])) for t in good]
+    return errors, np.ptp(tracks[good], axis=0).max() if len(good) else 0.0
 
 
-@pytest.mark.parametrize(
-    ("seed", "settings"),
-    [(seed, {}) for seed in range(4)] + [(4, {"motion_blur": 1.0, "speed": (0.3, 4), "camera_speed": (0.2, 4)})],
-)
-def test_painted_dots_land_where_the_tracks_say(seed, settings):
-    source, layers, times = scene(seed, bending=1.0, tilting=1.0, articulated=0.5, **settings)
+def all_dot_errors(seed: int, **settings) -> tuple[list[float], list[float], set]:
+    """The errors of dots on all layers, how far each dot went, and the layers seen."""
+    layers, frame_of, middle = moving(seed, **settings)
     rng = np.random.default_rng(seed)
-    errors, seen = [], set()
+    errors, went, seen = [], [], set()
     for own in [0, 0, 0, *range(1, len(layers))]:
-        found = dot_errors(source, layers, times, own, deep_within(rng, layers[own]))
-        errors += found
+        found, far = dot_errors(layers, frame_of, middle, own, deep_within(rng, layers[own], middle[6]))
+        errors, went = errors + found, [*went, far]
         seen |= {own} if found else set()
-    assert len(errors) >= 40 and 0 in seen and len(seen) >= 3
+    return errors, went, seen
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_painted_dots_land_where_the_tracks_say_by_each_motion_alone(name):
+    errors, went, seen = all_dot_errors(4, **{**NEARLY_STILL, **ALONE[name]})
+    assert len(errors) >= 25 and len(seen) >= 2 and max(went) > 1
+    assert max(errors) < 0.1
+
+
+def test_a_scene_without_motion_stands_still():
+    """So that each motion above is alone."""
+    errors, went, _ = all_dot_errors(1, **NEARLY_STILL)
+    assert len(errors) >= 30 and max(went) < 0.5
+
+
+BLURRED = {"motion_blur": 1.0, "speed": (0.002, 0.02), "camera_speed": (0.002, 0.02)}
+
+
+@pytest.mark.parametrize(("seed", "settings"), [(0, {}), (1, {}), (3, {}), (6, {}), (4, BLURRED)])
+def test_painted_dots_land_where_the_tracks_say_by_all_motions_together(seed, settings):
+    errors, _, seen = all_dot_errors(seed, **{**TOGETHER, **settings})
+    assert len(errors) >= 30 and 0 in seen and len(seen) >= 3
     assert max(errors) < 0.1
 
 
 @pytest.mark.parametrize("blur", [0.0, 1.0])
 def test_a_dot_in_a_whole_clip_is_where_its_tracks_say(blur, monkeypatch):
     """One dot on a fast background and no things, through the public door: axes, frames and exposures agree."""
-    source, layers, times = scene(3, motion_blur=blur, still_camera=0.0, camera_speed=(6, 7), objects=(0, 0))
-    middle = times[:, times.shape[1] // 2]
+    settings = {**PLAIN, "still_camera": 0.0, "camera_speed": (0.04, 0.045), "objects": (0, 0), "foreground": 0.0}
+    source = Sprites(12, *SIZE, **{**settings, "motion_blur": blur})
+    layers, frame_of, middle = source.moving_layers(np.random.default_rng(3))
+    assert (len(frame_of) > 12) == (blur > 0)
     uv = layers[0].backward(np.array([[80.3, 60.6]]), middle[5:6])[0]
-    monkeypatch.setattr(source, "_scene", lambda rng: (lit_alone(layers, 0, uv), times))
+    monkeypatch.setattr(source, "moving_layers", lambda rng: (lit_alone(layers, 0, uv), frame_of, middle))
     start = layers[0].forward(uv[None], middle[:1])
-    monkeypatch.setattr(source, "_choose", lambda rng, layers, times: (np.zeros(1, int), start, times[:1]))
+    monkeypatch.setattr(Scene, "choose", lambda self, rng, *_: (np.zeros(1, int), start, np.zeros(1, int)))
     clip = source.clip(np.random.default_rng(0))
     frames, tracks = clip.video.permute(0, 2, 3, 1).numpy(), clip.tracks[:, 0].numpy()
-    well_inside = ((tracks > 4) & (tracks < np.array([source.width, source.height]) - 5)).all(1)
+    well_inside = ((tracks > 4) & (tracks < np.array(SIZE[::-1]) - 5)).all(1)
     assert well_inside.sum() >= 4 and clip.visible[well_inside].all()
     for t in np.flatnonzero(well_inside):
         assert np.linalg.norm(brightest(frames[t], tracks[t]) - tracks[t]) < 0.1
@@ -107,31 +166,35 @@ def test_a_dot_in_a_whole_clip_is_where_its_tracks_say(blur, monkeypatch):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_forward_undoes_backward_on_every_layer(seed):
-    source, layers, _ = scene(seed, bending=1.0, tilting=1.0, shadows=1.0)
+    layers, _, middle = moving(seed, **{**TOGETHER, "shadows": 1.0})
     rng = np.random.default_rng(seed)
     for layer in layers:
-        xy, k = rng.uniform(-40, 200, (50, 2)), rng.integers(0, len(layer.view), 50)
-        assert np.abs(layer.forward(layer.backward(xy, k), k) - xy).max() < 1e-6
+        xy, k = rng.uniform(-40, 200, (50, 2)), middle[rng.integers(0, len(middle), 50)]
+        assert np.abs(layer.from_canvas(layer.to_canvas(xy, k), k) - xy).max() < 1e-6
+        if layer.lathe is not None:
+            on = layer.alpha_at(xy, k) > 0.99
+            uv = layer.backward(xy[on], k[on])
+            assert np.abs(layer.forward(uv, k[on]) - xy[on]).max(initial=0) < 1e-6 and layer.facing(uv, k[on]).all()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", (0, 1, 3, 4))
 def test_visible_equals_a_layer_test_of_every_pixel(seed):
-    source, layers, times = scene(seed, objects=(6, 8), bending=0.7, shadows=0.5)
-    tracks, visible = source._follow(np.random.default_rng(seed), layers, times[:, 0])
-    own, *_ = source._choose(np.random.default_rng(seed), layers, times[:, 0])
+    layers, frame_of, middle = moving(seed, objects=(6, 8), bending=0.7, shadows=0.5, foreground=1.0, lathe=0.0)
+    scene = Scene(layers, frame_of, middle, SIZE)
+    own, xy, moment = scene.choose(np.random.default_rng(seed), 64, 0.4)
+    tracks, visible = scene.follow(own, xy, moment)
+    assert np.abs(tracks[moment, np.arange(64)] - xy).max() < 1e-6 and visible[moment, np.arange(64)].all()
     checked = {True: 0, False: 0}
-    for t, k in enumerate(times[:, 0]):
-        uppermost = np.zeros((source.height, source.width), int)
+    for t, k in enumerate(middle):
+        uppermost = np.zeros(SIZE, int)
         for number, layer in enumerate(layers):
             if number and layer.opaque:
-                white = replace(
-                    layer, canvas=np.dstack([np.full_like(layer.canvas[..., :3], 255), layer.canvas[..., 3]])
-                )
-                image = np.zeros((source.height, source.width, 3), np.uint8)
-                replace(white, gain=np.ones_like(layer.gain)).draw(image, int(k))
+                white = np.dstack([np.full_like(layer.canvas[..., :3], 255), layer.canvas[..., 3]])
+                image = np.zeros((*SIZE, 3), np.uint8)
+                shot([replace(layer, canvas=white, gain=np.ones_like(layer.gain))], int(k), image)
                 uppermost[image[..., 0] > 127] = number
         for n, (x, y) in enumerate(tracks[t]):
-            if not (0 <= x <= source.width - 1 and 0 <= y <= source.height - 1):
+            if not (0 <= x <= SIZE[1] - 1 and 0 <= y <= SIZE[0] - 1):
                 assert not visible[t, n]
                 continue
             pixels = uppermost[int(y) : int(y) + 2, int(x) : int(x) + 2]
@@ -139,6 +202,30 @@ def test_visible_equals_a_layer_test_of_every_pixel(seed):
                 assert visible[t, n] == (pixels[0, 0] <= own[n]), (t, n)
                 checked[bool(visible[t, n])] += 1
     assert checked[True] > 300 and checked[False] > 20
+
+
+def test_points_of_a_turning_solid_are_visible_while_their_dots_are():
+    settings = {**NEARLY_STILL, **ALONE["lathe"], "speed": (0.03, 0.03), "objects": (1, 1), "object_size": (0.35, 0.4)}
+    seen = {True: 0, False: 0}
+    for seed in range(3):
+        layers, frame_of, middle = moving(seed, **settings)
+        lathe = replace(layers[1].lathe, turn=np.linspace(0, 5, 12, dtype=np.float32))
+        layers = [layers[0], replace(layers[1], lathe=lathe)]
+        scene = Scene(layers, frame_of, middle, SIZE)
+        for share in (0.1, 0.35, 0.6, 0.85):
+            uv = np.array([share * (lathe.skin.shape[1] - 1), lathe.skin.shape[0] / 2])
+            moment = np.flatnonzero(lathe.facing(uv[:1], middle))
+            if len(moment) == 0:
+                continue
+            xy = layers[1].forward(uv[None], middle[moment[:1]])
+            (track,), (visible,) = (a.swapaxes(0, 1) for a in scene.follow(np.ones(1, int), xy, moment[:1]))
+            frames = drawn(lit_alone(layers, 1, uv), frame_of, SIZE)
+            slant = np.cos(uv[0] / lathe.columns + lathe.turn[middle])
+            for t in np.flatnonzero((np.abs(slant) > 0.25) & ((track > 2) & (track < np.array(SIZE[::-1]) - 3)).all(1)):
+                x, y = track[t].round().astype(int)
+                assert visible[t] == (frames[t][y, x, 0] > 127), (seed, share, t)
+                seen[bool(visible[t])] += 1
+    assert min(seen.values()) > 10
 
 
 def colours_along(clip, offset=0.0) -> np.ndarray:
@@ -152,7 +239,7 @@ def test_colour_under_visible_tracks_is_constant():
     """Through the public door: the whole assembly, against the control of tracks three pixels off."""
     changes = {0.0: [], 3.0: []}
     for seed in range(6):
-        clip = Sprites(12, 128, 160, **PLAIN, twins=0.5).clip(np.random.default_rng(seed))
+        clip = Sprites(12, *SIZE, **PLAIN, twins=0.5, lathe=0.0).clip(np.random.default_rng(seed))
         first = clip.visible.float().argmax(0)
         for offset, found in changes.items():
             here = colours_along(clip, offset)
@@ -188,72 +275,45 @@ def test_clip_keeps_the_house_shapes_and_promises():
         assert torch.equal(clip.valid, ~far)
 
 
-def test_statistics_are_sane(monkeypatch):
-    """Speeds cover the real videos' range, most points are visible, few clips stand still; no pictures needed."""
-    source = Sprites(24, 192, 256)
-    monkeypatch.setattr(source, "_render", lambda layers, times: np.zeros((24, 192, 256, 3), np.uint8))
-    monkeypatch.setattr(source, "_effects", lambda rng, frames: frames)
+def speeds(height: int, width: int, count: int, monkeypatch) -> tuple:
+    """Over clips that are not drawn: speeds (px a frame) of visible points by clip, shares, drifts."""
+    source = Sprites(24, height, width, 64, motion_blur=0.0)
     monkeypatch.setattr(source._textures, "draw", lambda rng, height, width: np.zeros((height, width, 3), np.uint8))
-    medians, speeds, visible, lost_and_found, drift = [], [], [], 0, []
-    for seed in range(80):
-        clip = source.clip(np.random.default_rng((11, seed)))
-        both = clip.visible[1:] & clip.visible[:-1]
-        step = clip.tracks.diff(dim=0)
-        speed = step.norm(dim=-1)[both].numpy()
-        medians.append(np.median(speed))
-        speeds.append(speed)
-        drift.append(step[both].mean(0).numpy())
-        visible.append(clip.visible.float().mean().item())
-        change = clip.visible.int().diff(dim=0)
-        lost_and_found += ((change < 0).any(0) & (change > 0).any(0)).float().mean().item() / 80
-    assert 2 < np.median(medians) < 5 and np.quantile(medians, 0.9) > 5
-    assert 8 < np.quantile(np.concatenate(speeds), 0.95) < 16
+    steps, visible, lost_and_found, drift = [], [], 0, []
+    for seed in range(count):
+        scene = source.scene(np.random.default_rng((11, seed)))
+        both = scene.visible[1:] & scene.visible[:-1]
+        step = np.diff(scene.tracks, axis=0)
+        steps.append(np.linalg.norm(step, axis=-1)[both])
+        drift.append(step[both].mean(0))
+        visible.append(scene.visible.mean())
+        change = np.diff(scene.visible.astype(int), axis=0)
+        lost_and_found += ((change < 0).any(0) & (change > 0).any(0)).mean() / count
+    return steps, visible, lost_and_found, drift
+
+
+def test_motions_cover_those_of_people_and_animals_at_the_size_tracked_at(monkeypatch):
+    """BADJA at 384x512: medians of 1.5 to 7.3 px a frame, 95th percentiles of 4 to 15; few clips stand still."""
+    steps, visible, lost_and_found, drift = speeds(384, 512, 60, monkeypatch)
+    medians, fast = [np.median(s) for s in steps], [np.quantile(s, 0.95) for s in steps]
+    low, middle, high = np.quantile(medians, (0.15, 0.5, 0.9))
+    assert low < 2.2 and 2 < middle < 6 and high > 6
+    assert np.quantile(fast, 0.1) < 7.5 and np.quantile(fast, 0.75) > 12
     assert np.mean(np.array(medians) < 0.5) < 0.1
-    assert 0.6 < np.mean(visible) < 0.95
+    assert 0.65 < np.mean(visible) < 0.95
     assert lost_and_found > 0.1
-    assert np.abs(np.mean(drift, axis=0)).max() < 1.0
+    assert np.abs(np.mean(drift, axis=0)).max() < 1.5
 
 
-def test_every_pattern_has_contrast_and_its_size():
-    for draw in (fractal_noise, dead_leaves, waves, tiles):
-        for seed in range(4):
-            image = draw(np.random.default_rng(seed), 61, 83)
-            assert image.shape == (61, 83, 3) and image.dtype == np.uint8
-            assert image.std(axis=(0, 1)).max() > 4, draw.__name__
-
-
-def test_photographs_are_read_once_shrunk_and_never_written(tmp_path):
-    truth = np.random.default_rng(0).integers(0, 256, (30, 1500, 3)).astype(np.uint8)
-    truth[:, :, 0] = 255
-    (tmp_path / "deep").mkdir()
-    cv2.imwrite(str(tmp_path / "deep" / "a.png"), truth[..., ::-1])
-    textures = Textures(tmp_path, procedural=0.0)
-    levels = photograph(str(tmp_path / "deep" / "a.png"))
-    assert levels[0].shape == (20, 1024, 3) and (levels[0][..., 0] == 255).all()
-    assert levels[0] is photograph(str(tmp_path / "deep" / "a.png"))[0]
-    before = levels[0].copy()
-    for seed in range(5):
-        assert textures.draw(np.random.default_rng(seed), 50, 70).shape == (50, 70, 3)
-    assert np.array_equal(levels[0], before) and not levels[0].flags.writeable
-
-
-def test_folders_without_photographs_are_refused_by_name(tmp_path):
-    with pytest.raises(ValueError, match="nowhere does not exist"):
-        Textures(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=f"{tmp_path.name} holds no jpg or png"):
-        Textures([str(tmp_path)])
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="broken.jpg cannot be read"):
-        Textures(tmp_path, procedural=0.0).draw(np.random.default_rng(0), 8, 8)
-
-
-@pytest.mark.skipif(not TEXTURES.is_dir(), reason="needs the photographs of shared/data/textures")
-def test_photographs_make_clips():
-    source = Sprites(4, 64, 96, 16, textures=str(TEXTURES), procedural=0.0)
-    clip = source.clip(np.random.default_rng(0))
-    assert clip.video.float().std() > 10
+def test_a_frame_of_any_size_moves_alike(monkeypatch):
+    large, small = (
+        np.median([np.median(s) for s in speeds(h, w, 25, monkeypatch)[0]]) for h, w in ((288, 384), (144, 192))
+    )
+    assert 1.6 < large / small < 2.5
 
 
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="frames >= 2"):
         Sprites(frames=1)
+    with pytest.raises(ValueError, match="frame widths a frame"):
+        Sprites(speed=(0.3, 12.0))

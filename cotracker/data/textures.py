@@ -85,8 +85,8 @@ def colour_jitter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A pattern drawn from nothing, uint8 height width 3 RGB: fractal noise, dead leaves, stripes or checks, tiles."""
-    draw = (fractal_noise, dead_leaves, waves, tiles)[rng.choice(4, p=(0.35, 0.35, 0.18, 0.12))]
+    """A pattern drawn from nothing, uint8 height width 3 RGB: noise, dead leaves, stripes or checks, tiles, text."""
+    draw = (fractal_noise, dead_leaves, waves, tiles, text)[rng.choice(5, p=(0.33, 0.33, 0.16, 0.1, 0.08))]
     return draw(rng, height, width)
 
 
@@ -155,6 +155,22 @@ def tiles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     side = int(rng.integers(10, 48))
     tile = (fractal_noise if rng.random() < 0.5 else dead_leaves)(rng, side, side)
     image = np.tile(tile, (height // side + 1, width // side + 1, 1))[:height, :width]
+    return _mottle(rng, image)
+
+
+def text(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Lines of words that mean nothing, as on posters and pages, uint8 height width 3, on faintly mottled paper."""
+    paper, ink = rng.uniform(0, 255, (2, 3)) * 0.5 + rng.permutation([0, 127])[:, None]
+    image = np.empty((height, width, 3), np.uint8)
+    image[:] = paper
+    font, size = int(rng.integers(8)), float(np.exp(rng.uniform(np.log(0.3), np.log(1.6))))
+    bold, step = int(rng.integers(1, 3)), int(30 * size * rng.uniform(1.1, 1.8)) + 2
+    letters = np.array(list("aaabcdeeeefghiiijklmnnoooprrssstttuuvwyz"))
+    for y in range(int(rng.integers(2, step + 1)), height + step, step):
+        words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(2 + int(width / (70 * size)))]
+        line = " ".join(word.title() if rng.random() < 0.2 else word for word in words)
+        start = (int(rng.integers(-40, 10)), y)
+        cv2.putText(image, line, start, font, size, ink.tolist(), bold, cv2.LINE_AA)
     return _mottle(rng, image)
 
 

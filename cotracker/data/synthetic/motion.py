@@ -32,6 +32,22 @@ def path(rng: Generator, times: np.ndarray, speed: float, periods: tuple = (8, 4
     return (line - line[0]) * (speed / max(pace, 1e-6))
 
 
+def excursion(rng: Generator, times: np.ndarray, reach: float, fastest: float) -> tuple[np.ndarray, int]:
+    """A path (K, 2) that goes out by about `reach` pixels and comes back, and the time index at which it sets out.
+
+    It takes 0.6 to 1.2 times the clip, is nowhere faster than `fastest` pixels a frame, and drifts a little besides.
+    """
+    span = np.ptp(times) + 1
+    period = span * rng.uniform(0.6, 1.2)
+    home = times[0] + rng.uniform(-0.1, max(span - period, 0) + 0.1)
+    reach = min(reach, fastest * period / np.pi)
+    out = reach * (0.5 - 0.5 * np.cos(2 * np.pi * (times - home) / period))
+    angle = rng.uniform(0, 2 * np.pi)
+    line = out[:, None] * np.array([np.cos(angle), np.sin(angle)])
+    drift = path(rng, times, 0.05 * fastest)
+    return line + drift, int(np.argmin(out))
+
+
 def matrices(rows: list[list]) -> np.ndarray:
     """Matrices (K, 3, 3) from three rows of three entries, each a number or an array (K,)."""
     entries = np.broadcast_arrays(*[np.asarray(entry, float) for row in rows for entry in row])

@@ -1,4 +1,4 @@
-"""Outlines of things, in units of their radius (about -1..1, y down), and their masks; figures with joints."""
+"""Outlines of things, in units of their radius (about -1..1, y down), and their masks."""
 
 from dataclasses import dataclass
 
@@ -8,32 +8,41 @@ from numpy.random import Generator
 
 
 @dataclass(frozen=True)
+class Joint:
+    """Where a part turns, (x, y): by the figure's swing times share * (sin(rhythm + phase in turns) + lean)."""
+
+    x: float
+    y: float
+    share: float
+    phase: float
+    lean: float = 0.0
+
+
+@dataclass(frozen=True)
 class Part:
     """One rigid piece of a thing: its outline (n, 2), a hole or None, and the joints it hangs from, the root first.
 
-    joints: rows (x, y, share of the swing, phase in turns); each turns all that comes after it.
+    Each joint turns all that comes after it.
     """
 
     outline: np.ndarray
     hole: np.ndarray | None = None
-    joints: tuple = ()
+    joints: tuple[Joint, ...] = ()
 
 
-def thing(rng: Generator, articulated: float) -> list[Part]:
-    """A random thing as its parts, the lowest first: with the share `articulated` a figure, else one piece."""
-    if rng.random() < articulated:
-        return figure(rng)
+def single(rng: Generator) -> Part:
+    """A thing of one piece: a blob, a polygon, a thin limb or a ring."""
     kind = rng.choice(4, p=(0.4, 0.25, 0.2, 0.15))
     if kind == 0:
-        return [Part(blob(rng))]
+        return Part(blob(rng))
     if kind == 1:
-        return [Part(polygon(rng))]
+        return Part(polygon(rng))
     if kind == 2:
-        angle, thin = rng.uniform(0, 2 * np.pi), rng.uniform(0.08, 0.3, 2)
+        angle, thin = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.3, 2)
         end = np.array([np.cos(angle), np.sin(angle)]) * 0.8
-        return [Part(limb(-end, end, *thin))]
+        return Part(limb(-end, end, *thin))
     outer = blob(rng)
-    return [Part(outer, hole=outer * rng.uniform(0.3, 0.65))]
+    return Part(outer, hole=outer * rng.uniform(0.3, 0.65))
 
 
 def blob(rng: Generator) -> np.ndarray:
@@ -43,7 +52,7 @@ def blob(rng: Generator) -> np.ndarray:
     strength = rng.uniform(0, 0.5, 5) / orders
     radius = 1 + np.cos(np.outer(angle, orders) + rng.uniform(0, 2 * np.pi, 5)) @ strength
     ring = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle) * rng.uniform(0.4, 1)])
-    return _turned(ring / np.abs(ring).max(), rng.uniform(0, 2 * np.pi))
+    return turned(ring / np.abs(ring).max(), rng.uniform(0, 2 * np.pi))
 
 
 def polygon(rng: Generator) -> np.ndarray:
@@ -55,41 +64,39 @@ def polygon(rng: Generator) -> np.ndarray:
 
 def limb(start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float) -> np.ndarray:
     """A tapered rod with round ends, (n, 2)."""
-    angle = np.arange(24) * (2 * np.pi / 24)
+    angle = np.arange(32) * (2 * np.pi / 32)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
     points = np.concatenate([start + start_radius * circle, end + end_radius * circle])
     return cv2.convexHull(points.astype(np.float32))[:, 0].astype(float)
 
 
-def figure(rng: Generator) -> list[Part]:
-    """An articulated figure, as animals, people and machines have: a body and 2 to 6 limbs of 1 to 3 segments.
+def pole(rng: Generator, length: float) -> np.ndarray:
+    """A long, slightly bent and tapered bar of half-width 1 and half-length `length`, (n, 2): a trunk or a post."""
+    along = np.linspace(-length, length, 24)
+    middle = rng.normal(0, 0.4) * np.sin(along * rng.uniform(0.5, 2) / length + rng.uniform(0, 6))
+    half = (1 + rng.uniform(-0.25, 0.25) * along / length) * (1 + 0.08 * rng.standard_normal(24))
+    left, right = np.column_stack([middle - half, along]), np.column_stack([middle + half, along])
+    return np.concatenate([left, right[::-1]])
 
-    Half the limbs lie behind the body. All share the rhythm of the figure, each with its own phase.
+
+def spindle(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The outline (n, 2) of a solid of revolution about the y axis, and its quadric: radius² = a + b y + c y².
+
+    Balls, eggs, drums and cones.
     """
-    ring = blob(rng)
-    size = rng.uniform(0.3, 0.55)
-    body = ring * size
-    behind, front = [], []
-    for number, side in enumerate(rng.permutation(rng.integers(2, 7))):
-        corner = body[int(side * 64 / 6 + rng.integers(0, 10)) % 64]
-        limbs = _hanging(rng, 0.8 * corner, np.arctan2(corner[1], corner[0]))
-        (behind if number % 2 else front).extend(limbs)
-    return [*behind, Part(body), *front]
-
-
-def _hanging(rng: Generator, root: np.ndarray, heading: float) -> list[Part]:
-    """One limb: segments end to end from `root`, the last lowest, each hanging from the joints before it."""
-    segments = rng.integers(1, 4)
-    radius, length = rng.uniform(0.08, 0.18), rng.uniform(0.45, 0.9) / segments**0.7
-    phase, parts, joints = rng.random(), [], ()
-    heading += rng.normal(0, 0.4)
-    for _ in range(segments):
-        tip = root + length * np.array([np.cos(heading), np.sin(heading)])
-        joints = (*joints, (*root, rng.uniform(0.4, 1), phase))
-        parts.append(Part(limb(root, tip, radius, radius * 0.8), joints=joints))
-        root, radius, heading = tip, radius * 0.8, heading + rng.normal(0, 0.6)
-        phase += rng.uniform(0.05, 0.25)
-    return parts[::-1]
+    kind = rng.choice(3, p=(0.45, 0.35, 0.2))
+    half = rng.uniform(0.6, 1)
+    if kind == 0:
+        wide = rng.uniform(0.6, 1)
+        quadric = wide**2 * np.array([1, 0, -1 / half**2])
+    elif kind == 1:
+        quadric = np.array([rng.uniform(0.4, 0.9) ** 2, 0, 0])
+    else:
+        wide, taper = rng.uniform(0.4, 0.6), rng.uniform(-0.5, 0.5)
+        quadric = wide**2 * np.array([1, 2 * taper, taper**2])
+    y = half * np.sin(np.linspace(-np.pi / 2, np.pi / 2, 49))
+    x = np.sqrt(np.maximum(np.polynomial.polynomial.polyval(y, quadric), 0))
+    return np.concatenate([np.column_stack([x, y]), np.column_stack([-x, y])[::-1]]), quadric
 
 
 def mask(part: Part, radius: float) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +116,7 @@ def mask(part: Part, radius: float) -> tuple[np.ndarray, np.ndarray]:
     return cv2.resize(alpha, (int(width), int(height)), interpolation=cv2.INTER_AREA), low
 
 
-def _turned(points: np.ndarray, angle: float) -> np.ndarray:
+def turned(points: np.ndarray, angle: float) -> np.ndarray:
+    """Points (n, 2) turned about the origin."""
     cos, sin = np.cos(angle), np.sin(angle)
     return points @ np.array([[cos, sin], [-sin, cos]])
