@@ -86,7 +86,8 @@ def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
         drawn, read = stream[k], read_clip(uninterrupted / names[k])
         torch.testing.assert_close(read.tracks, drawn.tracks, atol=1e-4, rtol=0)
         assert torch.equal(read.visible, drawn.visible) and torch.equal(read.valid, drawn.valid)
-        assert (read.video.float() - drawn.video.float()).mean(1).abs().mean() < 4  # grey: jpg halves the colours
+        grey = torch.stack([read.video.float().mean(1).flatten(), drawn.video.float().mean(1).flatten()])
+        assert torch.corrcoef(grey)[0, 1] > 0.98
     example = Kubric(uninterrupted, 6, 48, 64, 4).clip_at(3, np.random.default_rng(0))
     assert example.video.shape == (6, 3, 48, 64)
 
