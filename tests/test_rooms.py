@@ -35,7 +35,8 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "safetensors": ["cotracker.checkpoint"],
     "imageio_ffmpeg": ["cotracker.data.ffmpeg"],
     "google": ["cotracker.data.tfrecord"], "google_crc32c": ["cotracker.data.tfrecord"],
-    "einops": [], "timm": [], "torchvision": [], "mujoco": [],
+    "mujoco": ["cotracker.data.synthetic.spatial.mujoco_world"],
+    "einops": [], "timm": [], "torchvision": [],
 }  # fmt: skip
 FILES = sorted(
     [*ROOT.glob("cotracker/**/*.py"), *ROOT.glob("scripts/**/*.py"), ROOT / "train.py", ROOT / "evaluate.py"]
