@@ -15,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from cotracker.benchmarks import results
 from cotracker.benchmarks.benchmark import Benchmark
+from cotracker.benchmarks.breakdown import NEAR
 from cotracker.benchmarks.run import Row, evaluate, mean, metric_keys, unscored
 from cotracker.overrides import refuse_misspelt
 from cotracker.trackers.tracker import Tracker
@@ -56,7 +57,10 @@ def build_benchmark(config: DictConfig) -> Benchmark:
     clips = _build(config.clips)
     if not len(clips):
         raise ValueError(f"benchmark={config.name} has no clips to measure: change its settings under benchmark.clips")
-    return Benchmark(config.name, clips, get_method(config.protocol), get_method(config.metric), tuple(clips.expected))
+    breakdown = get_method(config.breakdown) if config.get("breakdown") else None
+    made = getattr(clips, "made", {})
+    functions = get_method(config.protocol), get_method(config.metric)
+    return Benchmark(config.name, clips, *functions, tuple(clips.expected), made, breakdown)
 
 
 def build_tracker(config: DictConfig) -> Tracker:
@@ -77,11 +81,28 @@ def print_end(rows: list[Row], record: dict) -> None:
     print(f"found {record['found']} of {record['expected']} expected{missing}")
     if unscored(rows):
         print(f"left out of the mean, as nothing is scored there: {', '.join(unscored(rows))}")
+    print_breakdown(record.get("breakdown", {}))
+
+
+def print_breakdown(breakdown: dict) -> None:
+    """A small table: count, median error and share of near ones, in each bin."""
+    for part, bins in breakdown.items():
+        print(f"{part:<20}   places  median px  within {NEAR} px  (at 256x256, all videos together)")
+        for name, values in bins.items():
+            known = f"{values['median']:10.2f} {values[f'within_{NEAR}']:10.1f} %" if values["count"] else ""
+            print(f"  {name:<18} {values['count']:8d} {known}")
 
 
 def _build(config: DictConfig):
-    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return _made(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+
+
+def _made(settings: dict):
+    """The object a node describes, made of those described within it."""
     name, target = settings.pop("name", None), settings.pop("_target_")
+    for key, value in settings.items():
+        if isinstance(value, dict) and "_target_" in value:
+            settings[key] = _made(value)
     try:
         return get_object(target)(**settings)
     except TypeError as error:

@@ -27,7 +27,7 @@ NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice no
 
 def composed(name: str, *overrides: str) -> dict:
     """The resolved config as plain values; the folder that evaluate.py must be given is "somewhere"."""
-    drawn = "benchmark=sprites_val" in overrides  # needs no folder
+    drawn = any(override.startswith("benchmark=") and override.endswith("_val") for override in overrides)
     needed = ["benchmark.root=somewhere"] if name == "evaluate" and not drawn else []
     with initialize_config_dir(str(FOLDER), version_base="1.3"):
         config = compose(name, overrides=[*needed, *overrides])

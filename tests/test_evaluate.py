@@ -181,7 +181,7 @@ def test_unlike_results_say_what_differs(tmp_path):
 
 def test_an_out_that_cannot_be_written_is_found_before_the_evaluation(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
-    small = [f"benchmark.clips.{setting}" for setting in ("count=1", "frames=2", "height=48", "width=64")]
+    small = [f"benchmark.clips.generator.{setting}" for setting in ("frames=2", "height=48", "width=64")]
     done = _run(tmp_path, "benchmark=sprites_val", "tracker=static", "out=file/below", *small)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == "out=file/below cannot be written to (Not a directory): give another out=DIR\n"
@@ -206,10 +206,11 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 
 def test_drawn_clips_are_a_benchmark(tmp_path):
-    small = [f"benchmark.clips.{setting}" for setting in ("count=2", "frames=6", "height=48", "width=64")]
+    small = [f"benchmark.clips.generator.{setting}" for setting in ("frames=6", "height=48", "width=64")]
+    small.append("benchmark.clips.count=2")
     answer = _run(tmp_path, "benchmark=sprites_val", "tracker=static", f"out={tmp_path}", *small)
     assert answer.returncode == 0 and "found 2 of 2" in answer.stdout, answer.stderr
     result = json.loads((tmp_path / "results.json").read_text())
     assert (result["found"], result["expected"]) == (2, 2)
     assert {"aj", "delta_avg", "oa"} <= result["mean"].keys() and 0 < result["mean"]["delta_avg"] < 100
-    assert "seed must be" in _run(tmp_path, "benchmark=sprites_val", "benchmark.clips.seed=3").stderr
+    assert "seed must be" in _run(tmp_path, "benchmark=sprites_val", "benchmark.clips.seed=-3").stderr

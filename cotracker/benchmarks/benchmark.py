@@ -1,8 +1,11 @@
 """What a benchmark is: clips with truth, what is asked about them, and how the answers are measured."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from cotracker.benchmarks.breakdown import Errors
 from cotracker.types import Clip, Questions, Tracks
 
 
@@ -11,6 +14,8 @@ class Benchmark:
     """clips: by index, one Clip a video.  protocol: Clip -> Questions.  metric: (answers, questions, clip) -> floats.
 
     expected: the names of the videos when all of it is there, for `found 3 of 7 expected`; empty where unknown.
+    made: what the clips were made from, where they are drawn: whatever changes them changes it.
+    breakdown: (answers, questions, clip) -> errors by kind (see breakdown.py), or None.
     """
 
     name: str
@@ -18,7 +23,12 @@ class Benchmark:
     protocol: Callable[[Clip], Questions]
     metric: Callable[[Tracks, Questions, Clip], dict[str, float]]
     expected: tuple[str, ...] = ()
+    made: dict = field(default_factory=dict)
+    breakdown: Callable[[Tracks, Questions, Clip], Errors] | None = None
 
     def describe(self) -> dict:
-        """How it asks and measures, by the names of the two functions: goes into results.json."""
-        return {"queries": self.protocol.__name__, "metric": self.metric.__name__}
+        """How it asks and measures, by the names of the two functions, and a hash of `made`: goes into results.json."""
+        said = {"queries": self.protocol.__name__, "metric": self.metric.__name__}
+        if self.made:
+            said["clips"] = hashlib.sha256(json.dumps(self.made, sort_keys=True).encode()).hexdigest()[:12]
+        return said

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cotracker.benchmarks.benchmark import Benchmark
+from cotracker.benchmarks.breakdown import pooled
 from cotracker.benchmarks.run import Row, mean, unscored
 from cotracker.trackers.tracker import Tracker
 
@@ -30,9 +31,12 @@ def heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> dict:
 
 
 def record(heading: dict, benchmark: Benchmark, rows: list[Row], seconds: float) -> dict:
-    """All of results.json; percentages and seconds are rounded to 4 decimals, and null where nothing was counted."""
+    """All of results.json; percentages and seconds are rounded to 4 decimals, and null where nothing was counted.
+
+    "breakdown" (errors by kind) and "made" (what drawn clips were made from) are there where the benchmark has them.
+    """
     names = [row["name"] for row in rows]
-    return heading | {
+    whole = heading | {
         "commit": commit(),
         "versions": versions(),
         "found": len(rows),
@@ -41,8 +45,11 @@ def record(heading: dict, benchmark: Benchmark, rows: list[Row], seconds: float)
         "unscored": unscored(rows),
         "seconds": _plain(seconds),
         "mean": {key: _plain(value) for key, value in mean(rows).items()},
-        "videos": [{key: _plain(value) for key, value in row.items()} for row in rows],
+        "videos": [{key: _plain(value) for key, value in row.items() if key != "errors"} for row in rows],
     }
+    if benchmark.breakdown:
+        whole["breakdown"] = _plain(pooled([row["errors"] for row in rows]))
+    return whole | ({"made": benchmark.made} if benchmark.made else {})
 
 
 def refuse_unlike(folder: str | Path, heading: dict) -> None:
@@ -118,7 +125,9 @@ def _git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def _plain(value: str | float) -> str | float | None:
+def _plain(value: str | float | dict) -> str | float | dict | None:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 4)
     return value

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
+from cotracker.benchmarks.breakdown import Errors
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Clip, Video
 
-Row = dict[str, str | float]
+Row = dict[str, str | float | Errors]  # "errors", only where the benchmark has a breakdown, is Errors
 
 
 def evaluate(
@@ -53,7 +54,7 @@ def unscored(rows: list[Row]) -> list[str]:
 
 def metric_keys(rows: list[Row]) -> list[str]:
     """The metrics' names, in their order."""
-    return [key for key in rows[0] if key not in ("name", "seconds")] if rows else []
+    return [key for key in rows[0] if key not in ("name", "seconds", "errors")] if rows else []
 
 
 @torch.no_grad()
@@ -64,6 +65,8 @@ def _row(tracker: Tracker, benchmark: Benchmark, clip: Clip, device: torch.devic
     if not torch.isfinite(tracks.xy).all():
         raise ValueError(f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged")
     values = benchmark.metric(tracks, questions, clip)
+    if benchmark.breakdown:
+        values = values | {"errors": benchmark.breakdown(tracks, questions, clip)}
     return {"name": clip.name, **values, "seconds": time.perf_counter() - begin}
 
 
