@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cotracker.geometry import inside_frame
 from cotracker.model.cotracker import CoTracker, Estimate
 from cotracker.queries import training_mix
+from cotracker.training.handover import later_window
 from cotracker.types import Clip
 
 
@@ -17,8 +18,11 @@ class Objective(nn.Module):
     """(model, collated Clip) -> loss, scalars: tracks + visibility_weight x visibility + matching_weight x matching.
 
     gamma discounts early updates (eq. 2).  updates: M in training.  late_queries: share of points queried at any
-    frame where they are visible, the others at their first (appendix A).  small_errors adds so much of log(1 + |error|) to eq. 2's |error| in
-    pixels: its slope is greatest at zero, so precision counts beside reach.  matching_weight 0 switches that part off.
+    frame where they are visible, the others at their first (appendix A).  small_errors adds so much of
+    log(1 + |error|) to eq. 2's |error| in pixels: its slope is greatest at zero, so precision counts beside reach.
+    handover: share of the batches of clips of 1.5 windows and more in which one later window is trained by itself,
+    given tracks with handover_errors (least, greatest; pixels at width 512; see handover.py).
+    matching_weight 0 switches that part off.
     """
 
     def __init__(
@@ -28,6 +32,8 @@ class Objective(nn.Module):
         visibility_weight: float = 10.0,
         late_queries: float = 0.25,
         small_errors: float = 0.0,
+        handover: float = 0.0,
+        handover_errors: tuple[float, float] = (0.2, 24.0),
         matching_weight: float = 0.0,
         matching_frames: int = 8,
     ):
@@ -38,8 +44,14 @@ class Objective(nn.Module):
             )
         if not 0 <= late_queries <= 1:
             raise ValueError(f"objective.late_queries must be a share from 0 to 1, not {late_queries}")
+        if not 0 <= handover <= 1 or len(handover_errors) != 2 or not 0 < handover_errors[0] <= handover_errors[1]:
+            raise ValueError(
+                "objective.handover must be a share from 0 to 1, and handover_errors two pixel lengths above 0, "
+                f"not {handover}, {list(handover_errors)}"
+            )
         self.updates, self.gamma, self.late_queries = updates, gamma, late_queries
         self.small_errors = small_errors
+        self.handover, self.handover_errors = handover, tuple(handover_errors)
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
         self.matching_frames = matching_frames
         # the matching softmax's temperature is exp(10 x this): ten times the other parameters' pace, from 2
@@ -47,31 +59,44 @@ class Objective(nn.Module):
 
     def forward(self, model: CoTracker, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and detached scalars by name: loss and its parts, error (px), visibility_accuracy."""
-        queries, real = training_mix(clip, self.late_queries)
-        maps = model.encode(clip.video)
-        estimates = model.track(maps, queries, self.updates, real)
+        estimates, frames, base, features, real = self._estimated(model, clip)
         tracks = sum(track_loss(e, clip, self.gamma, self.small_errors) for e in estimates)
         visibility = sum(visibility_loss(e, clip) for e in estimates)
         loss = tracks + self.visibility_weight * visibility
         scalars = {"tracks": tracks, "visibility": visibility} | measures(estimates, clip)
         if self.matching_weight:
-            matching = self._matching(model.begin_features(maps, queries, real), maps[0], clip, real, model.stride)
+            chosen = _some_of(frames, self.matching_frames, clip)
+            where = [clip.tracks, clip.visible & clip.valid]
+            where = [base[:, chosen], *(x[:, [frames[k] for k in chosen]] for x in where)]
+            matching = matching_loss(features, *where, real, model.stride, (10 * self.log_temperature).exp())
             loss = loss + self.matching_weight * matching
             scalars["matching"] = matching
         return loss, {name: value.detach() for name, value in ({"loss": loss} | scalars).items()}
 
-    def _matching(self, features: Tensor, base: Tensor, clip: Clip, real: Tensor, stride: int) -> Tensor:
-        frames = _some_frames(clip, self.matching_frames)
-        where = [x[:, frames] for x in (base, clip.tracks, clip.visible & clip.valid)]
-        return matching_loss(features, *where, real, stride, (10 * self.log_temperature).exp())
+    def _estimated(self, model: CoTracker, clip: Clip) -> tuple[list[Estimate], list[int], Tensor, Tensor, Tensor]:
+        """Estimates; the frames that were encoded and their base maps; features of the queries; which are real."""
+        rng = np.random.default_rng([*_numbers(clip.seed[0]), 2])
+        if 2 * clip.video.shape[1] >= 3 * model.window and rng.random() < self.handover:
+            estimate, frames, maps, carry = later_window(model, clip, self.updates, self.handover_errors, rng)
+            return [estimate], frames, maps[0], carry.features, carry.real
+        queries, real = training_mix(clip, self.late_queries)
+        maps = model.encode(clip.video)
+        estimates = model.track(maps, queries, self.updates, real)
+        features = model.begin_features(maps, queries, real) if self.matching_weight else None
+        return estimates, list(range(clip.video.shape[1])), maps[0], features, real
 
 
-def _some_frames(clip: Clip, count: int) -> list[int]:
-    frames = clip.tracks.shape[1]
-    if frames <= count:
-        return list(range(frames))
-    seed = [int(part) for part in np.ravel(clip.seed[0])]
-    return sorted(np.random.default_rng([*seed, 1]).choice(frames, count, replace=False).tolist())
+def _numbers(seed: tuple) -> list[int]:
+    return [int(part) for part in np.ravel(seed)]
+
+
+def _some_of(frames: list[int], count: int, clip: Clip) -> list[int]:
+    """Places in `frames` of at most `count` of them, drawn for this clip."""
+    if len(frames) <= count:
+        return list(range(len(frames)))
+    return sorted(
+        np.random.default_rng([*_numbers(clip.seed[0]), 1]).choice(len(frames), count, replace=False).tolist()
+    )
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

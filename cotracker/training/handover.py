@@ -1,0 +1,57 @@
+"""One later window trained by itself, as if the windows before it had been tracked, with errors (section 3.2).
+
+Unrolling a long clip (section 3.3) shows the network what it inherits, but costs every frame's features. Here only the
+query's frame and one window are encoded, however far apart, and the tracks handed over are the truth put off by errors
+of all sizes: so a network learns to find its way back to what was asked for, instead of carrying errors on.
+"""
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from cotracker.model.cotracker import Carry, CoTracker, Estimate
+from cotracker.types import Clip
+
+
+def later_window(
+    model: CoTracker, clip: Clip, updates: int, errors: tuple[float, float], rng: Generator
+) -> tuple[Estimate, list[int], list[Tensor], Carry]:
+    """The Estimate of a window drawn from `rng`, the frames encoded (the query's first), their maps, what it was given.
+
+    clip: collated, of at least 1.5 windows.  errors: least and greatest of what is handed over, in pixels of a frame
+    512 wide, log-uniform.  All points visible in the drawn query frame are asked for.
+    """
+    half = model.window // 2
+    start = int(rng.integers(half, clip.video.shape[1] - model.window + 1))
+    asked_at = int(rng.integers(0, start))
+    frames = [asked_at, *range(start, start + model.window)]
+    maps = model.encode(clip.video[:, frames])
+    real = clip.visible[:, asked_at] & clip.valid[:, asked_at]
+    where = clip.tracks[:, asked_at].nan_to_num(0)
+    queries = torch.cat([torch.full_like(where[..., :1], asked_at), where], dim=-1)
+    features = model.begin_features(
+        [level[:, :1] for level in maps], torch.cat([queries[..., :1] * 0, where], dim=-1), real
+    )
+    before = slice(start - half, start + half)
+    tracks = _put_off(clip.tracks[:, before], clip.video.shape[-1] / 512, errors, rng)
+    carry = Carry(queries, real, features, tracks, _put_in_doubt(clip.visible[:, before], rng), start)
+    _, estimate = model.step(carry, [level[:, 1:] for level in maps], updates)
+    return estimate, frames, maps, carry
+
+
+def _put_off(tracks: Tensor, scale: float, errors: tuple[float, float], rng: Generator) -> Tensor:
+    """Tracks B S N 2 with errors: an offset a point, a third as much that grows over time, a tenth as jitter."""
+    batch, window, points, _ = tracks.shape
+    size = scale * np.exp(rng.uniform(*np.log(errors), (batch, 1, points, 1)))
+    steady, growing = rng.standard_normal((2, batch, 1, points, 2)) / np.sqrt(2)
+    jitter = rng.standard_normal(tracks.shape)
+    time = np.linspace(-1, 1, window)[:, None, None]
+    error = size * (steady + growing * time / 3 + jitter / 10)
+    return tracks.nan_to_num(0) + torch.from_numpy(error.astype(np.float32)).to(tracks.device)
+
+
+def _put_in_doubt(visible: Tensor, rng: Generator) -> Tensor:
+    """Visibility logits B S N as a window hands them over: of any size, one in ten wrong."""
+    sure = np.abs(rng.normal(3, 2, visible.shape)) * np.where(rng.random(visible.shape) < 0.1, -1, 1)
+    return torch.where(visible, 1.0, -1.0) * torch.from_numpy(sure.astype(np.float32)).to(visible.device)
