@@ -253,6 +253,8 @@ def test_same_rng_gives_identical_bytes():
     first, second = (Scenes3D(4, 64, 80, 16, 400).clip(np.random.default_rng((7, 3))) for _ in range(2))
     for name in ("video", "tracks", "visible", "valid"):
         assert torch.equal(getattr(first, name), getattr(second, name))
+    whole = Scenes3D(4, 64, 80, 400, 400).clip(np.random.default_rng((7, 3)))
+    assert torch.equal(whole.video, first.video) and whole.tracks.shape == (4, 400, 2)
     other = Scenes3D(4, 64, 80, 16, 400).clip(np.random.default_rng((7, 4)))
     assert not torch.equal(first.video, other.video) and not torch.equal(first.tracks, other.tracks)
 

@@ -29,11 +29,12 @@ class Scenes3D:
     """Clips of 3-D scenes; `clip(rng)` is a pure function of the generator it is given (and of the OpenGL at work).
 
     frames, height, width, points: the sizes of a clip.  sampled: points that the track algorithm draws, of which a clip
-    keeps `points`; a recording keeps all.  textures: folder(s) of photographs, None for patterns only; procedural: the
-    share of patterns when there are photographs.  fps: frames a second.  objects: fewest and most; object_size: metres
-    from middle to edge.  speed, spin: m/s and radians/s at the start, log-uniform.  camera_speed: m/s.  fov: degrees.
-    background_points: the share of points wanted on the background.  All the others are probabilities: of an object
-    being a creature, moving its limbs itself, being a made mesh, standing fixed, sharing the texture of another; of
+    keeps `points`, those well seen; a recording keeps all, and so does a clip where the two are equal.
+    textures: folder(s) of photographs, None for patterns only; procedural: the share of patterns when there are
+    photographs.  fps: frames a second.  objects: fewest and most; object_size: metres from middle to edge.
+    speed, spin: m/s and radians/s at the start, log-uniform.  camera_speed: m/s.  fov: degrees, vertical.
+    background_points: the share of points wanted on the background.  All the others are probabilities.  Of an object:
+    being a creature, moving its limbs itself, being a made mesh, standing fixed, sharing the texture of another.  Of
     a scene having walls, a light casting shadows; of the camera being still, shaking, following something; of each
     effect on the frames.
     """
@@ -91,6 +92,8 @@ class Scenes3D:
         """
         frames, surface = self._filmed(rng)
         clip, own = self._tracked(rng, frames, surface)
+        if self.points == self.sampled:
+            return clip
         kept = self._choose(rng, clip.visible.numpy(), own)
         return replace(clip, **{name: getattr(clip, name)[:, kept] for name in ("tracks", "visible", "valid")})
 
