@@ -91,7 +91,7 @@ def deep_within(rng: np.random.Generator, layer, k: int) -> np.ndarray:
     return np.array([column[0], row[0]])
 
 
-def dot_errors(layers, frame_of, middle, own: int, uv: np.ndarray) -> tuple[list[float], float]:
+def dot_errors(layers, frame_of, middle, own: int, uv: np.ndarray, draw=drawn) -> tuple[list[float], float]:
     """Distances (pixels) between a dot painted at `uv` and its track, in the frames that show all around it.
 
     And how far the track goes in those frames.
@@ -105,18 +105,18 @@ def dot_errors(layers, frame_of, middle, own: int, uv: np.ndarray) -> tuple[list
     if painted[own].lathe is not None:  # at the rim a dot is a sliver
         clear &= np.cos(uv[0] / painted[own].lathe.columns + painted[own].lathe.turn[middle]) > 0.7
     good = np.flatnonzero(clear)
-    frames = drawn(painted, frame_of, SIZE) if len(good) else None
+    frames = draw(painted, frame_of, SIZE) if len(good) else None
     errors = [float(np.linalg.norm(brightest(frames[t], tracks[t]) - tracks[t])) for t in good]
     return errors, np.ptp(tracks[good], axis=0).max() if len(good) else 0.0
 
 
-def all_dot_errors(seed: int, **settings) -> tuple[list[float], list[float], set]:
+def all_dot_errors(seed: int, draw=drawn, **settings) -> tuple[list[float], list[float], set]:
     """The errors of dots on all layers, how far each dot went, and the layers seen."""
     layers, frame_of, middle = moving(seed, **settings)
     rng = np.random.default_rng(seed)
     errors, went, seen = [], [], set()
     for own in [0, 0, 0, *range(1, len(layers))]:
-        found, far = dot_errors(layers, frame_of, middle, own, deep_within(rng, layers[own], middle[6]))
+        found, far = dot_errors(layers, frame_of, middle, own, deep_within(rng, layers[own], middle[6]), draw)
         errors, went = errors + found, [*went, far]
         seen |= {own} if found else set()
     return errors, went, seen

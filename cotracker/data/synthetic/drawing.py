@@ -43,7 +43,7 @@ def _shaded(layer: Layer, k: int, size: tuple[int, int], shade: tuple | None) ->
     box = layer.box(k, size)
     if box is None:
         return shade
-    alpha = _warped(layer, np.ascontiguousarray(layer.canvas[..., 3]), k, box)
+    alpha = _warped(layer, layer.alpha, k, box)
     dark, whole = shade or (np.zeros(size, np.uint8), box)
     region = dark[box[1] : box[3], box[0] : box[2]]
     cv2.max(region, alpha, dst=region)
@@ -93,12 +93,10 @@ def _warped(layer: Layer, canvas: np.ndarray, k: int, box: tuple) -> np.ndarray:
 def _turned(layer: Layer, k: int, box: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Colour (h w 3) and alpha (h w) uint8 of a solid on its lathe in the box of the frame at time k."""
     u, v = _canvas_positions(layer, k, box)
-    u, v = np.broadcast_arrays(u, v)
     column, row, light = layer.lathe.backward(u, v, k)
     colour = cv2.remap(layer.lathe.skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     colour = cv2.multiply(colour, cv2.merge([light.astype(np.float32)] * 3), dtype=cv2.CV_8U)
-    alpha = np.ascontiguousarray(layer.canvas[..., 3])
-    return colour, cv2.remap(alpha, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return colour, cv2.remap(layer.alpha, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
 def _from_box(layer: Layer, k: int, box: tuple) -> np.ndarray:
@@ -113,13 +111,9 @@ def _canvas_positions(layer: Layer, k: int, box: tuple) -> tuple[np.ndarray, np.
     rows = np.arange(bottom - top, dtype=np.float32)[:, None]
     back = _from_box(layer, k, box)
     if layer.bend is None:
-        u, v = _through(layer.places_back[k] @ back, columns, rows)
-    else:
-        x, y = layer.bend.backward(*_through(back, columns, rows), k)
-        u, v = _through(layer.places_back[k], x, y)
-    return np.ascontiguousarray(np.broadcast_to(u, (bottom - top, right - left))), np.ascontiguousarray(
-        np.broadcast_to(v, (bottom - top, right - left))
-    )
+        return _through(layer.places_back[k] @ back, columns, rows)
+    x, y = layer.bend.backward(*_through(back, columns, rows), k)
+    return _through(layer.places_back[k], x, y)
 
 
 def _through(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,6 +43,11 @@ class Layer:
         """Thing -> canvas (K, 3, 3)."""
         return np.linalg.inv(self.place)
 
+    @cached_property
+    def alpha(self) -> np.ndarray:
+        """The canvas's alpha, h w uint8."""
+        return np.ascontiguousarray(self.canvas[..., 3])
+
     def at(self, k: np.ndarray) -> "Layer":
         """The same layer at the times `k` alone."""
         bend, lathe = (part and part.at(k) for part in (self.bend, self.lathe))
@@ -85,7 +90,7 @@ class Layer:
         uv = np.clip(self.to_canvas(xy, k), 0, (width - 1.001, height - 1.001))  # the border is clear: outside is 0
         corner = uv.astype(int)
         (u, v), (right, down) = corner.T, (uv - corner).T
-        alpha = self.canvas[..., 3]
+        alpha = self.alpha
         upper = (1 - right) * alpha[v, u] + right * alpha[v, u + 1]
         lower = (1 - right) * alpha[v + 1, u] + right * alpha[v + 1, u + 1]
         return ((1 - down) * upper + down * lower) / 255
@@ -117,9 +122,13 @@ class Layer:
         height, width = size
         if self.endless:
             return 0, 0, width, height
-        left, top, right, bottom = np.clip(self.boxes[k], -2, 1e4).astype(int)
-        box = max(left, 0), max(top, 0), min(right + 1, width), min(bottom + 1, height)
+        left, top, right, bottom = self._whole_boxes[k]
+        box = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
         return box if box[0] < box[2] and box[1] < box[3] else None
+
+    @cached_property
+    def _whole_boxes(self) -> list[list[int]]:
+        return (np.clip(self.boxes, -2, 1e4).astype(int) + (0, 0, 1, 1)).tolist()
 
 
 def top_layer(layers: list[Layer], xy: np.ndarray, k: np.ndarray) -> np.ndarray:
