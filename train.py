@@ -11,7 +11,7 @@ import hydra
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from cotracker import __version__, checkpoint
 from cotracker.benchmarks import results
@@ -47,6 +47,9 @@ LIMITS = {  # of train.*: kind, least and largest value; None where null is allo
 def main(cfg: DictConfig) -> None:
     try:
         run(cfg)
+    except MissingMandatoryValue as error:
+        print(f"train.py: {error.full_key} is missing: say {error.full_key}=…", file=sys.stderr)
+        sys.exit(2)
     except (ValueError, OSError, OmegaConfBaseException) as error:
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
@@ -55,7 +58,7 @@ def main(cfg: DictConfig) -> None:
 def run(cfg: DictConfig) -> None:
     """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint."""
     out, t = Path(cfg.out), cfg.train
-    settings = OmegaConf.to_container(cfg, resolve=True)
+    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(settings)
     device = usable_device(t.device)
     if t.threads:
@@ -182,8 +185,17 @@ def save(out: Path, settings: dict, parts: dict, step: int, examples: int, secon
         "training_hours": round(seconds / 3600, 3),
         "commit": results.commit(),
         "version": __version__,
-    } | settings["card"]
+        **settings["card"],
+    }
+    card["data"] = card["data"] or ", ".join(sources(settings["data"]))
     checkpoint.save(out / "model.safetensors", parts["optimiser"].best_model, card)
+
+
+def sources(data: dict) -> list[str]:
+    """What the data are made by or read from, each once: the last name of every `_target_` but mixtures, and roots."""
+    if "sources" in data:
+        return list(dict.fromkeys(name for part in data["sources"] for name in sources(part)))
+    return [" of ".join([data["_target_"].rpartition(".")[2], *([str(data["root"])] if "root" in data else [])])]
 
 
 def resume(out: Path, settings: dict, parts: dict) -> tuple[int, int, float]:

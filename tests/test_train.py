@@ -15,14 +15,18 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cotracker import checkpoint
-from cotracker.model.cotracker import Estimate
+from cotracker.model.cotracker import CoTracker, Estimate
 from cotracker.queries import training_mix
-from cotracker.training.objective import matching_loss, track_loss, visibility_loss
+from cotracker.training.handover import later_window
+from cotracker.training.objective import Objective, matching_loss, track_loss, visibility_loss
 from cotracker.training.optim import Optimiser
 from cotracker.types import Clip
 from train import run
 
 ROOT = Path(__file__).parents[1]
+TINY = dict(
+    channels=16, widths=(8, 8, 12, 12), fuse_width=16, hidden=32, heads=2, time_layers=1, group_layers=1, levels=2
+)
 GOLDEN = ROOT / "tests" / "golden" / "smoke_losses.txt"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -197,7 +201,8 @@ def clip(batch=2, frames=6, points=8, seed=0):
     visible = torch.from_numpy(rng.random((batch, frames, points)) < 0.6)
     visible[:, :, 0] = False
     valid = torch.ones_like(visible)
-    return Clip(torch.zeros(batch, frames, 3, 32, 32), tracks, visible, valid, seed=[(seed, b) for b in range(batch)])
+    video = torch.from_numpy(rng.integers(0, 256, (batch, frames, 3, 32, 32)).astype(np.float32))
+    return Clip(video, tracks, visible, valid, seed=[(seed, b) for b in range(batch)])
 
 
 def test_training_queries_are_visible_points_early_or_late():
@@ -229,6 +234,59 @@ def test_losses_by_hand():
     assert visibility_loss(estimate(example, off, logits), example).item() == pytest.approx(np.log(2))
     unknown = Clip(example.video, example.tracks, example.visible, torch.zeros_like(example.valid))
     assert track_loss(estimate(unknown, off, sure), unknown, gamma=0.8).item() == 0.0
+
+
+def test_small_errors_count_more_where_they_are_small():
+    example = clip()
+    for error in (0.5, 8.0):
+        off = [example.tracks + error]
+        plain, sharp = (
+            track_loss(estimate(example, off, example.tracks[..., 0]), example, 0.8, w).item() for w in (0.0, 4.0)
+        )
+        assert plain == pytest.approx(error, rel=1e-4)
+        assert sharp == pytest.approx(error + 4 * np.log1p(error), rel=1e-4)
+
+
+def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
+    example = clip(frames=24)
+    torch.manual_seed(0)
+    model = CoTracker(**TINY)
+    rng = np.random.default_rng(5)
+    found, frames, maps, carry = later_window(model, example, 2, (0.5, 0.5), rng)
+    asked_at, start = frames[0], frames[1]
+    assert asked_at < start == found.start and 4 <= start <= 16 and frames[1:] == list(range(start, start + 8))
+    assert torch.equal(carry.real, example.visible[:, asked_at] & example.valid[:, asked_at]) and carry.real.any()
+    assert torch.equal(carry.queries[carry.real][:, 1:], example.tracks[:, asked_at][carry.real])
+    # the window's own maps, and features, are those of the whole video; errors have the size asked for
+    whole = model.encode(example.video)
+    assert torch.allclose(maps[0], whole[0][:, frames], atol=1e-5)
+    expected = model.begin_features(whole, carry.queries, carry.real)
+    assert torch.allclose(carry.features[carry.real], expected[carry.real], atol=1e-5)
+    valid = example.valid[:, start - 4 : start + 4]
+    errors = (carry.tracks - example.tracks[:, start - 4 : start + 4]).norm(dim=-1)[valid]
+    assert 0.1 < errors.median() / (0.5 * example.video.shape[-1] / 512) < 2
+    agree = ((carry.logits > 0) == example.visible[:, start - 4 : start + 4]).float().mean()
+    assert 0.75 < agree < 0.98
+    # and the estimate is a whole run's, where the tracks handed over are that run's own
+    alone = model.step(carry, [level[:, start : start + 8] for level in whole], 2)[1]
+    assert torch.allclose(alone.tracks[-1], found.tracks[-1], atol=1e-3)
+
+
+def test_training_on_later_windows_alone_moves_every_part_of_the_network():
+    example = clip(frames=24)
+    torch.manual_seed(0)
+    model = CoTracker(**TINY)
+    objective = Objective(updates=2, handover=1.0, matching_weight=1.0, small_errors=4.0)
+    loss, scalars = objective(model, example)
+    again, _ = objective(model, example)
+    assert loss.item() == again.item() and scalars["matching"] > 0
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in [*model.parameters(), objective.log_temperature])
+    short, _ = objective(model, clip(frames=8))
+    plain, _ = Objective(updates=2, matching_weight=1.0, small_errors=4.0)(model, clip(frames=8))
+    assert short.item() == plain.item()  # too short for a later window
+    with pytest.raises(ValueError, match="objective.handover must be a share"):
+        Objective(handover=1.5)
 
 
 def test_a_confident_mistake_about_visibility_has_a_gradient():
