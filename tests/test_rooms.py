@@ -20,6 +20,7 @@ ALLOWED = {
     "cotracker.training": ["model", "queries", "geometry", "types"],
     "cotracker.benchmarks": ["trackers.tracker", "trackers.wrappers", "queries", "geometry", "types"],
     "cotracker.visualize": ["types"],
+    "cotracker.figures": ["visualize", "types"],
     "cotracker.output": ["types"],
     "cotracker.overrides": [],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
