@@ -7,8 +7,9 @@ import pytest
 import torch
 from test_synthetic import ALONE, BLURRED, EFFECTS, NEARLY_STILL, PLAIN, SIZE, TOGETHER, all_dot_errors
 
+from cotracker.data.stream import TrainingStream
 from cotracker.data.synthetic.appearance import Look
-from cotracker.data.synthetic.device import clips, render_batch
+from cotracker.data.synthetic.device import Undrawn, clips, render_batch
 from cotracker.data.synthetic.scene import Scene
 from cotracker.data.synthetic.sprites import Sprites
 
@@ -83,6 +84,17 @@ def test_a_batch_of_clips_has_the_truth_of_its_scenes():
         np.testing.assert_array_equal(batch.visible[b].numpy(), scene.visible)
     with pytest.raises(ValueError, match="equal frames, height and width"):
         render_batch([drawn[0], *scenes([0], frames=5)], CPU)
+
+
+def test_a_stream_of_scenes_gives_the_clips_of_the_stream_that_draws():
+    source = Sprites(4, 64, 96, 16)
+    drawn, undrawn = TrainingStream(source, seed=5), TrainingStream(Undrawn(source), seed=5)
+    batch = clips([undrawn[3], undrawn[9]], CPU)
+    assert batch.seed == [(5, 3), (5, 9)]
+    for b, k in enumerate((3, 9)):
+        for name in ("tracks", "visible", "valid"):
+            assert torch.equal(getattr(batch, name)[b], getattr(drawn[k], name))
+        assert (batch.video[b].int() - drawn[k].video.int()).abs().float().mean() < 2
 
 
 def on_device(layers, frame_of, size) -> np.ndarray:

@@ -315,5 +315,7 @@ def test_a_frame_of_any_size_moves_alike(monkeypatch):
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="frames >= 2"):
         Sprites(frames=1)
+    with pytest.raises(ValueError, match="objects of Sprites is a lowest and a highest"):
+        Sprites(objects=(5, 3))
     with pytest.raises(ValueError, match="frame widths a frame"):
         Sprites(speed=(0.3, 12.0))

@@ -1,7 +1,7 @@
 """Scenes drawn as one batch by grid sampling, on whatever device is named: the same pictures as drawing.py makes.
 
-Workers make Scenes (small, on the CPU), the process that trains draws them:
-`batch = clips(scenes, device)`, a Clip with B in front whose video is on the device.
+Workers make Scenes (small, on the CPU): `stream = TrainingStream(Undrawn(Sprites(...)), seed)`, loaded with
+collate_fn=list. The process that trains draws them: `batch = clips(scenes, device)`, a Clip with B in front.
 Layer number l of all clips is drawn at once, in tiles of 16x16 pixels that its box touches, from one atlas.
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from cotracker.data.synthetic.device_look import look_at
 from cotracker.data.synthetic.layers import Layer
 from cotracker.data.synthetic.scene import Scene
+from cotracker.data.synthetic.sprites import Sprites
 from cotracker.types import Clip, collate
 
 TILE = 16
@@ -22,9 +23,20 @@ AT_ONCE = 1 << 16  # tiles sampled in one go on a device: 17 million pixels
 AT_ONCE_ON_CPU = 1 << 11  # what stays in its caches: 2.3 times faster there
 
 
+@dataclass(frozen=True)
+class Undrawn:
+    """A Source of Scenes where another gives Clips: the same tracks, its pixels drawn later by `clips`."""
+
+    source: Sprites
+
+    def clip(self, rng: np.random.Generator) -> Scene:
+        """Everything about the source's clip of this generator but its pixels."""
+        return self.source.scene(rng)
+
+
 def clips(scenes: list[Scene], device: torch.device) -> Clip:
-    """One Clip with B in front of scenes of equal sizes, its video B T 3 H W uint8 drawn on `device`."""
-    return collate([scene.clip(video) for scene, video in zip(scenes, render_batch(scenes, device))])
+    """One Clip with B in front, on `device`, of scenes of equal sizes; its video B T 3 H W uint8 is drawn there."""
+    return collate([scene.clip(video).to(device) for scene, video in zip(scenes, render_batch(scenes, device))])
 
 
 def render_batch(scenes: list[Scene], device: torch.device) -> Tensor:

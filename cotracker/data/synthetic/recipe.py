@@ -69,6 +69,10 @@ class Recipe:
     def __post_init__(self):
         if self.frames < 2 or self.points < 1 or min(self.height, self.width) < 16:
             raise ValueError("Sprites needs frames >= 2, points >= 1, and height and width of at least 16 pixels")
+        for name in ("objects", "object_size", "shake", "liveliness", "shutter"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high or (low == 0 and name in ("object_size", "shake", "liveliness")):
+                raise ValueError(f"{name} of Sprites is a lowest and a highest value, both positive: not {[low, high]}")
         if not 0 < self.speed[0] <= self.speed[1] <= 1 or not 0 < self.camera_speed[0] <= self.camera_speed[1] <= 1:
             raise ValueError(
                 "speed and camera_speed of Sprites are frame widths a frame, lowest and highest within 0..1: "

@@ -19,6 +19,7 @@ class Scene:
     frame_of: (K,) the frame whose exposure each shot belongs to, rising.  middle: (T,) the shot in the middle of each
     frame's exposure, for which the truth holds.  size: (H, W).  look: the effects.
     tracks: T N 2 pixels, visible: T N bool: of the points, at the middle shots; None until they are chosen.
+    seed: as a Clip's.
     """
 
     layers: list[Layer]
@@ -28,6 +29,7 @@ class Scene:
     look: Look = Look()
     tracks: np.ndarray | None = None
     visible: np.ndarray | None = None
+    seed: tuple = (0, 0)
 
     def render(self) -> np.ndarray:
         """Frames T H W 3 uint8 RGB, drawn on the CPU."""
@@ -46,6 +48,7 @@ class Scene:
             visible=torch.from_numpy(self.visible),
             valid=torch.from_numpy((outside <= 0.25).all(-1)),
             name=name,
+            seed=self.seed,
         )
 
     def follow(self, own: np.ndarray, xy: np.ndarray, moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
