@@ -1,4 +1,4 @@
-"""`cotracker track VIDEO --out DIR`: the command line. Reads arguments, glues the rooms, says what came of it."""
+"""`cotracker track` and `cotracker data`: the command line. Reads arguments, glues the rooms, says what came of it."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import cotracker
-from cotracker import output, queries
+from cotracker import cli_data, output, queries
 from cotracker.data.video import VideoFile, open_video, read_picture, write_video
 from cotracker.trackers.tracker import Tracker, usable_device
 from cotracker.trackers.wrappers import Bidirectional, Chunked, Reversed
@@ -25,10 +25,11 @@ WRITTEN = ("overlay.mp4", "tracks.npz", "tracks.csv")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0; 2 after one sentence on stderr about what was wrong; 130 after Ctrl-C. Nothing is half-written."""
+    """Exit code: 0; 1 where data check found faults; 2 after one sentence on stderr about what was wrong; 130 after
+    Ctrl-C. Nothing is half-written."""
     try:
         arguments = _parser().parse_args(argv)
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except SystemExit as end:  # argparse: --help, or a wrong argument
         return int(end.code or 0)
     except KeyboardInterrupt:
@@ -43,7 +44,6 @@ def main(argv: list[str] | None = None) -> int:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ValueError as error:
         return _refuse(str(error))
-    return 0
 
 
 def track(arguments: argparse.Namespace) -> None:
@@ -176,8 +176,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="cotracker", description="Track points through a video.")
+    parser = _Parser(prog="cotracker", description="Track points through a video, or check data to train on.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    cli_data.add_to(commands)
     command = commands.add_parser("track", help="track points through a video file or a folder of frames")
     command.set_defaults(run=track)
     add = command.add_argument

@@ -23,6 +23,7 @@ ALLOWED = {
     "cotracker.figures": ["visualize", "types"],
     "cotracker.output": ["types"],
     "cotracker.overrides": [],
+    "cotracker.cli_data": ["data"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
 ENTRY_POINTS = ["train", "evaluate", "cotracker.cli", "cotracker.bench", "scripts"]  # may import whatever they like
