@@ -84,6 +84,12 @@ def test_only_annotated_frames_count():
     assert found["longest"].tolist() == [5, 16] and found["lifetime"].tolist() == [1, 1]
 
 
+def test_a_clip_without_a_known_point_is_named():
+    clip = clip_of([line((0, 7), (3, 0), 16)], [[0] * 16], valid=[[0] * 16])
+    with pytest.raises(ValueError, match="has no point whose place is known"):
+        samples(clip)
+
+
 def test_the_summary_of_all_clips():
     one = {"gap": np.array([1.0, 2, 3]), "unseen": np.array([True]), "lifetime": np.ones(2), "turn": np.zeros(0)}
     other = {"gap": np.array([4.0, 101]), "unseen": np.array([False] * 3), "lifetime": np.ones(1), "turn": np.zeros(0)}

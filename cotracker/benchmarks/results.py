@@ -15,7 +15,7 @@ from cotracker.benchmarks.run import Row, mean, unscored
 from cotracker.trackers.tracker import Tracker
 
 NAME = "results.json"
-PACKAGES = ("cotracker-anew", "torch", "torchvision", "numpy", "opencv-python-headless")
+PACKAGES = ("cotracker-anew", "torch", "torchvision", "numpy", "opencv-python-headless", "mujoco")
 
 
 def heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> dict:

@@ -24,8 +24,11 @@ def samples(clip: Clip) -> Samples:
     Of each stretch out of sight that ends: gap, its frames.  Of each point: returns, seen again after a gap;
     comes_back, seen again after it was outside; lifetime, first to last sight as a share of the clip; longest,
     frames of its longest unbroken sight.  outside and comes_back are empty where not all frames are annotated.
+    ValueError: no place of any point is known.
     """
     times = np.flatnonzero(clip.valid.any(1).numpy())
+    if not len(times):
+        raise ValueError(f"the clip {clip.name} has no point whose place is known: take it out of its set")
     ever = clip.visible.any(0).numpy()
     tracks, visible, valid = (value.numpy()[times][:, ever] for value in (clip.tracks, clip.visible, clip.valid))
     height, width = clip.video.shape[-2:]

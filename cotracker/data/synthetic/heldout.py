@@ -18,7 +18,7 @@ from cotracker.data.stream import ORDER, Source, attempted
 from cotracker.data.textures import Textures
 from cotracker.types import Clip
 
-HELD_OUT = ORDER + 1  # the last number of these clips' seeds: no stream ends its own so, whatever its seed
+HELD_OUT = ORDER + 1  # the last number of these clips' seeds: no stream of a seed below 2^32 draws a clip from such
 PACKAGES = ("numpy", "opencv-python-headless", "mujoco")
 
 
