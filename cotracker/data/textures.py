@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 LONGEST_SIDE = 1024
+TRIES, PLAIN = 3, 10.0  # crops drawn where one is plain: of so many grey levels' deviation at most
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -26,7 +27,11 @@ class Textures:
         """One texture, uint8 height width 3 RGB."""
         if rng.random() < self.procedural:
             return pattern(rng, height, width)
-        return photograph_crop(rng, self.files[rng.integers(len(self.files))], height, width)
+        for _ in range(TRIES):
+            crop = photograph_crop(rng, self.files[rng.integers(len(self.files))], height, width)
+            if crop[::4, ::4].std(axis=(0, 1)).max() > PLAIN:
+                break
+        return crop
 
 
 def _photographs_in(folder: str | Path) -> list[str]:

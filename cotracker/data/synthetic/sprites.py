@@ -57,7 +57,7 @@ class Sprites(Recipe):
             layers[0] = out_of_focus(layers[0], softness)
         if rng.random() < self.foreground:
             for parallax in np.sort(rng.uniform(1.8, 2.4, rng.integers(1, 4))):
-                front = stage.foreground(parallax)
+                front = stage.foreground(parallax, layers[0].canvas)
                 layers += [out_of_focus(layer, softness) for layer in front] if shallow and near else front
         kept = _needed_shots(layers, self.frames, len(offsets))
         frame_of = kept // len(offsets)

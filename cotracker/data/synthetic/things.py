@@ -1,31 +1,18 @@
-"""The layers of the things in a scene: outline, skin, path, turning, limbs, shadow."""
+"""The layers of the things in a scene: their paths, turning, limbs and shadows."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
-from cotracker.data.synthetic import figures, motion, shapes
+from cotracker.data.synthetic import motion, shapes
+from cotracker.data.synthetic.bodies import Body, cut_out, draw_body, rounded
 from cotracker.data.synthetic.camera import Camera
 from cotracker.data.synthetic.layers import Layer
-from cotracker.data.synthetic.maps import Bend, Lathe
+from cotracker.data.synthetic.maps import Bend
 from cotracker.data.synthetic.recipe import Recipe
 from cotracker.data.textures import Textures
-
-
-@dataclass(frozen=True)
-class Body:
-    """What a thing is before it moves: parts from the lowest, each with its canvas h w 4 and offset (x, y).
-
-    radius: pixels.  facing: -1 walks to the left, 1 to the right, 0 has no front.  lathe: without its turn, or None.
-    """
-
-    parts: list[shapes.Part]
-    canvases: list[tuple[np.ndarray, np.ndarray]]
-    radius: float
-    facing: int = 0
-    lathe: Lathe | None = None
 
 
 class Stage:
@@ -66,72 +53,11 @@ class Stage:
 
     def thing(self, parallax: float, behind: np.ndarray) -> list[Layer]:
         """The layers of one thing from the back: perhaps a shadow, its parts, perhaps a twin elsewhere."""
-        body = self._body(behind)
+        body = draw_body(self.recipe, self.textures, self.rng, behind)
         layers = self._moving(body, parallax)
         if self.rng.random() < self.recipe.twins:
             layers += self._moving(body, parallax)
         return layers
-
-    def _body(self, behind: np.ndarray) -> Body:
-        rng, recipe = self.rng, self.recipe
-        radius = motion.log_uniform(rng, *recipe.object_size) * min(self.size)
-        if rng.random() < recipe.lathe:
-            return self._solid(radius)
-        parts, facing = self._parts()
-        canvases = self._cut_out(parts, radius, behind)
-        if rng.random() < recipe.rounded:
-            depth = rng.uniform(0.3, 0.8)
-            canvases = [(_rounded(canvas, depth), offset) for canvas, offset in canvases]
-        return Body(parts, canvases, radius, facing)
-
-    def _parts(self) -> tuple[list[shapes.Part], int]:
-        rng = self.rng
-        if rng.random() >= self.recipe.articulated:
-            return [shapes.single(rng)], 0
-        if rng.random() >= self.recipe.walking:
-            return figures.machine(rng), 0
-        parts = figures.animal(rng) if rng.random() < 0.65 else figures.person(rng)
-        return (parts, 1) if rng.random() < 0.5 else (figures.mirrored(parts), -1)
-
-    def _cut_out(self, parts, radius: float, behind: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Canvas and offset of each part, all cut from one texture, so that skins go on from part to part."""
-        masks = [shapes.mask(part, radius) for part in parts]
-        low = np.min([offset for _, offset in masks], axis=0)
-        high = np.max([offset + alpha.shape[::-1] for alpha, offset in masks], axis=0)
-        width, height = (high - low).astype(int)
-        texture = self._texture(int(height), int(width), behind)
-        canvases = []
-        for alpha, offset in masks:
-            (left, top), (rows, columns) = (offset - low).astype(int), alpha.shape
-            canvases.append((np.dstack([texture[top : top + rows, left : left + columns], alpha]), offset))
-        return canvases
-
-    def _texture(self, height: int, width: int, behind: np.ndarray) -> np.ndarray:
-        rng = self.rng
-        if rng.random() >= self.recipe.camouflage:
-            return self.textures.draw(rng, height, width)
-        rows, columns = behind.shape[:2]
-        top, left = rng.integers(0, max(rows - height, 1)), rng.integers(0, max(columns - width, 1))
-        return cv2.resize(behind[top : top + height, left : left + width, :3], (width, height))
-
-    def _solid(self, radius: float) -> Body:
-        """A solid of revolution: its outline is still, its skin turns."""
-        rng = self.rng
-        outline, quadric = shapes.spindle(rng)
-        part = shapes.Part(outline)
-        alpha, offset = shapes.mask(part, radius)
-        height, reach = alpha.shape[0], np.abs(outline[:, 0]).max() * radius
-        columns, seam = int(2 * np.pi * reach), int(0.5 * reach) + 1
-        texture = self.textures.draw(rng, height, columns + seam)
-        fade = np.linspace(0, 1, seam)[None, :, None]
-        skin = texture[:, : columns + 1].copy()
-        skin[:, :seam] = fade * texture[:, :seam] + (1 - fade) * texture[:, columns:]
-        skin[:, -1] = skin[:, 0]
-        pixels = tuple((quadric * radius ** np.array([2.0, 1.0, 0.0])).tolist())
-        light = (rng.uniform(0.2, 0.9), rng.uniform(-1, 1))
-        lathe = Lathe(skin, tuple((-offset).tolist()), pixels, np.zeros(1, np.float32), light)
-        canvas = np.dstack([np.zeros((*alpha.shape, 3), np.uint8), alpha])
-        return Body([part], [(canvas, offset)], radius, lathe=lathe)
 
     def _moving(self, body: Body, parallax: float) -> list[Layer]:
         rng, recipe, times = self.rng, self.recipe, self.times
@@ -202,7 +128,7 @@ class Stage:
         walk = motion.path(rng, times, recipe.pace(rng, self.speed))
         return walk, int(rng.integers(0, max(len(times) * 6 // 10, 1)))
 
-    def foreground(self, parallax: float) -> list[Layer]:
+    def foreground(self, parallax: float, behind: np.ndarray) -> list[Layer]:
         """One near, still thing that hides others for long: a trunk or post from top to bottom, or a bush."""
         rng = self.rng
         seen = self.camera.at_depth(parallax)
@@ -212,7 +138,7 @@ class Stage:
         else:
             radius = rng.uniform(0.15, 0.35) * min(self.size)
             part = shapes.Part(shapes.blob(rng))
-        ((canvas, offset),) = self._cut_out([part], radius, np.zeros((1, 1, 3), np.uint8))
+        ((canvas, offset),) = cut_out(self.recipe, self.textures, rng, [part], radius, behind)
         wanted = rng.uniform(0.05, 0.95, 2) * self.size
         wanted[1] = self.size[1] / 2 if canvas.shape[0] > self.size[1] else wanted[1]
         middle = len(self.times) // 2
@@ -220,7 +146,7 @@ class Stage:
         sway = motion.wave(rng, self.times, 0.01, (12, 60)) + rng.normal(0, 0.08)
         view = seen @ motion.shift(start) @ motion.similarity(np.ones(len(self.times)), sway)
         place = np.broadcast_to(motion.shift(offset), view.shape)
-        return [Layer(_rounded(canvas, rng.uniform(0, 0.8)), place, view, np.ones(len(self.times)))]
+        return [Layer(rounded(canvas, rng.uniform(0, 0.8)), place, view, np.ones(len(self.times)))]
 
     def _bend(self, size: float, strength: float) -> Bend:
         """Travelling waves of 0.5 to 2 periods over `size` pixels; amplitude times wave number stays under 0.45."""
@@ -255,13 +181,3 @@ def out_of_focus(layer: Layer, sigma: float) -> Layer:
     if not layer.endless:
         canvas[[0, -1], :, 3] = canvas[:, [0, -1], 3] = 0
     return replace(layer, canvas=canvas)
-
-
-def _rounded(canvas: np.ndarray, depth: float) -> np.ndarray:
-    """The canvas h w 4 darker by `depth` towards the rim, as round things are."""
-    inner = cv2.distanceTransform((canvas[..., 3] > 127).astype(np.uint8), cv2.DIST_L2, 3)
-    light = 1 - depth * (1 - np.minimum(inner / max(0.7 * inner.max(), 1), 1)) ** 2
-    colour = cv2.multiply(
-        np.ascontiguousarray(canvas[..., :3]), cv2.merge([light.astype(np.float32)] * 3), dtype=cv2.CV_8U
-    )
-    return np.dstack([colour, canvas[..., 3]])
