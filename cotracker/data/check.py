@@ -3,12 +3,15 @@
 A root holds clips, and so is a set, or it holds several sets. What can be put right, repair.py does.
 """
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
@@ -71,7 +74,7 @@ def _all_checked(folders: list[Path], points: int, workers: int) -> Iterator[Che
         return
     context = get_context("forkserver")  # a fork of a process with threads can hang
     context.set_forkserver_preload(["cotracker.data.check"])
-    pool = ProcessPoolExecutor(min(workers, len(folders)), context, _one_thread)
+    pool = ProcessPoolExecutor(min(workers, len(folders)), context, _begin)
     try:
         for done in as_completed([pool.submit(check_clip, folder, points) for folder in folders]):
             yield done.result()
@@ -81,9 +84,17 @@ def _all_checked(folders: list[Path], points: int, workers: int) -> Iterator[Che
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    """Readies a worker: one thread, deaf to Ctrl-C, which its parent handles, and gone when that is."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)
 
 
 def _of_the_set(path: Path, clips: list[Checked]) -> list[Finding]:

@@ -67,7 +67,7 @@ def check_clip(folder: Path, points: int) -> Checked:
     except ValueError as error:
         found.append(Finding(file, "tracks", str(error), folder))
     pictures = look_at_frames(folder, None if truth is None else len(truth[0]))
-    found += pictures.findings + _by_products(folder, pictures.count)
+    found += pictures.findings + _by_products(folder, pictures.count if truth is None else len(truth[0]))
     if truth is None or pictures.findings:
         return Checked(folder, tuple(found), None, pictures.count, None)
     if len(truth[0]) != pictures.count:
@@ -185,7 +185,7 @@ def _by_products(folder: Path, frames: int) -> list[Finding]:
     for path in sorted(one for one in folder.iterdir() if one.is_dir() and one.name != "frames"):
         count = sum(map(_is_picture, path.iterdir()))
         if count and frames and count != frames:
-            says = f"holds {count} pictures beside {frames} frames: copy or make this clip again"
+            says = f"holds {count} pictures for {frames} frames: copy or make this clip again"
             found.append(Finding(path, "by-product", says, folder))
     return found
 

@@ -7,7 +7,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-POINTS = 192  # looked at in a clip, drawn at random
+POINTS = 128  # looked at in a clip, drawn at random
 RADIUS = 3  # of a patch, pixels
 BLUR = 1.0  # of the frames before patches are cut, against noise and compression
 FLAT = 4.0  # grey levels; a patch of less deviation shows nothing
@@ -20,7 +20,7 @@ PAIRS = 60  # the least that anything is said about
 # Measured on good and on spoilt clips: see datasets/README.md.
 FOLLOWING = 0.64  # share of pairs that fit better on the track than aside; good clips have 0.7 to 1, chance gives 0.5
 SURELY = 0.72  # that share for a reading to be an explanation
-DOUBTFUL = 0.88  # that share below which all explanations are tried
+DOUBTFUL = 0.82  # that share below which all explanations are tried
 PREFERRED = 0.6  # share of pairs that fit another reading better, less 1 / sqrt(points); good clips have 0.3 or less
 OUTSIDE = 0.02  # share of visible places beyond the frame
 

@@ -76,7 +76,12 @@ def _repaired(clip: Checked, points: int, done: list[str]) -> Checked | None:
 
 
 def _frames_followed(folder: Path) -> int:
-    """How many frames there are, where they are fewer than the tracks' and their first are surely these; or else 0."""
+    """How many frames there are, where they are fewer than the tracks' and their first are surely these; or else 0.
+
+    0 also where there are by-products, which would have to be cut as well.
+    """
+    if {path.name for path in folder.iterdir()} != {"frames", f"{folder.name}.npy"}:
+        return 0
     truth, pictures = read_tracks(folder), look_at_frames(folder, None)
     if pictures.findings or not pictures.gapless or pictures.count >= len(truth[0]):
         return 0
