@@ -20,7 +20,7 @@ from cotracker.data.video import open_video, write_video
 from cotracker.types import Clip, Questions, Tracks
 from cotracker.visualize import contact_sheet, rainbow, write_png
 
-FRAMES, HEIGHT, WIDTH, POINTS, SEED = 32, 384, 512, 96, 2
+FRAMES, HEIGHT, WIDTH, POINTS, SEED = 32, 384, 512, 96, 3
 SPEED, CAMERA_SPEED = (0.0006, 0.016), (0.0004, 0.008)  # widths a frame: most as fast as people and animals in BADJA
 FPS = 12.0
 
