@@ -291,6 +291,8 @@ def test_scenes_hold_the_objects_asked_for_and_cameras_stand_free():
         assert (camera.positions[:, 2] > 0.1).all() and clearance(camera, poses, world.scene.planes) >= 0.25
     assert min(counts) >= 5 and max(counts) <= 20 and len(set(counts)) > 3
     assert np.mean(shares) > 0.5 and np.median(speeds) > 0.01
+    empty = Scenes3D(2, 32, 32, 8, 100, objects=(0, 0), walls=0.0).clip(np.random.default_rng(0))
+    assert empty.tracks.shape == (2, 8, 2)
     world, *_ = Scenes3D(2, 32, 32, objects=(2, 2), creatures=1.0)._played(np.random.default_rng(0))
     assert len(world.scene.bodies) > 8 and sum(body.parent is None for body in world.scene.bodies) == 2
 

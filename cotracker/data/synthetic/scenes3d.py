@@ -51,7 +51,7 @@ class Scenes3D:
     object_size: tuple[float, float] = (0.14, 0.7)
     speed: tuple[float, float] = (0.2, 4.0)
     spin: tuple[float, float] = (0.2, 9.0)
-    camera_speed: tuple[float, float] = (0.1, 2.5)
+    camera_speed: tuple[float, float] = (0.05, 1.8)
     fov: tuple[float, float] = (28.0, 62.0)
     background_points: float = 0.4
     creatures: float = 0.15

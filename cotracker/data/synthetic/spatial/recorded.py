@@ -14,7 +14,7 @@ CORNERS = np.array([(x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in
 
 @dataclass(frozen=True)
 class Surface:
-    """A Recording, and where every pixel's surface is in the world, T H W 3 float64 metres."""
+    """A Recording, and where every pixel's surface is in the world, T H W 3 float32 metres."""
 
     recording: Recording
     points: np.ndarray
@@ -29,19 +29,18 @@ def recorded(poses: Poses, camera: Camera, depth: np.ndarray, seen: np.ndarray) 
     rays = _rays(height, width, focal)
     length = np.linalg.norm(rays, axis=-1)
     distance = np.where(np.isfinite(depth), depth * length, SKY).astype(np.float32)
-    turns = rotations(camera.quaternions)
-    unit = rays / length[..., None]
-    points = (distance[..., None] * unit) @ turns.transpose(0, 2, 1)[:, None] + camera.positions[:, None, None]
-    coordinates = np.zeros((*depth.shape, 3), np.float32)
-    for t in range(len(depth)):
-        mask = seen[t] > 0
-        own = seen[t][mask].astype(int) - 1
-        local = np.einsum("nji,nj->ni", poses.rotations[own, t], points[t][mask] - poses.positions[own, t])
-        coordinates[t][mask] = local / (2 * poses.half[own])
+    points, normals, coordinates = (np.zeros((*depth.shape, 3), np.float32) for _ in range(3))
+    for t, (eye, turn) in enumerate(zip(camera.positions, rotations(camera.quaternions))):
+        exact = (distance[t] / length)[..., None] * rays @ turn.T + eye
+        on = seen[t] > 0
+        own = seen[t][on].astype(int) - 1
+        local = np.einsum("nji,nj->ni", poses.rotations[own, t], exact[on] - poses.positions[own, t])
+        coordinates[t][on] = local / (2 * poses.half[own])
+        normals[t] = _normals(exact, distance[t], seen[t], eye)
+        points[t] = exact
     corners = CORNERS * poses.half[:, None]
     boxes = np.einsum("ktij,knj->ktni", poses.rotations, corners) + poses.positions[:, :, None]
-    normals = np.stack([_normals(*frame) for frame in zip(points, distance, seen, camera.positions)])
-    quaternions = np.stack([quaternion_of(turn) for turn in poses.rotations])
+    quaternions = quaternion_of(poses.rotations)
     recording = Recording(
         distance, seen, normals, coordinates, camera.positions, camera.quaternions, focal / width, boxes, quaternions
     )
