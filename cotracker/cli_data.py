@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def add_to(commands) -> None:
 
 
 def check_data(arguments: argparse.Namespace) -> int:
-    """1 where faults were found and remain, or else 0; prints each and a summary."""
+    """1 where faults were found and remain, or else 0, 130 after Ctrl-C in a repair; prints each and a summary."""
     if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
         raise ValueError(f"the folder of --json {arguments.json} does not exist: make it, or choose another")
     began = time.perf_counter()
@@ -44,8 +45,13 @@ def check_data(arguments: argparse.Namespace) -> int:
     seconds = time.perf_counter() - began
     print("".join(f"{finding}\n" for finding in report.findings), end="")
     print(summary(arguments.folder, report, seconds))
-    repaired = repair(report, arguments.points) if arguments.repair else Repaired((), report.findings)
+    repaired = Repaired((), report.findings)
     if arguments.repair:
+        try:
+            repaired = repair(report, arguments.points)
+        except KeyboardInterrupt:
+            print("cotracker: interrupted, the same command goes on with the repair", file=sys.stderr)
+            return 130
         print("".join(f"repaired {sentence}\n" for sentence in repaired.done), end="")
         print(_ending(repaired))
     if arguments.json is not None:

@@ -229,6 +229,15 @@ def test_inverted_visibility_is_turned_round(root):
     assert sorted(path.name for path in root.iterdir()) == ["000", "001", "002", "manifest.json"]
 
 
+def test_visibility_is_not_turned_where_that_does_not_make_it_right(root):
+    rewrite(root, visibility=~tracks(root)[1])
+    report = check(root, LEAST)
+    later(root, 2)  # meanwhile, or in truth
+    before = digests(root)
+    assert [f"moved to {root / BROKEN / '001'}" in sentence for sentence in repair(report, LEAST).done] == [True, False]
+    assert digests(root) == before and clip_names(root) == ["000", "002"]
+
+
 def test_tracks_are_cut_only_to_frames_that_they_follow(root, tmp_path):
     truth = read_tracks(root / "001")
     for name in ("001", "002"):

@@ -60,7 +60,7 @@ def _damaged(clip: Checked) -> bool:
 def _repaired(clip: Checked, points: int, done: list[str]) -> Checked | None:
     """The clip after its repair, told in `done`; None where it was moved away."""
     kinds, file = {finding.kind for finding in clip.findings}, clip.folder / f"{clip.folder.name}.npy"
-    if kinds == {"visibility"}:
+    if kinds == {"visibility"} and _right_when_turned(clip.folder):
         held = load_npy_dict(file)
         _replace(file, held | {"visibility": ~np.asarray(held["visibility"]).astype(bool)})
         done.append(f"{file}: visibility turned round, the original is beside it as .bak")
@@ -73,6 +73,13 @@ def _repaired(clip: Checked, points: int, done: list[str]) -> Checked | None:
         done.append(_moved_away(clip.folder))
         return None
     return check_clip(clip.folder, points)
+
+
+def _right_when_turned(folder: Path) -> bool:
+    """Whether the image has nothing against the tracks once visible and hidden change places."""
+    tracks, visible, valid = read_tracks(folder)
+    verdict = judge_clip(look_at_frames(folder, len(tracks)), (tracks, ~visible, valid))
+    return verdict.kind is None and verdict.followed is not None
 
 
 def _frames_followed(folder: Path) -> int:
