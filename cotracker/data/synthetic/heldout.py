@@ -96,6 +96,7 @@ def _write(file: Path | None, arrays: list[np.ndarray]) -> None:
     try:
         with os.fdopen(beside, "wb") as opened:
             np.savez_compressed(opened, **dict(zip(("video", "tracks", "visible", "valid"), arrays)))
+        os.chmod(path, 0o644)  # as any other file: a cache may be shared
         os.replace(path, file)
     finally:
         Path(path).unlink(missing_ok=True)
