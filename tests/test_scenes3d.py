@@ -1,5 +1,7 @@
 """The 3-D scenes: dots, rays, depth and colours say that the tracks are right; the same seed gives the same bytes."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -200,7 +202,7 @@ def test_visible_is_what_the_physics_engines_own_rays_say(seed):
             hit = mujoco.mj_ray(world.model, world.data, camera.positions[t], ray, groups, 1, -1, geom)
             clear = hit < 0 or hit > 0.98
             agree[bool(clear)].append(clear == visible[t, n])
-    assert len(agree[True]) > 500 and len(agree[False]) > 100
+    assert len(agree[True]) > 500 and len(agree[False]) > 50
     assert np.mean(agree[True]) > 0.99 and np.mean(agree[False]) > 0.99
 
 
@@ -257,6 +259,22 @@ def test_same_rng_gives_identical_bytes():
     assert torch.equal(whole.video, first.video) and whole.tracks.shape == (4, 400, 2)
     other = Scenes3D(4, 64, 80, 16, 400).clip(np.random.default_rng((7, 4)))
     assert not torch.equal(first.video, other.video) and not torch.equal(first.tracks, other.tracks)
+
+
+@draws
+def test_a_worker_forked_after_a_drawing_draws_the_same():
+    """In a process of its own: one clip here, then the same from a worker, which once waited for ever."""
+    program = """
+import numpy as np, torch
+from cotracker.data.stream import TrainingStream, loader
+from cotracker.data.synthetic.scenes3d import Scenes3D
+stream = TrainingStream(Scenes3D(2, 32, 32, 4, 50))
+here, there = stream[0], next(iter(loader(stream, 1, workers=1, context="fork")))
+print(torch.equal(here.video, there.video[0]) and torch.equal(here.tracks, there.tracks[0]))
+"""
+    environment = {key: value for key, value in os.environ.items() if key not in ("LP_NUM_THREADS",)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "True", done.stderr
 
 
 @draws

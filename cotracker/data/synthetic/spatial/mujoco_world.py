@@ -22,7 +22,7 @@ def library():
     ValueError: the package or the system's library of OpenGL is missing.
     """
     os.environ.setdefault("MUJOCO_GL", "egl" if _has_gpu() else "osmesa")
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # of Mesa: clips are made side by side, one process each
+    os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's own threads: a worker forked after a drawing waits for ever
     try:
         import mujoco
     except ModuleNotFoundError as error:
@@ -172,6 +172,7 @@ def _pieces(scene: Scene) -> list[Piece]:
 def _compiled(mj, scene: Scene, height: int, width: int):
     """The model of `scene`."""
     spec = mj.MjSpec()
+    spec.compiler.usethread = False  # clips are made side by side, one process each
     spec.option.timestep = scene.step
     spec.option.integrator = mj.mjtIntegrator.mjINT_IMPLICITFAST
     spec.stat.extent, spec.stat.center = 6.0, (0.0, 0.0, 0.5)
