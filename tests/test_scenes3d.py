@@ -127,7 +127,7 @@ def middle_of_ball(track: np.ndarray, distance: float, radius: float, focal: flo
 
 
 @draws
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_dots_fixed_to_the_things_land_where_the_tracks_say(seed):
     """Balls are fixed to the bodies in the very model and filmed alone; the middle of each is the track's pixel."""
     source, world, poses, camera, surface = played(seed, height=256, width=320, frames=6, meshes=0.0, creatures=0.3)
@@ -184,7 +184,7 @@ def test_reprojected_depth_agrees_with_the_rendered_depth(seed):
 
 
 @draws
-@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize("seed", [6])
 def test_visible_is_what_the_physics_engines_own_rays_say(seed):
     """A ray from the camera to each point, through the true shapes instead of the rendered maps."""
     source, world, poses, camera, surface = played(seed, meshes=0.0)
@@ -207,7 +207,7 @@ def test_visible_is_what_the_physics_engines_own_rays_say(seed):
 
 
 @draws
-@pytest.mark.parametrize("seed", [7, 8])
+@pytest.mark.parametrize("seed", [7])
 def test_visible_points_lie_on_their_own_segment_and_hidden_ones_do_not(seed):
     """Against the segmentation alone, pixel by pixel."""
     source, _, _, camera, surface = played(seed)
@@ -232,14 +232,14 @@ def test_visible_points_lie_on_their_own_segment_and_hidden_ones_do_not(seed):
 def test_colour_under_visible_tracks_is_constant_where_light_is():
     """Under even light, against the control of tracks three pixels off."""
     changes = {0.0: [], 3.0: []}
-    for seed in range(9, 12):
-        source = Scenes3D(8, 160, 160, **PLAIN)
+    for seed in (9, 10):
+        source = Scenes3D(6, 160, 160, **PLAIN)
         world, poses, camera, exact = source._played(np.random.default_rng(seed))
         scene = world.scene
         even = replace(scene, lights=(), ambient=(1.0, 1.0, 1.0), shine=(0.0,) * len(scene.textures))
         frames, depth, seen = World(even, *world.size).film(poses, camera, exact)
         tracks, visible, pixels = tracks_of(recorded(poses, camera, depth, seen), seed, 500)
-        maps, which = torch.from_numpy(frames).float(), torch.arange(8)[:, None].expand(visible.shape)
+        maps, which = torch.from_numpy(frames).float(), torch.arange(6)[:, None].expand(visible.shape)
         visible &= ((tracks >= 0) & (tracks <= 159 - 3)).all(-1)
         first = frames[tuple(pixels.T)].astype(float)
         for offset, found in changes.items():
@@ -252,12 +252,12 @@ def test_colour_under_visible_tracks_is_constant_where_light_is():
 
 @draws
 def test_same_rng_gives_identical_bytes():
-    first, second = (Scenes3D(4, 64, 80, 16, 400).clip(np.random.default_rng((7, 3))) for _ in range(2))
+    first, second = (Scenes3D(3, 48, 64, 16, 400).clip(np.random.default_rng((7, 3))) for _ in range(2))
     for name in ("video", "tracks", "visible", "valid"):
         assert torch.equal(getattr(first, name), getattr(second, name))
-    whole = Scenes3D(4, 64, 80, 400, 400).clip(np.random.default_rng((7, 3)))
-    assert torch.equal(whole.video, first.video) and whole.tracks.shape == (4, 400, 2)
-    other = Scenes3D(4, 64, 80, 16, 400).clip(np.random.default_rng((7, 4)))
+    whole = Scenes3D(3, 48, 64, 400, 400).clip(np.random.default_rng((7, 3)))
+    assert torch.equal(whole.video, first.video) and whole.tracks.shape == (3, 400, 2)
+    other = Scenes3D(3, 48, 64, 16, 400).clip(np.random.default_rng((7, 4)))
     assert not torch.equal(first.video, other.video) and not torch.equal(first.tracks, other.tracks)
 
 
@@ -273,7 +273,7 @@ here, there = stream[0], next(iter(loader(stream, 1, workers=1, context="fork"))
 print(torch.equal(here.video, there.video[0]) and torch.equal(here.tracks, there.tracks[0]))
 """
     environment = {key: value for key, value in os.environ.items() if key not in ("LP_NUM_THREADS",)}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "True", done.stderr
 
 

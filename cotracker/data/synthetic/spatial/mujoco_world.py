@@ -67,12 +67,11 @@ class World:
         """The Poses at `moments` (M,), numbers of steps in ascending order. ValueError: the physics went wrong."""
         mj, model, data = self.mujoco, self.model, self.data
         mj.mj_resetData(model, data)
-        for number, body in enumerate(self.scene.bodies):
-            if body.free and body.parent is None and body.motion is None:
-                self._joint(number, data.qvel, model.jnt_dofadr, 6)[:] = _velocity(body)
-        wanted, poses = set(moments.tolist()), []
+        for number, _, speed in self._joints(driven=False):
+            data.qvel[speed] = _velocity(self.scene.bodies[number])
+        wanted, poses, driven = set(moments.tolist()), [], self._joints(driven=True)
         for step in range(moments[-1] + 1):
-            self._drive(step)
+            self._drive(step, driven)
             if step in wanted:
                 mj.mj_kinematics(model, data)
                 poses.append(self._pose())
@@ -130,26 +129,29 @@ class World:
         self.mujoco.mj_comPos(self.model, self.data)
         self.mujoco.mj_camlight(self.model, self.data)
 
-    def _joint(self, body: int, values: np.ndarray, addresses: np.ndarray, count: int) -> np.ndarray:
-        """The body's own `count` entries of qpos or qvel, a view."""
-        start = addresses[self.model.joint(f"joint{body}").id]
-        return values[start : start + count]
+    def _joints(self, driven: bool) -> list[tuple[int, slice, slice]]:
+        """Of each body that has a motion (or, not `driven`, flies free): its number, and its part of qpos and qvel."""
+        found = []
+        for n, body in enumerate(self.scene.bodies):
+            root = body.parent is None
+            if (body.motion is not None) if driven else (root and body.free and body.motion is None):
+                joint = self.model.joint(f"joint{n}").id
+                place, speed = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
+                found.append((n, slice(place, place + (7 if root else 1)), slice(speed, speed + (6 if root else 1))))
+        return found
 
-    def _drive(self, step: int) -> None:
+    def _drive(self, step: int, driven: list[tuple[int, slice, slice]]) -> None:
         """Puts the bodies that have a motion where it says, moving as it says."""
-        mj, model, data = self.mujoco, self.model, self.data
-        driven = [(n, body) for n, body in enumerate(self.scene.bodies) if body.motion is not None]
         if not driven:
             return
+        model, data = self.model, self.data
         after, speed = data.qpos.copy(), np.zeros(model.nv)
-        for n, body in driven:
-            count = 7 if body.parent is None else 1
-            self._joint(n, data.qpos, model.jnt_qposadr, count)[:] = body.motion[step]
-            self._joint(n, after, model.jnt_qposadr, count)[:] = body.motion[min(step + 1, len(body.motion) - 1)]
-        mj.mj_differentiatePos(model, speed, model.opt.timestep, data.qpos, after)
-        for n, body in driven:
-            count = 6 if body.parent is None else 1
-            self._joint(n, data.qvel, model.jnt_dofadr, count)[:] = self._joint(n, speed, model.jnt_dofadr, count)
+        for n, place, _ in driven:
+            motion = self.scene.bodies[n].motion
+            data.qpos[place], after[place] = motion[step], motion[min(step + 1, len(motion) - 1)]
+        self.mujoco.mj_differentiatePos(model, speed, model.opt.timestep, data.qpos, after)
+        for _, _, part in driven:
+            data.qvel[part] = speed[part]
 
     def _pose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rotations = self.data.geom_xmat[self._shown].reshape(-1, 3, 3).copy()
