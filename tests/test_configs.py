@@ -18,7 +18,7 @@ ENTRY = {"model": "train", "data": "train", "objective": "train", "experiment": 
          "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
 CHOICES = sorted((path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml"))
 BUILT = [(group, name) for group, name in CHOICES if group != "experiment"]
-WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("objective", "paper")] + [
+WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper")] + [
     choice for choice in CHOICES if choice[0] == "tracker"
 ]
 WITH_FILES = [("tracker", "cotracker"), ("data", "kubric")]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ def test_starting_from_weights(smoke, tmp_path):
     ("seed=-1", "seed must be a whole number"),
     ("model.window=7", "model.window must be an even number"),
     ("model.widths=5", "model cannot be built"),
-    ("objective.updates=0", "objective.updates and matching_frames must be at least 1"),
+    ("objective.updates=0", "objective.updates, matching_frames and points must be at least 1"),
     ("data.frames=1", "frames"),
     ("textures=/nonexistent", "/nonexistent"),
 ])  # fmt: skip
@@ -287,6 +288,42 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
     assert short.item() == plain.item()  # too short for a later window
     with pytest.raises(ValueError, match="objective.handover must be a share"):
         Objective(handover=1.5)
+
+
+def test_some_points_are_tracked_and_all_are_matched():
+    example = clip(frames=8, points=12)
+    torch.manual_seed(0)
+    model = CoTracker(**TINY)
+    settings = dict(updates=2, matching_weight=1.0, late_queries=0.0)
+    few, all_points = Objective(points=4, **settings)(model, example)[1], Objective(**settings)(model, example)[1]
+    assert few["matching"] == all_points["matching"] and few["tracks"] != all_points["tracks"]
+    kept = [0, 3, 6, 9]
+    part = replace(example, tracks=example.tracks[:, :, kept], visible=example.visible[:, :, kept],
+                   valid=example.valid[:, :, kept])  # fmt: skip
+    assert Objective(**settings)(model, part)[1]["tracks"] == few["tracks"]
+
+
+def test_matching_asks_for_each_point_where_it_is_first_seen_of_the_frames_at_hand():
+    example = clip(frames=24)
+    torch.manual_seed(0)
+    model = CoTracker(**TINY)
+    objective = Objective(matching_weight=1.0, matching_frames=3)
+    frames = [2, 5, 9]
+    maps = model.encode(example.video[:, frames])
+    found = objective._matching(model, example, frames, maps)
+    losses = []
+    for b in range(2):
+        for n in range(8):
+            seen = [k for k, t in enumerate(frames) if example.visible[b, t, n]]
+            if seen:
+                q = torch.tensor([[[seen[0], *example.tracks[b, frames[seen[0]], n].tolist()]]])
+                feature = model.begin_features([level[b : b + 1] for level in maps], q)
+                for k in seen:
+                    truth = example.tracks[b, frames[k], n][None, None, None]
+                    one = torch.ones(1, 1, 1, dtype=torch.bool)
+                    base = maps[0][b : b + 1, k : k + 1]
+                    losses.append(matching_loss(feature, base, truth, one, one[0], 4, torch.tensor(2.0)).item())
+    assert found.item() == pytest.approx(np.mean(losses), rel=1e-4)
 
 
 def test_a_confident_mistake_about_visibility_has_a_gradient():

@@ -1,6 +1,7 @@
 """The losses of section 3.3, and the auxiliary one that gets a small run going."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ class Objective(nn.Module):
     log(1 + |error|) to eq. 2's |error| in pixels: its slope is greatest at zero, so precision counts beside reach.
     handover: share of the batches of clips of 1.5 windows and more in which one later window is trained by itself,
     given tracks with handover_errors (least, greatest; pixels at width 512; see handover.py).
-    matching_weight 0 switches that part off.
+    matching_weight 0 switches the matching loss off.  points: at most so many points of a clip are tracked, None for
+    all; the matching loss takes all of them, which costs little and teaches the encoder much.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Objective(nn.Module):
         handover_errors: tuple[float, float] = (0.2, 24.0),
         matching_weight: float = 0.0,
         matching_frames: int = 8,
+        points: int | None = None,
     ):
         super().__init__()
-        if updates < 1 or matching_frames < 1:
+        if updates < 1 or matching_frames < 1 or (points is not None and points < 1):
             raise ValueError(
-                f"objective.updates and matching_frames must be at least 1, not {updates}, {matching_frames}"
+                "objective.updates, matching_frames and points must be at least 1, "
+                f"not {updates}, {matching_frames}, {points}"
             )
         if not 0 <= late_queries <= 1:
             raise ValueError(f"objective.late_queries must be a share from 0 to 1, not {late_queries}")
@@ -53,50 +57,61 @@ class Objective(nn.Module):
         self.small_errors = small_errors
         self.handover, self.handover_errors = handover, tuple(handover_errors)
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
-        self.matching_frames = matching_frames
+        self.matching_frames, self.points = matching_frames, points
         # the matching softmax's temperature is exp(10 x this): ten times the other parameters' pace, from 2
         self.log_temperature = nn.Parameter(torch.tensor(math.log(2) / 10), requires_grad=matching_weight > 0)
 
     def forward(self, model: CoTracker, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and detached scalars by name: loss and its parts, error (px), visibility_accuracy."""
-        estimates, frames, base, features, real = self._estimated(model, clip)
-        tracks = sum(track_loss(e, clip, self.gamma, self.small_errors) for e in estimates)
-        visibility = sum(visibility_loss(e, clip) for e in estimates)
+        tracked = _evenly(clip, self.points)
+        estimates, frames, maps = self._estimated(model, tracked)
+        tracks = sum(track_loss(e, tracked, self.gamma, self.small_errors) for e in estimates)
+        visibility = sum(visibility_loss(e, tracked) for e in estimates)
         loss = tracks + self.visibility_weight * visibility
-        scalars = {"tracks": tracks, "visibility": visibility} | measures(estimates, clip)
+        scalars = {"tracks": tracks, "visibility": visibility} | measures(estimates, tracked)
         if self.matching_weight:
-            chosen = _some_of(frames, self.matching_frames, clip)
-            where = [clip.tracks, clip.visible & clip.valid]
-            where = [base[:, chosen], *(x[:, [frames[k] for k in chosen]] for x in where)]
-            matching = matching_loss(features, *where, real, model.stride, (10 * self.log_temperature).exp())
+            matching = self._matching(model, clip, frames, maps)
             loss = loss + self.matching_weight * matching
             scalars["matching"] = matching
         return loss, {name: value.detach() for name, value in ({"loss": loss} | scalars).items()}
 
-    def _estimated(self, model: CoTracker, clip: Clip) -> tuple[list[Estimate], list[int], Tensor, Tensor, Tensor]:
-        """Estimates; the frames that were encoded and their base maps; features of the queries; which are real."""
+    def _estimated(self, model: CoTracker, clip: Clip) -> tuple[list[Estimate], list[int], list[Tensor]]:
+        """Estimates, the frames that were encoded, and their maps."""
         rng = np.random.default_rng([*_numbers(clip.seed[0]), 2])
         if 2 * clip.video.shape[1] >= 3 * model.window and rng.random() < self.handover:
-            estimate, frames, maps, carry = later_window(model, clip, self.updates, self.handover_errors, rng)
-            return [estimate], frames, maps[0], carry.features, carry.real
+            estimate, frames, maps, _ = later_window(model, clip, self.updates, self.handover_errors, rng)
+            return [estimate], frames, maps
         queries, real = training_mix(clip, self.late_queries)
         maps = model.encode(clip.video)
-        estimates = model.track(maps, queries, self.updates, real)
-        features = model.begin_features(maps, queries, real) if self.matching_weight else None
-        return estimates, list(range(clip.video.shape[1])), maps[0], features, real
+        return model.track(maps, queries, self.updates, real), list(range(clip.video.shape[1])), maps
+
+    def _matching(self, model: CoTracker, clip: Clip, frames: list[int], maps: list[Tensor]) -> Tensor:
+        """The matching loss of all points, asked for in the first of some encoded frames where they are visible."""
+        chosen = list(range(len(frames)))
+        if len(frames) > self.matching_frames:
+            rng = np.random.default_rng([*_numbers(clip.seed[0]), 1])
+            chosen = sorted(rng.choice(len(frames), self.matching_frames, replace=False).tolist())
+        maps = [level[:, chosen] for level in maps]
+        known = (clip.visible & clip.valid)[:, [frames[k] for k in chosen]]
+        tracks = clip.tracks[:, [frames[k] for k in chosen]]
+        first = known.int().argmax(dim=1)
+        where = tracks.gather(1, first[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
+        queries, real = torch.cat([first[..., None], where], dim=-1), known.any(dim=1)
+        features = model.begin_features(maps, queries, real)
+        return matching_loss(features, maps[0], tracks, known, real, model.stride, (10 * self.log_temperature).exp())
 
 
 def _numbers(seed: tuple) -> list[int]:
     return [int(part) for part in np.ravel(seed)]
 
 
-def _some_of(frames: list[int], count: int, clip: Clip) -> list[int]:
-    """Places in `frames` of at most `count` of them, drawn for this clip."""
-    if len(frames) <= count:
-        return list(range(len(frames)))
-    return sorted(
-        np.random.default_rng([*_numbers(clip.seed[0]), 1]).choice(len(frames), count, replace=False).tolist()
-    )
+def _evenly(clip: Clip, count: int | None) -> Clip:
+    """The clip with at most `count` of its points, evenly spread over their order."""
+    points = clip.tracks.shape[2]
+    if count is None or points <= count:
+        return clip
+    kept = torch.arange(count, device=clip.tracks.device) * points // count
+    return replace(clip, tracks=clip.tracks[:, :, kept], visible=clip.visible[:, :, kept], valid=clip.valid[:, :, kept])
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
