@@ -415,3 +415,15 @@ def test_impossible_settings_are_refused():
         Scenes3D(points=100, sampled=64)
     with pytest.raises(ValueError, match="objects must be"):
         Scenes3D(objects=(5, 40))
+
+
+@draws
+def test_a_process_that_has_drawn_can_still_train():
+    """PyTorch's optimisers load Triton, whose LLVM and OSMesa's in one process ended it."""
+    script = (
+        "import numpy, torch; from cotracker.data.synthetic.scenes3d import Scenes3D; "
+        "Scenes3D(frames=2, height=32, width=32).clip(numpy.random.default_rng(3)); "
+        "torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))]); print('trains')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "trains" in done.stdout, done.stderr

@@ -3,6 +3,8 @@
 import ctypes.util
 import os
 from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ def library():
 
     ValueError: the package or the system's library of OpenGL is missing.
     """
+    _load_triton()
     os.environ.setdefault("MUJOCO_GL", "egl" if _has_gpu() else "osmesa")
     os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's own threads: a worker forked after a drawing waits for ever
     try:
@@ -31,6 +34,15 @@ def library():
         raise ValueError(_no_opengl(error)) from error
     mujoco.set_mju_user_warning(_ignored)  # instead of a file MUJOCO_LOG.TXT; `simulate` looks at the counts
     return mujoco
+
+
+def _load_triton() -> None:
+    """Loads Triton, which PyTorch needs for its optimisers, before OSMesa.
+
+    Both bring an LLVM. OSMesa's is open to all that is loaded after it, and Triton on top of it ends the process.
+    """
+    if find_spec("triton"):
+        import_module("triton")
 
 
 def _ignored(message: str) -> None:
