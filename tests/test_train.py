@@ -140,7 +140,7 @@ def test_starting_from_weights(smoke, tmp_path):
     ("seed=-1", "seed must be a whole number"),
     ("model.window=7", "model.window must be an even number"),
     ("model.widths=5", "model cannot be built"),
-    ("objective.updates=0", "objective.updates, matching_frames and points must be at least 1"),
+    ("objective.updates=0", "objective.updates and matching_frames must be at least 1"),
     ("data.frames=1", "frames"),
     ("textures=/nonexistent", "/nonexistent"),
 ])  # fmt: skip
@@ -324,6 +324,19 @@ def test_matching_asks_for_each_point_where_it_is_first_seen_of_the_frames_at_ha
                     base = maps[0][b : b + 1, k : k + 1]
                     losses.append(matching_loss(feature, base, truth, one, one[0], 4, torch.tensor(2.0)).item())
     assert found.item() == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_the_encoder_can_be_trained_alone():
+    torch.manual_seed(0)
+    model = CoTracker(**TINY)
+    objective = Objective(matching_weight=2.0, points=0)
+    loss, scalars = objective(model, clip(frames=8))
+    loss.backward()
+    assert loss.item() == pytest.approx(2 * scalars["matching"].item()) and set(scalars) == {"loss", "matching"}
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert moved == {name for name, _ in model.named_parameters() if name.startswith("encoder.")}
+    with pytest.raises(ValueError, match="set objective.matching_weight above 0"):
+        Objective(points=0)
 
 
 def test_a_confident_mistake_about_visibility_has_a_gradient():

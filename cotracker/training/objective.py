@@ -24,7 +24,7 @@ class Objective(nn.Module):
     handover: share of the batches of clips of 1.5 windows and more in which one later window is trained by itself,
     given tracks with handover_errors (least, greatest; pixels at width 512; see handover.py).
     matching_weight 0 switches the matching loss off.  points: at most so many points of a clip are tracked, None for
-    all; the matching loss takes all of them, which costs little and teaches the encoder much.
+    all; the matching loss takes all of them, which costs little and teaches the encoder much; with 0 it is alone.
     """
 
     def __init__(
@@ -41,10 +41,14 @@ class Objective(nn.Module):
         points: int | None = None,
     ):
         super().__init__()
-        if updates < 1 or matching_frames < 1 or (points is not None and points < 1):
+        if updates < 1 or matching_frames < 1 or (points is not None and points < 0):
             raise ValueError(
-                "objective.updates, matching_frames and points must be at least 1, "
+                "objective.updates and matching_frames must be at least 1, and points 0 or more, "
                 f"not {updates}, {matching_frames}, {points}"
+            )
+        if points == 0 and not matching_weight:
+            raise ValueError(
+                "objective.points=0 trains by the matching loss alone: set objective.matching_weight above 0"
             )
         if not 0 <= late_queries <= 1:
             raise ValueError(f"objective.late_queries must be a share from 0 to 1, not {late_queries}")
@@ -63,6 +67,11 @@ class Objective(nn.Module):
 
     def forward(self, model: CoTracker, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and detached scalars by name: loss and its parts, error (px), visibility_accuracy."""
+        if self.points == 0:
+            frames = list(range(clip.video.shape[1]))
+            matching = self._matching(model, clip, frames, model.encode(clip.video))
+            loss = self.matching_weight * matching
+            return loss, {"loss": loss.detach(), "matching": matching.detach()}
         tracked = _evenly(clip, self.points)
         estimates, frames, maps = self._estimated(model, tracked)
         tracks = sum(track_loss(e, tracked, self.gamma, self.small_errors) for e in estimates)
