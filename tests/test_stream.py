@@ -1,5 +1,7 @@
 """The stream: example k is a function of (seed, k), for any number of workers and from any start."""
 
+import subprocess
+import sys
 from itertools import islice
 
 import numpy as np
@@ -132,3 +134,17 @@ def test_mixture_refuses_weights_that_do_not_fit():
             Mixture(sources, weights)
     with pytest.raises(ValueError, match="block"):
         Mixture([Constant(1)], [1], block=0)
+
+
+def test_an_error_ends_the_process_though_workers_run():
+    """Workers ignore SIGTERM, by which Python ends them at exit; a traceback kept their loader alive, for ever."""
+    program = """
+import numpy as np, torch
+from cotracker.data.stream import TrainingStream, loader
+from cotracker.data.synthetic.sprites import Sprites
+batches = iter(loader(TrainingStream(Sprites(frames=2, height=32, width=32, points=4)), 1, workers=1))
+next(batches)
+raise TypeError("as any error would")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "as any error would" in done.stderr

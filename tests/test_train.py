@@ -140,7 +140,11 @@ def test_starting_from_weights(smoke, tmp_path):
     ("seed=-1", "seed must be a whole number"),
     ("model.window=7", "model.window must be an even number"),
     ("model.widths=5", "model cannot be built"),
-    ("objective.updates=0", "objective.updates and matching_frames must be at least 1"),
+    ("objective.updates=0", "objective.updates must be a whole number, 1 or more"),
+    ("objective.points=2.5", "objective.points must be a whole number, 0 or more, not 2.5"),
+    ("objective.gamma=abc", "objective.gamma must be a number"),
+    ("objective.matching_weight=-1", "objective.matching_weight must be a number"),
+    ("objective.handover_errors=5", "objective.handover_errors must be two pixel lengths"),
     ("data.frames=1", "frames"),
     ("textures=/nonexistent", "/nonexistent"),
 ])  # fmt: skip
@@ -286,7 +290,7 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
     short, _ = objective(model, clip(frames=8))
     plain, _ = Objective(updates=2, matching_weight=1.0, small_errors=4.0)(model, clip(frames=8))
     assert short.item() == plain.item()  # too short for a later window
-    with pytest.raises(ValueError, match="objective.handover must be a share"):
+    with pytest.raises(ValueError, match="objective.handover must be a number from 0 to 1"):
         Objective(handover=1.5)
 
 

@@ -1,5 +1,7 @@
 """The endless training stream: example k is a function of (seed, k), whatever the workers and wherever one resumes."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -157,6 +159,7 @@ def loader(
     """
     if workers:
         cv2.setNumThreads(1)
+        atexit.register(_end_workers)
     return DataLoader(
         stream,
         batch_size=batch,
@@ -168,6 +171,13 @@ def loader(
         multiprocessing_context=context if workers else None,
         generator=torch.Generator(),
     )
+
+
+def _end_workers() -> None:
+    """At the end of the process: workers that an error left running ignore the signal which would end them now."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _one_thread(worker: int) -> None:

@@ -1,6 +1,7 @@
 """The losses of section 3.3, and the auxiliary one that gets a small run going."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,25 +42,24 @@ class Objective(nn.Module):
         points: int | None = None,
     ):
         super().__init__()
-        if updates < 1 or matching_frames < 1 or (points is not None and points < 0):
+        _check_whole({"updates": updates, "matching_frames": matching_frames}, least=1)
+        _check_whole({} if points is None else {"points": points}, least=0)
+        _check_numbers({"late_queries": late_queries, "handover": handover}, most=1)
+        _check_numbers({"gamma": gamma, "visibility_weight": visibility_weight}, most=1e9)
+        _check_numbers({"small_errors": small_errors, "matching_weight": matching_weight}, most=1e9)
+        pair = list(handover_errors) if isinstance(handover_errors, Sequence) else []
+        if len(pair) != 2 or not all(isinstance(x, (int, float)) for x in pair) or not 0 < pair[0] <= pair[1] < 1e9:
             raise ValueError(
-                "objective.updates and matching_frames must be at least 1, and points 0 or more, "
-                f"not {updates}, {matching_frames}, {points}"
+                "objective.handover_errors must be two pixel lengths above 0, the least and the greatest, "
+                f"not {handover_errors}"
             )
         if points == 0 and not matching_weight:
             raise ValueError(
                 "objective.points=0 trains by the matching loss alone: set objective.matching_weight above 0"
             )
-        if not 0 <= late_queries <= 1:
-            raise ValueError(f"objective.late_queries must be a share from 0 to 1, not {late_queries}")
-        if not 0 <= handover <= 1 or len(handover_errors) != 2 or not 0 < handover_errors[0] <= handover_errors[1]:
-            raise ValueError(
-                "objective.handover must be a share from 0 to 1, and handover_errors two pixel lengths above 0, "
-                f"not {handover}, {list(handover_errors)}"
-            )
         self.updates, self.gamma, self.late_queries = updates, gamma, late_queries
         self.small_errors = small_errors
-        self.handover, self.handover_errors = handover, tuple(handover_errors)
+        self.handover, self.handover_errors = handover, tuple(pair)
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
         self.matching_frames, self.points = matching_frames, points
         # the matching softmax's temperature is exp(10 x this): ten times the other parameters' pace, from 2
@@ -108,6 +108,18 @@ class Objective(nn.Module):
         queries, real = torch.cat([first[..., None], where], dim=-1), known.any(dim=1)
         features = model.begin_features(maps, queries, real)
         return matching_loss(features, maps[0], tracks, known, real, model.stride, (10 * self.log_temperature).exp())
+
+
+def _check_whole(values: dict, least: int) -> None:
+    for name, value in values.items():
+        if type(value) is not int or value < least:
+            raise ValueError(f"objective.{name} must be a whole number, {least} or more, not {value}")
+
+
+def _check_numbers(values: dict, most: float) -> None:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+            raise ValueError(f"objective.{name} must be a number from 0 to {most:g}, not {value}")
 
 
 def _numbers(seed: tuple) -> list[int]:
