@@ -7,8 +7,9 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
-from cotracker.data.stream import EndlessSampler, Mixture, TrainingStream, loader
+from cotracker.data.stream import EndlessSampler, Mixture, TrainingStream, _one_thread, loader
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.types import Clip
 
@@ -72,6 +73,28 @@ def test_two_workers_give_the_same_batches_as_none(context):
     alone = first(loader(stream, batch=2), 4)
     assert alone[0].video.shape == (2, 3, 3, 32, 40) and alone[1].seed == [(0, 2), (0, 3)]
     assert_equal(alone, first(loader(stream, batch=2, workers=2, context=context), 4))
+
+
+class ManySmallTensors(Dataset):
+    """Examples that take a worker long to hand over, so that it is caught in the middle of one."""
+
+    def __len__(self):
+        return 10**6
+
+    def __getitem__(self, k):
+        return [torch.zeros(3) for _ in range(300)]
+
+
+def test_a_spawned_worker_left_in_the_middle_ends_well():
+    """Python's way out ended the thread that hands batches over inside PyTorch's C++: aborted in one of two tries."""
+    for _ in range(2):
+        settings = {"batch_size": None, "num_workers": 2, "persistent_workers": True}
+        batches = iter(DataLoader(ManySmallTensors(), worker_init_fn=_one_thread, multiprocessing_context="spawn",
+                                  **settings))  # fmt: skip
+        list(islice(batches, 2))  # one of each: both have begun
+        workers = batches._workers
+        batches._shutdown_workers()
+        assert [worker.exitcode for worker in workers] == [0, 0]
 
 
 def test_stream_goes_on_from_the_middle():
