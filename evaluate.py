@@ -9,16 +9,14 @@ import time
 from pathlib import Path
 
 import hydra
-from hydra.utils import get_method, get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
 from cotracker.benchmarks import results
-from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import NEAR
 from cotracker.benchmarks.run import Row, evaluate, mean, metric_keys, unscored
+from cotracker.building import build_benchmark, made
 from cotracker.overrides import refuse_misspelt
-from cotracker.trackers.tracker import Tracker
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -38,7 +36,7 @@ def main(config: DictConfig) -> None:
 def run(config: DictConfig) -> Path:
     """The results.json written, for one tracker on one benchmark."""
     benchmark = build_benchmark(config.benchmark)
-    tracker = build_tracker(config.tracker)
+    tracker = made(config.tracker)
     heading = results.heading(config.tracker.name, tracker, benchmark)
     results.refuse_unlike(config.out, heading)
     begin = time.perf_counter()
@@ -48,24 +46,6 @@ def run(config: DictConfig) -> Path:
     path = results.write(config.out, record)
     print(f"wrote {path}")
     return path
-
-
-def build_benchmark(config: DictConfig) -> Benchmark:
-    """The benchmark a file of configs/benchmark describes; its protocol and metric are named functions."""
-    if "root" in config.keys():  # "in config" would not see one that is missing
-        _require(config, "root", "benchmark.root")
-    clips = _build(config.clips)
-    if not len(clips):
-        raise ValueError(f"benchmark={config.name} has no clips to measure: change its settings under benchmark.clips")
-    breakdown = get_method(config.breakdown) if config.get("breakdown") else None
-    made = getattr(clips, "made", {})
-    functions = get_method(config.protocol), get_method(config.metric)
-    return Benchmark(config.name, clips, *functions, tuple(clips.expected), made, breakdown)
-
-
-def build_tracker(config: DictConfig) -> Tracker:
-    """The tracker a file of configs/tracker describes: its `_target_` called with every setting but `name`."""
-    return _build(config)
 
 
 def print_row(row: Row) -> None:
@@ -91,27 +71,6 @@ def print_breakdown(breakdown: dict) -> None:
         for name, values in bins.items():
             known = f"{values['median']:10.2f} {values[f'within_{NEAR}']:10.1f} %" if values["count"] else ""
             print(f"  {name:<18} {values['count']:8d} {known}")
-
-
-def _build(config: DictConfig):
-    return _made(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-
-
-def _made(settings: dict):
-    """The object a node describes, made of those described within it."""
-    name, target = settings.pop("name", None), settings.pop("_target_")
-    for key, value in settings.items():
-        if isinstance(value, dict) and "_target_" in value:
-            settings[key] = _made(value)
-    try:
-        return get_object(target)(**settings)
-    except TypeError as error:
-        raise ValueError(f"a setting of {name or target} is of the wrong kind: {error}") from error
-
-
-def _require(config: DictConfig, key: str, full_key: str) -> None:
-    if OmegaConf.is_missing(config, key) or config[key] is None:
-        raise ValueError(f"{full_key} is missing: say {full_key}=FOLDER")
 
 
 def _refused(sentence: str, error: Exception) -> int:

@@ -1,49 +1,56 @@
-"""Trains a tracker: `python train.py experiment=NAME key=value …`. Whatever stopped it, the same words continue it."""
+"""Trains a tracker: `python train.py experiment=NAME key=value …`. Whatever stopped it, the same words continue it.
+
+One process, or many: `torchrun --nproc-per-node 8 train.py …`. docs/training.md says more.
+"""
 
 import json
+import os
 import platform
-import signal
 import sys
 import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import hydra
 import torch
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from cotracker import __version__, checkpoint
 from cotracker.benchmarks import results
-from cotracker.data.stream import TrainingStream, loader
+from cotracker.building import build, build_benchmark
+from cotracker.data.stream import Mixture, TrainingStream, loader
 from cotracker.overrides import refuse_misspelt
 from cotracker.trackers.tracker import usable_device
-from cotracker.training.log import Log
+from cotracker.training.distributed import Group, export_slurm, join, local_rank
+from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
+from cotracker.training.settings import check, unlike
+from cotracker.training.stopping import Stop
+from cotracker.types import Clip
+from cotracker.watching import measured, pictures
 
-# Settings that a continued run may change: they do not touch what is computed.
-FREE = {f"train.{name}" for name in ("log_every", "save_every", "workers", "threads", "budget_minutes")} | {"out"}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-WHOLE, NUMBER = int, (int, float)
-LIMITS = {  # of train.*: kind, least and largest value; None where null is allowed
-    "steps": (WHOLE, 1, 10**9),
-    "extra_steps": (WHOLE, 1, 10**9),
-    "batch": (WHOLE, 1, 10**5),
-    "workers": (WHOLE, 0, 1000),
-    "threads": (WHOLE, 1, 1000, None),
-    "lr": (NUMBER, 0, 10),
-    "warmup": (NUMBER, 0, 1),
-    "weight_decay": (NUMBER, 0, 10),
-    "clip": (NUMBER, 1e-9, 1e9),
-    "ema": (NUMBER, 0, 0.999999),
-    "most_skipped": (WHOLE, 1, 10**9),
-    "log_every": (WHOLE, 1, 10**9),
-    "save_every": (WHOLE, 1, 10**9),
-    "budget_minutes": (NUMBER, 0, 10**9, None),
-}
+
+@dataclass
+class Progress:
+    """How far a run is; all of it is kept in its state."""
+
+    step: int = 0
+    examples: int = 0  # over all processes
+    seconds: float = 0.0
+    block: int = 0  # examples in a row that come from one source of a mixture
+    replaced: int = 0  # bad clips that others took the place of
+    not_finite: int = 0  # steps that were not taken
+    best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
+@record
 def main(cfg: DictConfig) -> None:
     try:
         run(cfg)
@@ -51,144 +58,263 @@ def main(cfg: DictConfig) -> None:
         print(f"train.py: {error.full_key} is missing: say {error.full_key}=…", file=sys.stderr)
         sys.exit(2)
     except (ValueError, OSError, OmegaConfBaseException) as error:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise  # torchrun says which rank was the first to fail, and why
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
 
 
 def run(cfg: DictConfig) -> None:
     """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint."""
-    out, t = Path(cfg.out), cfg.train
-    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    t, settings = cfg.train, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(settings)
-    device = usable_device(t.device)
+    export_slurm()
+    group = join(usable_device(_own_device(t.device)), t.timeout_minutes)
     if t.threads:
         torch.set_num_threads(t.threads)
+    torch.set_float32_matmul_precision("high" if t.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = t.tf32
     torch.manual_seed(cfg.seed)
-    stream = TrainingStream(build(cfg, "data"), seed=cfg.seed)
-    model = build(cfg, "model").to(device)
-    objective = build(cfg, "objective").to(device)
+    source = build(cfg, "data")
+    parts = build_parts(cfg, group)
+    progress = resume(Path(cfg.out), settings, parts, group)
+    if progress.step >= t.steps:
+        tell(group, f"{cfg.out} has its {t.steps} steps: {cfg.out}/model.safetensors is the model")
+        return group.leave()
+    stream = build_stream(cfg, source, progress, group)
+    stream[progress.examples]  # what is wrong with the data is said before anything is written
+    if t.dry_run:
+        Run(cfg, settings, group, stream, parts, progress).rehearse()
+        return group.leave()
+    if group.first:
+        prepare_folder(Path(cfg.out), cfg)
+    Run(cfg, settings, group, stream, parts, progress).train()
+    group.leave()
+
+
+def _own_device(name: str) -> str:
+    """`auto` and `cuda` are this process's own GPU."""
+    own = name in ("auto", "cuda") and torch.cuda.is_available()
+    return f"cuda:{local_rank()}" if own else name
+
+
+def tell(group: Group, words: str) -> None:
+    if group.first:
+        print(words, flush=True)
+
+
+def build_parts(cfg: DictConfig, group: Group) -> dict:
+    """The model, the objective and the optimiser, on the group's device."""
+    t = cfg.train
+    model = build(cfg, "model").to(group.device)
+    objective = build(cfg, "objective").to(group.device)
+    if objective.points == 0:  # the encoder alone is trained: what takes no part takes no gradient
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name.startswith("encoder."))
     if t.init_from:
         model.load_state_dict(_fitting_weights(model, t.init_from))
-    optimiser = Optimiser([model, objective], t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema)
-    parts = {"model": model, "objective": objective, "optimiser": optimiser}
-    step, examples, seconds = resume(out, settings, parts)
-    if step >= t.steps:
-        print(f"{out} has its {t.steps} steps: {out}/model.safetensors is the model")
-        return
-    stream[examples]  # what is wrong with the data is said before anything is written
+    if t.compile:
+        model.compile_parts()
+    scaled = t.precision == "float16"
+    modules = [model, objective]
+    optimiser = Optimiser(modules, t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema, scaled)
+    return {"model": model, "objective": objective, "optimiser": optimiser}
+
+
+def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> TrainingStream:
+    """The stream of examples; a mixture's blocks are a step's examples, and stay what they were in a continued run."""
+    t = cfg.train
+    at_once = t.batch * group.world
+    progress.block = progress.block or at_once * t.accumulate
+    if isinstance(source, Mixture) and len(source.sources) > 1:
+        if progress.block % at_once or progress.examples % at_once:
+            raise ValueError(
+                f"{cfg.out} draws its mixture in blocks of {progress.block} examples: train.batch x processes must "
+                f"divide that and the {progress.examples} examples seen, and {t.batch} x {group.world} does not"
+            )
+        source = source.in_blocks(progress.block)
+    return TrainingStream(source, cfg.seed, build(cfg, "augment"))
+
+
+class Trainee(nn.Module):
+    """The model and its objective as one module, so that DistributedDataParallel sees one forward: clip -> loss."""
+
+    def __init__(self, model: nn.Module, objective: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self.model, self.objective, self.dtype = model, objective, dtype
+
+    def forward(self, clip: Clip) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with torch.autocast(clip.video.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.objective(self.model, clip)
+
+
+class Run:
+    """One run in one process: its parts, its stream, how far it is."""
+
+    def __init__(
+        self, cfg: DictConfig, settings: dict, group: Group, stream: TrainingStream, parts: dict, progress: Progress
+    ):
+        self.out, self.settings, self.group, self.parts, self.progress = Path(cfg.out), settings, group, parts, progress
+        self.t = t = settings["train"]
+        self.model, self.optimiser = parts["model"], parts["optimiser"]
+        trainee = Trainee(self.model, parts["objective"], DTYPES[t["precision"]]).train()
+        self.trainee = group.wrapped(trainee, static=t["accumulate"] == 1)
+        self.clips = loader(stream, t["batch"], t["workers"], progress.examples, group.rank, group.world)
+        at = "evaluation.benchmarks"
+        named = cfg.evaluation.benchmarks.items() if t["evaluate_every"] else ()
+        self.benchmarks = {name: build_benchmark(node, f"{at}.{name}") for name, node in named}
+        self.skipped = 0  # steps in a row
+        self.examples_a_step = t["batch"] * t["accumulate"] * group.world
+
+    def train(self) -> None:
+        """The loop: a step, what it notes, and every so often a checkpoint, a measurement, a picture."""
+        t, progress, group = self.t, self.progress, self.group
+        self.log = Log(self.out, progress.step, t["steps"], t["log_every"]) if group.first else None
+        stop, asked = Stop(t["budget_minutes"]), False
+        began = time.monotonic() - progress.seconds
+        batches = iter(self.clips)
+        dealt = f"{t['batch']} x {t['accumulate']} x {group.world}"
+        tell(group, f"a step sees {self.examples_a_step} clips: batch x accumulate x processes = {dealt}")
+        while progress.step < t["steps"] and not asked:
+            numbers, asked, clip = self.step(batches, stop)
+            progress.seconds = time.monotonic() - began
+            if self.log:
+                self.log.step(progress.step, numbers)
+            last = progress.step == t["steps"]
+            if last or asked or progress.step % t["save_every"] == 0:
+                save(self.out, self.settings, self.parts, progress, group)
+            if t["evaluate_every"] and (last or progress.step % t["evaluate_every"] == 0):
+                self.evaluate()
+            if self.log and t["pictures_every"] and progress.step % t["pictures_every"] == 0:
+                for name, picture in pictures(self.model, clip).items():
+                    self.log.picture(progress.step, name, picture)
+        if progress.step < t["steps"]:
+            tell(group, f"stopped at step {progress.step} of {t['steps']}: the same command continues it")
+        if self.log:
+            self.log.close()
+        tell(group, f"{self.out}/model.safetensors holds the model of step {progress.step}")
+
+    def step(self, batches, stop: Stop) -> tuple[dict[str, float], bool, Clip]:
+        """One step on every rank: the scalars' means over ranks, whether any was asked to stop, the last clip."""
+        t, progress, group = self.t, self.progress, self.group
+        began, waited, seeds, replaced = time.monotonic(), 0.0, [], 0
+        rate, parts = self.optimiser.rate, []
+        for turn in range(t["accumulate"]):
+            waiting = time.monotonic()
+            clip = next(batches)
+            waited += time.monotonic() - waiting
+            seeds += clip.seed
+            replaced += sum(clip.replaced)
+            clip = clip.to(group.device, non_blocking=True)
+            more = turn + 1 < t["accumulate"] and group.world > 1
+            with self.trainee.no_sync() if more else nullcontext():
+                loss, scalars = self.trainee(clip)
+                self.optimiser.backward(loss / t["accumulate"])
+            parts.append(scalars)
+        norm = self.optimiser.norm()
+        means = {name: torch.stack([part[name] for part in parts]).mean() / group.world for name in parts[0]}
+        counts = [norm.isfinite() & means["loss"].isfinite(), float(bool(stop)), replaced]
+        means |= {"gradient": norm / group.world}
+        finite, asked, replaced, waited, *values = group.sums([*counts, waited / group.world, *means.values()])
+        finite = finite == group.world
+        self.optimiser.step(finite)
+        progress.step, progress.examples = progress.step + 1, progress.examples + self.examples_a_step
+        progress.replaced += int(replaced)
+        self._count(finite, seeds)
+        seconds = time.monotonic() - began
+        rates = {"lr": rate, "data_wait": waited, "seconds": seconds}
+        rates["clips_per_second"] = self.examples_a_step / seconds
+        rates["frames_per_second"] = rates["clips_per_second"] * clip.video.shape[1]
+        rates["peak_memory"] = peak_memory(group.device)
+        totals = {"replaced": progress.replaced, "not_finite": progress.not_finite}
+        return dict(zip(means, values)) | rates | totals, asked > 0, clip
+
+    def _count(self, finite: bool, seeds: list) -> None:
+        """Notes a step that was not taken, on every rank alike; ValueError after so many in a row."""
+        self.skipped = 0 if finite else self.skipped + 1
+        if finite:
+            return
+        self.progress.not_finite += 1
+        seeds = [list(seed) for part in self.group.gathered(seeds) for seed in part]
+        if self.group.first and not self.t["dry_run"]:
+            self.log.not_finite(self.progress.step, seeds)
+        if self.skipped >= self.t["most_skipped"]:
+            raise ValueError(f"{self.skipped} steps in a row were not finite: lower train.lr, or see examples {seeds}")
+
+    def evaluate(self) -> None:
+        """Measures the model on every benchmark, over all ranks, and keeps it where it is the best so far."""
+        progress, evaluation = self.progress, self.settings["evaluation"]
+        for name, benchmark in self.benchmarks.items():
+            values = measured(self.optimiser.best_model, benchmark, evaluation, self.group)
+            if not self.log:
+                continue
+            self.log.measured(progress.step, name, values)
+            for key, value in values.items():
+                best = progress.best.get("value", float("-inf"))
+                if f"{name}/{key}" == evaluation["best"] and value > best:
+                    progress.best = {"name": evaluation["best"], "value": value, "step": progress.step}
+                    card = card_of(self.settings, progress) | {"best": progress.best}
+                    checkpoint.save(self.out / "best.safetensors", self.optimiser.best_model, card)
+
+    def rehearse(self, steps: int = 3) -> None:
+        """Takes a few steps, writes nothing, and says what the whole run will take."""
+        t, group = self.t, self.group
+        batches, stop = iter(self.clips), Stop(None)
+        self.step(batches, stop)
+        taken = [self.step(batches, stop)[0] for _ in range(steps)]
+        seconds = sorted(numbers["seconds"] for numbers in taken)[steps // 2]
+        memory = max(group.gathered(peak_memory(group.device)))
+        parameters = sum(p.numel() for p in self.model.parameters())
+        left = max(t["steps"] - self.progress.step + steps + 1, 0)
+        tell(
+            group, f"{parameters} parameters, of which {sum(p.numel() for p in self.optimiser.parameters)} are trained"
+        )
+        tell(group, f"{self.examples_a_step} clips a step on {group.world} processes ({group.device})")
+        tell(group, f"{memory:.2f} GB at most in one process, {seconds:.2f} s a step (median of {steps}), of which "
+                    f"{taken[-1]['data_wait']:.2f} s waiting for data")  # fmt: skip
+        tell(group, f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
+
+
+def prepare_folder(out: Path, cfg: DictConfig) -> None:
+    """Makes out/, rid of what a killed run left half written, with config.yaml and environment.json: what ran where."""
     out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f"*{checkpoint.PARTIAL}"):  # of a run that was killed while it saved
+    for leftover in out.glob(f"*{checkpoint.PARTIAL}"):
         leftover.unlink()
-    note_run(out, cfg)
-    train(out, settings, device, stream, parts, step, examples, seconds)
+    checkpoint.write_atomically(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    place = {"commit": results.commit(), "device": device, "threads": torch.get_num_threads()} | results.versions()
+    place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
+    checkpoint.write_atomically(out / "environment.json", json.dumps(place, indent=1).encode())
 
 
-def check(settings: dict) -> None:
-    """ValueError, one sentence, for a value of `seed` or `train` that no run can have."""
-    if type(settings["seed"]) is not int or settings["seed"] < 0:
-        raise ValueError(f"seed must be a whole number, 0 or more, not {settings['seed']}")
-    t = settings["train"]
-    for name, (kind, least, largest, *null) in LIMITS.items():
-        value = t[name]
-        if value is None and null:
-            continue
-        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= largest:
-            noun = "a whole number" if kind is WHOLE else "a number"
-            raise ValueError(f"train.{name} must be {noun} from {least} to {largest}, not {value}")
-    if t["precision"] not in ("float32", "bfloat16"):
-        raise ValueError(f"train.precision must be float32 or bfloat16, not {t['precision']}")
-
-
-def build(cfg: DictConfig, group: str):
-    """What the config's group describes; ValueError with the reason alone where it cannot be made."""
-    try:
-        return hydra.utils.instantiate(cfg[group])
-    except InstantiationException as error:
-        cause = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise ValueError(f"{group} cannot be built: {str(cause).splitlines()[0]}") from error
-
-
-def train(
-    out: Path,
-    settings: dict,
-    device: torch.device,
-    stream: TrainingStream,
-    parts: dict,
-    step: int,
-    examples: int,
-    seconds: float,
-) -> None:
-    """The loop: batch, loss, step, note; every save_every steps, and when asked to stop, a checkpoint."""
-    t = settings["train"]
-    model, objective, optimiser = parts.values()
-    model.train()
-    log = Log(out, step, t["steps"], t["log_every"])
-    stopping = _Stop(t["budget_minutes"])
-    began = time.monotonic() - seconds
-    batches = iter(loader(stream, t["batch"], t["workers"], start=examples))
-    skipped = 0
-    while step < t["steps"] and not stopping:
-        waited = time.monotonic()
-        clip = next(batches)
-        waited = time.monotonic() - waited
-        clip = clip.to(device, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=t["precision"] == "bfloat16"):
-            loss, scalars = objective(model, clip)
-        norm, finite = optimiser.step(loss)
-        skipped = 0 if finite else skipped + 1
-        if skipped:
-            print(f"step {step}: not finite, no step taken; examples {clip.seed}", file=sys.stderr)
-        if skipped >= t["most_skipped"]:
-            raise ValueError(f"{skipped} steps in a row were not finite: lower train.lr, or see examples {clip.seed}")
-        step, examples = step + 1, examples + t["batch"]
-        numbers = {name: value.item() for name, value in scalars.items()}
-        rate = optimiser.schedule.get_last_lr()[0]
-        log.step(step, numbers | {"gradient": norm.item(), "lr": rate, "data_wait": waited})
-        if step % t["save_every"] == 0 or step == t["steps"]:
-            save(out, settings, parts, step, examples, time.monotonic() - began)
-    if step % t["save_every"] and step < t["steps"]:
-        save(out, settings, parts, step, examples, time.monotonic() - began)
-        print(f"stopped at step {step} of {t['steps']}: the same command continues it")
-    log.close()
-    print(f"{out}/model.safetensors holds the model of step {step}")
-
-
-class _Stop:
-    """True once the time is spent or the process was asked to end (SIGTERM, Ctrl-C once): then save and leave."""
-
-    def __init__(self, minutes: float | None):
-        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        self.asked = False
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, *_) -> None:
-        self.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __bool__(self) -> bool:
-        return self.asked or (self.deadline is not None and time.monotonic() > self.deadline)
-
-
-def save(out: Path, settings: dict, parts: dict, step: int, examples: int, seconds: float) -> None:
+def save(out: Path, settings: dict, parts: dict, progress: Progress, group: Group) -> None:
     """out/last.pt, all that a resumed run needs, and out/model.safetensors, what is used (the running mean if kept)."""
+    random = group.gathered(torch.get_rng_state())
+    if not group.first:
+        return
     state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"step": step, "examples": examples, "seconds": seconds, "settings": json.dumps(settings)}
-    state["torch_rng"] = torch.get_rng_state()
+    state |= {"progress": asdict(progress), "settings": json.dumps(settings), "random": random}
     checkpoint.save_state(out / "last.pt", state)
+    checkpoint.save(out / "model.safetensors", parts["optimiser"].best_model, card_of(settings, progress))
+
+
+def card_of(settings: dict, progress: Progress) -> dict:
+    """What a checkpoint says of itself: settings, how long, of what, and what it began from."""
     card = {
-        "training": settings,
-        "steps": step,
-        "examples": examples,
-        "training_hours": round(seconds / 3600, 3),
+        "training": {key: value for key, value in settings.items() if key != "evaluation"},
+        "steps": progress.step,
+        "examples": progress.examples,
+        "training_hours": round(progress.seconds / 3600, 3),
         "commit": results.commit(),
         "version": __version__,
         **settings["card"],
     }
     card["data"] = card["data"] or ", ".join(sources(settings["data"]))
-    checkpoint.save(out / "model.safetensors", parts["optimiser"].best_model, card)
+    if settings["train"]["init_from"]:
+        kept = "hash data licence steps examples training_hours commit began_from".split()
+        before = checkpoint.read_card(checkpoint.find(settings["train"]["init_from"]))
+        card["began_from"] = {key: before[key] for key in kept if key in before}
+    return card
 
 
 def sources(data: dict) -> list[str]:
@@ -198,36 +324,32 @@ def sources(data: dict) -> list[str]:
     return [" of ".join([data["_target_"].rpartition(".")[2], *([str(data["root"])] if "root" in data else [])])]
 
 
-def resume(out: Path, settings: dict, parts: dict) -> tuple[int, int, float]:
-    """Puts the state of out/last.pt into the parts, if it is there; returns steps, examples and seconds done."""
-    path = out / "last.pt"
-    if not path.exists():
-        return 0, 0, 0.0
-    state = checkpoint.load_state(path)
-    if (
-        not isinstance(state, dict)
-        or not {"settings", "step", "examples", "seconds", "torch_rng", *parts} <= state.keys()
-    ):
-        raise ValueError(f"{path} is not the state of a training run: name another folder with out=")
-    then, now = _flat(json.loads(state["settings"])), _flat(settings)
-    free = FREE | {key for key in then.keys() | now.keys() if key.startswith("card.")}
-    unlike = [k for k in sorted((then.keys() | now.keys()) - free) if then.get(k) != now.get(k)]
-    if unlike:
-        said = ", ".join(f"{k} was {then.get(k)} and is now {now.get(k)}" for k in unlike[:5])
-        raise ValueError(f"{out} holds a run with other settings ({said}): name another folder with out=")
+def resume(out: Path, settings: dict, parts: dict, group: Group) -> Progress:
+    """Puts the state of out/last.pt into the parts, if it is there; returns how far it was. Rank 0 alone reads it."""
+    state = group.from_first(read_state(out, settings, parts) if group.first else None)
+    if state is None:
+        return Progress()
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    torch.set_rng_state(state["torch_rng"])
-    print(f"continuing {path} at step {state['step']}")
-    return state["step"], state["examples"], state["seconds"]
+    if len(state["random"]) == group.world:
+        torch.set_rng_state(state["random"][group.rank])
+    progress = Progress(**state["progress"])
+    tell(group, f"continuing {out}/last.pt at step {progress.step}")
+    return progress
 
 
-def note_run(out: Path, cfg: DictConfig) -> None:
-    """out/config.yaml and out/environment.json: what was asked, and where it ran."""
-    checkpoint.write_atomically(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    place = {"commit": results.commit(), "device": device, "threads": torch.get_num_threads()} | results.versions()
-    checkpoint.write_atomically(out / "environment.json", json.dumps(place, indent=1).encode())
+def read_state(out: Path, settings: dict, parts: dict) -> dict | None:
+    """The state in out/last.pt, None where there is none; ValueError where it is another run's."""
+    path = out / "last.pt"
+    if not path.exists():
+        return None
+    state = checkpoint.load_state(path)
+    if not isinstance(state, dict) or not {"settings", "progress", "random", *parts} <= state.keys():
+        raise ValueError(f"{path} is not the state of a training run: name another folder with out=")
+    differing = unlike(json.loads(state["settings"]), settings)
+    if differing:
+        raise ValueError(f"{out} holds a run with other settings ({differing}): name another folder with out=")
+    return state
 
 
 def _fitting_weights(model: torch.nn.Module, name: str) -> dict:
@@ -236,13 +358,6 @@ def _fitting_weights(model: torch.nn.Module, name: str) -> dict:
     if difference:
         raise ValueError(f"train.init_from={name} does not fit the model of this config:\n{difference}")
     return weights
-
-
-def _flat(settings: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 if __name__ == "__main__":

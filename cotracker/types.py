@@ -43,6 +43,7 @@ class Clip(_Moves):
     video: T 3 H W uint8 RGB (or a lazy Video without its B, for benchmark readers).  tracks: T N 2 float32 pixels.
     visible: T N bool.  valid: T N bool, the truth is known there.  masks: T H W uint8 or None.
     seed: (seed, k); whatever is random about this example is drawn from `numpy.random.default_rng(seed)`.
+    replaced: how many bad clips were drawn before this one took their place.
     """
 
     video: Tensor
@@ -52,6 +53,7 @@ class Clip(_Moves):
     masks: Tensor | None = None
     name: str = ""
     seed: tuple = (0, 0)
+    replaced: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Questions(_Moves):
 
 
 def collate(clips: list[Clip]) -> Clip:
-    """One Clip with B in front, of clips of equal T, N, H and W; `name` and `seed` become lists."""
+    """One Clip with B in front, of clips of equal T, N, H and W; `name`, `seed` and `replaced` become lists."""
     first = clips[0]
     for clip in clips[1:]:
         if clip.video.shape != first.video.shape or clip.tracks.shape != first.tracks.shape:
@@ -92,4 +94,5 @@ def collate(clips: list[Clip]) -> Clip:
         return None if values[0] is None else torch.stack(values)
 
     tensors = {name: stack(name) for name in ("video", "tracks", "visible", "valid", "masks")}
-    return Clip(**tensors, name=[clip.name for clip in clips], seed=[clip.seed for clip in clips])
+    lists = {name: [getattr(clip, name) for clip in clips] for name in ("name", "seed", "replaced")}
+    return Clip(**tensors, **lists)

@@ -72,6 +72,22 @@ def contact_sheet(
     return np.concatenate(panels[:-1], axis=1)
 
 
+def attention_sheet(frame: Tensor, xy: Tensor, weights: Tensor, target: int) -> np.ndarray:
+    """A picture H W 3: a frame 3 H W with a disc at each xy N 2, as large as its share of attention; target ringed."""
+    picture = frame.detach().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy().copy()
+    places, shares = xy.detach().float().cpu().numpy(), weights.detach().float().cpu().numpy()
+    shares = shares / max(float(shares.max()), 1e-9)
+    near = _drawable(places[None], picture.shape)[0]
+    largest = 0.03 * float(np.sqrt(picture.shape[0] * picture.shape[1]))
+    for point in np.flatnonzero(near):
+        radius = round(max(1.0, largest * float(np.sqrt(shares[point]))) * (1 << _SUBPIXEL))
+        cv2.circle(picture, _fixed(places[point]), radius, (255, 200, 0), -1, cv2.LINE_AA, _SUBPIXEL)
+    if near[target]:
+        radius = round(1.3 * largest * (1 << _SUBPIXEL))
+        cv2.circle(picture, _fixed(places[target]), radius, (255, 0, 0), 2, cv2.LINE_AA, _SUBPIXEL)
+    return picture
+
+
 def write_png(path: str | Path, picture: np.ndarray) -> None:
     """Writes a picture H W 3 uint8 RGB as PNG, whole or not at all."""
     path = Path(path)

@@ -23,13 +23,15 @@ ALLOWED = {
     "cotracker.figures": ["visualize", "types"],
     "cotracker.output": ["types"],
     "cotracker.overrides": [],
+    "cotracker.building": ["benchmarks"],
+    "cotracker.watching": ["benchmarks", "model", "trackers", "training", "visualize", "queries", "types"],
     "cotracker.cli_data": ["data"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
 ENTRY_POINTS = ["train", "evaluate", "cotracker.cli", "cotracker.bench", "scripts"]  # may import whatever they like
 OUTSIDE = {  # packages that only these may import, beside the entry points
-    "hydra": ["cotracker.overrides"],
-    "omegaconf": ["cotracker.overrides"],
+    "hydra": ["cotracker.overrides", "cotracker.building"],
+    "omegaconf": ["cotracker.overrides", "cotracker.building"],
     "cv2": ["cotracker.data", "cotracker.visualize", "cotracker.output", "cotracker.trackers.frame_to_frame",
             "cotracker.trackers.lucas_kanade", "cotracker.trackers.dis_flow"],
     "tensorboard": ["cotracker.training.log"],
@@ -38,6 +40,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "imageio_ffmpeg": ["cotracker.data.ffmpeg"],
     "google": ["cotracker.data.tfrecord"], "google_crc32c": ["cotracker.data.tfrecord"],
     "mujoco": ["cotracker.data.synthetic.spatial.mujoco_world"],
+    "torch.distributed": ["cotracker.training.distributed"], "submitit": ["cotracker.training.distributed"],
     "einops": [], "timm": [], "torchvision": [],
 }  # fmt: skip
 FILES = sorted(

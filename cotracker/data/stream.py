@@ -44,8 +44,8 @@ class Reader(Protocol):
 class Mixture:
     """Several sources or readers with weights; every `block` consecutive examples come from the same one.
 
-    Clips of one batch must have equal shapes, so `block` is the batch size times the number of processes (and a
-    run starts at a multiple of it). ValueError: no source, or weights that do not fit them.
+    Clips of one batch must have equal shapes, so `block` is a multiple of the batch size times the number of processes
+    (train.py sets it, by `in_blocks`). ValueError: no source, or weights that do not fit them.
     """
 
     def __init__(self, sources: Sequence[Source | Reader], weights: Sequence[float], block: int = 1):
@@ -56,6 +56,10 @@ class Mixture:
             raise ValueError(f"a mixture's block must be at least 1 (batch size times processes), not {block}")
         self.sources, self.weights, self.block = list(sources), weights / weights.sum(), block
         self._drawn: dict[int, list[int]] = {}  # seed -> the number of the source of blocks 0, 1, …, as far as asked
+
+    def in_blocks(self, block: int) -> "Mixture":
+        """The same sources and weights, drawn for every `block` consecutive examples."""
+        return Mixture(self.sources, self.weights, block)
 
     def source_of(self, seed: int, k: int) -> Source | Reader:
         """The source of example `k`, the same for its whole block, drawn from (seed, k // block)."""

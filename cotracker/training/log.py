@@ -1,10 +1,17 @@
 """What a run says while it goes: TensorBoard, a line of JSON a step, a line on the console."""
 
 import json
+import resource
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch.utils.tensorboard import SummaryWriter
+
+QUIET = ("seconds", "frames_per_second", "peak_memory")  # not on the console
+RARE = ("replaced", "not_finite")  # on the console where there were any
 
 
 class Log:
@@ -14,7 +21,7 @@ class Log:
     """
 
     def __init__(self, out: Path, start: int, steps: int, every: int):
-        self.start, self.steps, self.every, self.began = start, steps, every, time.monotonic()
+        self.out, self.start, self.steps, self.every, self.began = out, start, steps, every, time.monotonic()
         self.path = out / "log.jsonl"
         kept = self.path.read_text().splitlines()[:start] if self.path.exists() else []
         self.path.write_text("".join(line + "\n" for line in kept))
@@ -30,13 +37,41 @@ class Log:
         for name, value in scalars.items():
             self.board.add_scalar(name, value, step)
         rate = (time.monotonic() - self.began) / (step - self.start)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+        said = {name: value for name, value in scalars.items() if name not in QUIET and (value or name not in RARE)}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in said.items())
         left = _hours(rate * (self.steps - step))
         print(f"step {step}/{self.steps}  {shown}  {rate:.2f} s/step  ETA {left}", flush=True)
+
+    def measured(self, step: int, name: str, values: dict[str, float]) -> None:
+        """Notes what a benchmark gave at `step`: TensorBoard, evaluations.jsonl and the console."""
+        for key, value in values.items():
+            self.board.add_scalar(f"{name}/{key}", value, step)
+        with (self.out / "evaluations.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "benchmark": name} | values) + "\n")
+        shown = "  ".join(f"{key} {value:.2f}" for key, value in values.items())
+        print(f"step {step}  {name}: {shown}", flush=True)
+
+    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        """A picture H W 3 uint8 into TensorBoard."""
+        self.board.add_image(name, picture, step, dataformats="HWC")
+
+    def not_finite(self, step: int, examples: list) -> None:
+        """A step that was not taken, and its examples (seed, k), which remake it, into not_finite.jsonl."""
+        with (self.out / "not_finite.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "examples": examples}) + "\n")
+        print(f"step {step}: not finite, no step taken; examples {examples}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         self.lines.close()
         self.board.close()
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory held so far in GB: of the GPU, or on the CPU of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def _hours(seconds: float) -> str:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotracker.geometry import inside_frame
-from cotracker.model.cotracker import CoTracker, Estimate
+from cotracker.model.cotracker import CoTracker, Estimate, window_starts
 from cotracker.queries import training_mix
 from cotracker.training.handover import later_window
 from cotracker.types import Clip
@@ -19,8 +19,10 @@ from cotracker.types import Clip
 class Objective(nn.Module):
     """(model, collated Clip) -> loss, scalars: tracks + visibility_weight x visibility + matching_weight x matching.
 
-    gamma discounts early updates (eq. 2).  updates: M in training.  late_queries: share of points queried at any
-    frame where they are visible, the others at their first (appendix A).  small_errors adds so much of
+    Every part is the mean over the clips of each clip's own, so that it is the same however a batch is dealt out.
+    gamma discounts early updates (eq. 2).  updates: M in training.  unrolled: windows follow each other through a
+    clip (section 3.3); False trains each by itself, its points asked for anew (table 5).  late_queries: share of points
+    queried at any frame where they are visible, the others at their first (appendix A).  small_errors adds so much of
     log(1 + |error|) to eq. 2's |error| in pixels: its slope is greatest at zero, so precision counts beside reach.
     handover: share of the batches of clips of 1.5 windows and more in which one later window is trained by itself,
     given tracks with handover_errors (least, greatest; pixels at width 512; see handover.py).
@@ -32,6 +34,7 @@ class Objective(nn.Module):
         self,
         updates: int = 4,
         gamma: float = 0.8,
+        unrolled: bool = True,
         visibility_weight: float = 10.0,
         late_queries: float = 0.25,
         small_errors: float = 0.0,
@@ -57,7 +60,9 @@ class Objective(nn.Module):
             raise ValueError(
                 "objective.points=0 trains by the matching loss alone: set objective.matching_weight above 0"
             )
-        self.updates, self.gamma, self.late_queries = updates, gamma, late_queries
+        if type(unrolled) is not bool:
+            raise ValueError(f"objective.unrolled must be true or false, not {unrolled}")
+        self.updates, self.gamma, self.unrolled, self.late_queries = updates, gamma, unrolled, late_queries
         self.small_errors = small_errors
         self.handover, self.handover_errors = handover, tuple(pair)
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
@@ -90,9 +95,15 @@ class Objective(nn.Module):
         if 2 * clip.video.shape[1] >= 3 * model.window and rng.random() < self.handover:
             estimate, frames, maps, _ = later_window(model, clip, self.updates, self.handover_errors, rng)
             return [estimate], frames, maps
-        queries, real = training_mix(clip, self.late_queries)
         maps = model.encode(clip.video)
-        return model.track(maps, queries, self.updates, real), list(range(clip.video.shape[1])), maps
+        starts = [0] if self.unrolled else window_starts(clip.video.shape[1], model.window)
+        estimates = []
+        for start in starts:
+            frames = slice(start, None if self.unrolled else start + model.window)
+            queries, real = training_mix(_frames_of(clip, frames), self.late_queries)
+            found = model.track([level[:, frames] for level in maps], queries, self.updates, real)
+            estimates += [estimate._replace(start=start + estimate.start) for estimate in found]
+        return estimates, list(range(clip.video.shape[1])), maps
 
     def _matching(self, model: CoTracker, clip: Clip, frames: list[int], maps: list[Tensor]) -> Tensor:
         """The matching loss of all points, asked for in the first of some encoded frames where they are visible."""
@@ -102,7 +113,7 @@ class Objective(nn.Module):
             chosen = sorted(rng.choice(len(frames), self.matching_frames, replace=False).tolist())
         maps = [level[:, chosen] for level in maps]
         known = (clip.visible & clip.valid)[:, [frames[k] for k in chosen]]
-        tracks = clip.tracks[:, [frames[k] for k in chosen]]
+        tracks = torch.where(known[..., None], clip.tracks[:, [frames[k] for k in chosen]], 0.0)
         first = known.int().argmax(dim=1)
         where = tracks.gather(1, first[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
         queries, real = torch.cat([first[..., None], where], dim=-1), known.any(dim=1)
@@ -135,16 +146,22 @@ def _evenly(clip: Clip, count: int | None) -> Clip:
     return replace(clip, tracks=clip.tracks[:, :, kept], visible=clip.visible[:, :, kept], valid=clip.valid[:, :, kept])
 
 
+def _frames_of(clip: Clip, frames: slice) -> Clip:
+    parts = {name: getattr(clip, name)[:, frames] for name in ("video", "tracks", "visible", "valid")}
+    return replace(clip, **parts)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values where mask; 0 where there are none."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    """Mean over the clips (B first) of each clip's mean of values where mask; 0 for a clip with none."""
+    rest = tuple(range(1, values.ndim))
+    return ((values * mask).sum(rest) / mask.sum(rest).clamp(min=1)).mean()
 
 
 def _truth(estimate: Estimate, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
-    """True tracks B S N 2, visible B S N, and what counts B S N, in the frames of one window."""
+    """True tracks B S N 2 (0 where nothing counts), visible B S N, and what counts B S N, in one window's frames."""
     frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
     counts = clip.valid[:, frames] & estimate.asked[:, None]
-    return clip.tracks[:, frames], clip.visible[:, frames], counts
+    return torch.where(counts[..., None], clip.tracks[:, frames], 0.0), clip.visible[:, frames], counts
 
 
 def track_loss(estimate: Estimate, clip: Clip, gamma: float, small_errors: float = 0.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -10,7 +11,8 @@ class Optimiser:
     """AdamW under a linear 1-cycle over `steps` + `extra_steps`, with everything that a resumed run needs.
 
     lr: its peak.  warmup: the share of the cycle spent rising to it.  clip: largest gradient norm.  ema: decay of the
-    running mean of the weights, 0 for none.  Parameters: those of all `modules` that take a gradient.
+    running mean of the weights, 0 for none.  scaled: the loss is scaled against underflow, as float16 needs.
+    Parameters: those of all `modules` that take a gradient.
     """
 
     def __init__(
@@ -23,6 +25,7 @@ class Optimiser:
         warmup: float,
         clip: float,
         ema: float,
+        scaled: bool = False,
     ):
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.adamw = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, eps=1e-8)
@@ -32,19 +35,31 @@ class Optimiser:
         self.clip = clip
         self.live = modules[0]
         self.mean = AveragedModel(modules[0], multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
+        self.scaler = GradScaler(self.parameters[0].device.type, enabled=scaled)
 
-    def step(self, loss: Tensor) -> tuple[Tensor, bool]:
-        """The gradient norm, and whether a step was taken: where the norm is not finite nothing changes."""
-        self.adamw.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        finite = bool(torch.isfinite(norm))
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.schedule.get_last_lr()[0]
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of `loss` to what the step's earlier calls gathered."""
+        self.scaler.scale(loss).backward()
+
+    def norm(self) -> Tensor:
+        """The norm of the gathered gradient, which is then clipped; not finite where any part of it is not."""
+        self.scaler.unscale_(self.adamw)
+        return nn.utils.clip_grad_norm_(self.parameters, self.clip)
+
+    def step(self, finite: bool) -> None:
+        """Moves the weights by the gathered gradient, or not at all where it was not finite; then forgets it."""
         if finite:
-            self.adamw.step()
+            self.scaler.step(self.adamw)
             if self.mean is not None:
                 self.mean.update_parameters(self.live)
             self.schedule.step()
-        return norm, finite
+        self.scaler.update()
+        self.adamw.zero_grad(set_to_none=True)
 
     @property
     def best_model(self) -> nn.Module:
@@ -53,10 +68,12 @@ class Optimiser:
 
     def state_dict(self) -> dict:
         mean = None if self.mean is None else self.mean.state_dict()
-        return {"adamw": self.adamw.state_dict(), "schedule": self.schedule.state_dict(), "mean": mean}
+        parts = {"adamw": self.adamw, "schedule": self.schedule, "scaler": self.scaler}
+        return {name: part.state_dict() for name, part in parts.items()} | {"mean": mean}
 
     def load_state_dict(self, state: dict) -> None:
         self.adamw.load_state_dict(state["adamw"])
         self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
         if self.mean is not None:
             self.mean.load_state_dict(state["mean"])

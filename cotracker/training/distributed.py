@@ -1,0 +1,96 @@
+"""The processes that train together: plain torch.distributed, as torchrun or Slurm (through submitit) starts them."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Group:
+    """Who this process is: rank of world, on a device. Every call is made by all ranks, or by none."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Rank 0: the one that reads and writes the run's folder, and speaks."""
+        return self.rank == 0
+
+    def wrapped(self, module: nn.Module, static: bool) -> nn.Module:
+        """The module with its gradients averaged over the ranks; itself where there is one.
+
+        static: the same parameters take part in every step, which saves DDP's search and lets activations be
+        recomputed; not together with `no_sync`, which PyTorch then refuses.
+        """
+        if self.world == 1:
+            return module
+        on = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=on, static_graph=static, gradient_as_bucket_view=True)
+
+    def from_first(self, value: Any) -> Any:
+        """What rank 0 holds, on every rank; tensors on the CPU."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def sums(self, numbers: Sequence[torch.Tensor | float]) -> list[float]:
+        """The numbers summed over the ranks, by one all-reduce and one wait for the device."""
+        rows = [torch.as_tensor(number, dtype=torch.float64, device=self.device) for number in numbers]
+        packed = torch.stack(rows)
+        if self.world > 1:
+            dist.all_reduce(packed)
+        return packed.tolist()
+
+    def gathered(self, value: Any) -> list:
+        """Every rank's value, by rank, on every rank."""
+        if self.world == 1:
+            return [value]
+        values = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def leave(self) -> None:
+        """Ends the group, once all is done."""
+        if self.world > 1:
+            dist.destroy_process_group()
+
+
+def local_rank() -> int:
+    """This process's number on its machine: which GPU is its own; 0 where it is alone."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def export_slurm() -> None:
+    """Sets RANK, WORLD_SIZE, … where submitit started this process among others and torchrun did not."""
+    alone = int(os.environ.get("SLURM_NTASKS", os.environ.get("SUBMITIT_LOCAL_NTASKS", 1))) < 2
+    if "RANK" in os.environ or alone or "SUBMITIT_EXECUTOR" not in os.environ:
+        return
+    from submitit.helpers import TorchDistributedEnvironment  # the extra slurm
+
+    TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+
+
+def join(device: torch.device, timeout_minutes: float) -> Group:
+    """The group that the environment names (RANK, WORLD_SIZE, …), over NCCL on GPUs and gloo on CPUs; alone without.
+
+    timeout_minutes: a rank that waits longer than this for the others gives up with an error.
+    """
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        return Group(0, 1, device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
+    return Group(dist.get_rank(), dist.get_world_size(), device)

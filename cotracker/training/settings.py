@@ -1,0 +1,68 @@
+"""Which values of `seed` and `train` a run can have; all others are refused before anything is written."""
+
+WHOLE, NUMBER = int, (int, float)
+LIMITS = {  # of train.*: kind, least and largest value; None where null is allowed
+    "steps": (WHOLE, 1, 10**9),
+    "extra_steps": (WHOLE, 1, 10**9),
+    "batch": (WHOLE, 1, 10**5),
+    "accumulate": (WHOLE, 1, 10**5),
+    "workers": (WHOLE, 0, 1000),
+    "threads": (WHOLE, 1, 1000, None),
+    "lr": (NUMBER, 0, 10),
+    "warmup": (NUMBER, 0, 1),
+    "weight_decay": (NUMBER, 0, 10),
+    "clip": (NUMBER, 1e-9, 1e9),
+    "ema": (NUMBER, 0, 0.999999),
+    "most_skipped": (WHOLE, 1, 10**9),
+    "log_every": (WHOLE, 1, 10**9),
+    "save_every": (WHOLE, 1, 10**9),
+    "evaluate_every": (WHOLE, 0, 10**9),
+    "pictures_every": (WHOLE, 0, 10**9),
+    "budget_minutes": (NUMBER, 0, 10**9, None),
+    "timeout_minutes": (NUMBER, 0.01, 10**5),
+}
+CHOICES = {"precision": ("float32", "bfloat16", "float16"), "tf32": (True, False), "compile": (True, False),
+           "dry_run": (True, False)}  # fmt: skip
+
+# Settings that a continued run may change: they do not touch what is computed, or only how it is dealt out.
+FREE_NAMES = """batch accumulate log_every save_every evaluate_every pictures_every workers threads device
+    budget_minutes timeout_minutes dry_run"""
+FREE = {"out"} | {f"train.{name}" for name in FREE_NAMES.split()}
+FREE_GROUPS = ("card.", "evaluation.")
+
+
+def check(settings: dict) -> None:
+    """ValueError, one sentence, for a value of `seed` or `train` that no run can have."""
+    if type(settings["seed"]) is not int or settings["seed"] < 0:
+        raise ValueError(f"seed must be a whole number, 0 or more, not {settings['seed']}")
+    t = settings["train"]
+    for name, (kind, least, largest, *null) in LIMITS.items():
+        value = t[name]
+        if value is None and null:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= largest:
+            noun = "a whole number" if kind is WHOLE else "a number"
+            raise ValueError(f"train.{name} must be {noun} from {least} to {largest}, not {value}")
+    for name, choices in CHOICES.items():
+        if type(t[name]) is not type(choices[0]) or t[name] not in choices:
+            raise ValueError(f"train.{name} must be {_listed(choices)}, not {t[name]}")
+
+
+def unlike(then: dict, now: dict) -> str:
+    """`key was … and is now …` for up to five settings that a continued run may not change, or ""."""
+    then, now = _flat(then), _flat(now)
+    keys = [k for k in sorted(then.keys() | now.keys()) if k not in FREE and not k.startswith(FREE_GROUPS)]
+    differing = [k for k in keys if then.get(k) != now.get(k)]
+    return ", ".join(f"{k} was {then.get(k)} and is now {now.get(k)}" for k in differing[:5])
+
+
+def _listed(choices: tuple) -> str:
+    words = [str(choice).lower() if isinstance(choice, bool) else choice for choice in choices]
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _flat(settings: dict, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -1,0 +1,49 @@
+"""For train.py: what a run shows beside its losses: held-out benchmarks, and pictures of what it does."""
+
+import numpy as np
+import torch
+
+from cotracker.benchmarks.benchmark import Benchmark
+from cotracker.benchmarks.run import evaluate, mean
+from cotracker.model.cotracker import CoTracker
+from cotracker.queries import training_mix
+from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
+from cotracker.training.attention import group_attention
+from cotracker.training.distributed import Group
+from cotracker.types import Clip, Tracks
+from cotracker.visualize import attention_sheet, contact_sheet
+
+POINTS = 48  # at most so many are drawn
+
+
+def measured(model: CoTracker, benchmark: Benchmark, chain: dict, group: Group) -> dict[str, float]:
+    """The benchmark's means for the model as it is, on every rank; the videos are dealt over the ranks.
+
+    chain: updates, resolution, single_point, global_grid, local_grid, as in configs/tracker/cotracker.yaml.
+    """
+    support = (chain["global_grid"], chain["local_grid"])
+    tracker = build_chain(model, chain["updates"], chain["resolution"], chain["single_point"], support)
+    rows = evaluate(tracker, benchmark, group.rank, group.world)
+    return mean([row for part in group.gathered(rows) for row in part])
+
+
+@torch.no_grad()
+def pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
+    """Of a collated batch's first clip: "tracks", the truth above what the model says, and "attention", one point's."""
+    count = min(POINTS, clip.tracks.shape[2])
+    parts = {name: getattr(clip, name)[:1, :, :count] for name in ("tracks", "visible", "valid")}
+    one = Clip(clip.video[:1], **parts, seed=clip.seed[:1])
+    queries, real = training_mix(one)
+    queries = torch.where(real[..., None], queries, 0.0)
+    seen = one.visible & one.valid & real[:, None]
+    truth = Tracks(torch.where(one.valid[..., None], one.tracks, -1e6), seen.float(), seen)
+    said = CoTrackerPredictor(model)(one.video, queries)
+    said = Tracks(torch.where(real[:, None, :, None], said.xy, -1e6), said.visibility, said.visible)
+    rows = [contact_sheet(one.video, tracks) for tracks in (truth, said)]
+    drawn = {"tracks": np.concatenate([rows[0], np.full((4, rows[0].shape[1], 3), 255, np.uint8), rows[1]])}
+    weights = group_attention(model, one.video, queries, real)
+    if weights is not None and real.any():
+        target = int(real[0].int().argmax())
+        last = one.video.shape[1] - 1
+        drawn["attention"] = attention_sheet(one.video[0, last], said.xy[0, last], weights[0, target], target)
+    return drawn
