@@ -17,7 +17,9 @@ def frames_of(clip: Clip) -> np.ndarray:
     frames = clip.video.permute(0, 2, 3, 1)
     if frames.is_contiguous():
         return frames.numpy()
-    return np.stack([cv2.merge(list(planes)) for planes in clip.video.numpy()])  # six times as fast as a transposed copy
+    return np.stack(
+        [cv2.merge(list(planes)) for planes in clip.video.numpy()]
+    )  # six times as fast as a transposed copy
 
 
 def with_frames(clip: Clip, frames: np.ndarray) -> Clip:

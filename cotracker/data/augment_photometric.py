@@ -50,8 +50,11 @@ def _stepped(image: np.ndarray, step: int, colour: Colour, grey: float) -> np.nd
         return cv2.LUT(image, table.clip(0, 255).round().astype(np.uint8))
     if step == 2:
         return cv2.transform(image, factor * np.eye(3) + (1 - factor) * np.tile(GREY, (3, 1)))
-    turned = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)  # hue in 256 steps
-    turned[..., 0] += np.uint8(round(256 * factor) % 256)
+    turn = round(256 * factor) % 256  # hue in 256 steps
+    if not turn:
+        return image
+    turned = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    turned[..., 0] += np.uint8(turn)
     return cv2.cvtColor(turned, cv2.COLOR_HSV2RGB_FULL)
 
 
@@ -88,7 +91,7 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class Blur:
-    """With a probability, every frame blurred by a Gaussian of its own width: sigma in pixels, cut at `kernel` pixels."""
+    """With a probability, every frame blurred by a Gaussian of its own `sigma` pixels, cut at `kernel` of them."""
 
     probability: float = 0.25
     sigma: tuple[float, float] = (0.1, 2.0)

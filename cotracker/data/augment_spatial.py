@@ -77,7 +77,7 @@ class ScaleAndCrop:
         return moved(clip, cut, tracks.to(clip.tracks.dtype))
 
     def _sizes(self, total: int, size: tuple[int, int], rng: Generator) -> np.ndarray:
-        """Whole sizes T 2 (W', H') of the scaled frames: an axis is pulled half-way to the mean of both at each step."""
+        """Whole sizes T 2 (W', H') of the scaled frames; each step pulls both axes half-way to their mean."""
         size = np.array(size)
         least = np.array([self.width, self.height]) + self.room
         scale = np.full(2, rng.uniform(*self.scale))
