@@ -197,14 +197,14 @@ class Run:
     def step(self, batches, stop: Stop) -> tuple[dict[str, float], bool, Clip]:
         """One step on every rank: the scalars' means over ranks, whether any was asked to stop, the last clip."""
         t, progress, group = self.t, self.progress, self.group
-        began, waited, seeds, replaced = time.monotonic(), 0.0, [], 0
-        rate, parts = self.optimiser.rate, []
+        began, waited, seeds = time.monotonic(), 0.0, []
+        rate, parts, bad = self.optimiser.rate, [], []
         for turn in range(t["accumulate"]):
             waiting = time.monotonic()
             clip = next(batches)
             waited += time.monotonic() - waiting
             seeds += clip.seed
-            replaced += sum(clip.replaced)
+            bad += [list(z) for z in zip(clip.seed, clip.replaced, clip.reason) if z[1]]
             clip = clip.to(group.device, non_blocking=True)
             more = turn + 1 < t["accumulate"] and group.world > 1
             with self.trainee.no_sync() if more else nullcontext():
@@ -213,14 +213,13 @@ class Run:
             parts.append(scalars)
         norm = self.optimiser.norm()
         means = {name: torch.stack([part[name] for part in parts]).mean() / group.world for name in parts[0]}
-        counts = [norm.isfinite() & means["loss"].isfinite(), float(bool(stop)), replaced]
+        counts = [norm.isfinite() & means["loss"].isfinite(), float(bool(stop)), sum(count for _, count, _ in bad)]
         means |= {"gradient": norm / group.world}
         finite, asked, replaced, waited, *values = group.sums([*counts, waited / group.world, *means.values()])
         finite = finite == group.world
         self.optimiser.step(finite)
         progress.step, progress.examples = progress.step + 1, progress.examples + self.examples_a_step
-        progress.replaced += int(replaced)
-        self._count(finite, seeds)
+        self._count(finite, seeds, int(replaced), bad)
         seconds = time.monotonic() - began
         rates = {"lr": rate, "data_wait": waited, "seconds": seconds}
         rates["clips_per_second"] = self.examples_a_step / seconds
@@ -229,15 +228,21 @@ class Run:
         totals = {"replaced": progress.replaced, "not_finite": progress.not_finite}
         return dict(zip(means, values)) | rates | totals, asked > 0, clip
 
-    def _count(self, finite: bool, seeds: list) -> None:
-        """Notes a step that was not taken, on every rank alike; ValueError after so many in a row."""
+    def _count(self, finite: bool, seeds: list, replaced: int, bad: list) -> None:
+        """Counts, on every rank alike, a step not taken and clips replaced; ValueError after too many of the first."""
+        progress, group = self.progress, self.group
+        speaks = group.first and not self.t["dry_run"]
+        if replaced:
+            progress.replaced += replaced
+            bad = [clip for part in group.gathered(bad) for clip in part]
+            if speaks:
+                self.log.replaced(progress.step, bad)
         self.skipped = 0 if finite else self.skipped + 1
-        if finite:
-            return
-        self.progress.not_finite += 1
-        seeds = [list(seed) for part in self.group.gathered(seeds) for seed in part]
-        if self.group.first and not self.t["dry_run"]:
-            self.log.not_finite(self.progress.step, seeds)
+        if self.skipped:
+            progress.not_finite += 1
+            seeds = [list(seed) for part in group.gathered(seeds) for seed in part]
+            if speaks:
+                self.log.not_finite(progress.step, seeds)
         if self.skipped >= self.t["most_skipped"]:
             raise ValueError(f"{self.skipped} steps in a row were not finite: lower train.lr, or see examples {seeds}")
 

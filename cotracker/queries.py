@@ -25,15 +25,17 @@ def at_frames(tracks: Tensor, frame: Tensor) -> Tensor:
 def training_mix(clip: Clip, late: float = 0.25) -> tuple[Tensor, Tensor]:
     """Queries B N 3 for a collated clip, and B N bool: False for points that are never visible (padding).
 
-    The first `late` share of the points is asked at a random frame among those where it is visible, the others at the
-    first (appendix A). Random numbers come from each example's own seed, so the same example asks the same.
+    The first `late` share of a clip's points is asked at a random frame among those where it is visible, the others at
+    the first (appendix A); padding, which is valid nowhere, counts for nothing. Random numbers come from each example's
+    own seed, so the same example asks the same, whatever it is collated with.
     """
     seen = clip.visible & clip.valid
     frame, real = first_visible(seen)
     frame = frame.clone()
+    held = clip.valid.any(dim=1).sum(dim=1).tolist()  # points of each clip, the padding at the end aside
     for item in range(frame.shape[0]):
         rng = np.random.default_rng([int(part) for part in np.ravel(clip.seed[item])] + [0])
-        for point in range(int(frame.shape[1] * late)):
+        for point in range(int(held[item] * late)):
             choices = seen[item, :, point].nonzero()[:, 0]
             if len(choices):
                 frame[item, point] = choices[int(rng.integers(len(choices)))]

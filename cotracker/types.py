@@ -43,7 +43,7 @@ class Clip(_Moves):
     video: T 3 H W uint8 RGB (or a lazy Video without its B, for benchmark readers).  tracks: T N 2 float32 pixels.
     visible: T N bool.  valid: T N bool, the truth is known there.  masks: T H W uint8 or None.
     seed: (seed, k); whatever is random about this example is drawn from `numpy.random.default_rng(seed)`.
-    replaced: how many bad clips were drawn before this one took their place.
+    replaced: how many bad clips were drawn for this example before this one.  reason: what was wrong with the last.
     """
 
     video: Tensor
@@ -54,6 +54,7 @@ class Clip(_Moves):
     name: str = ""
     seed: tuple = (0, 0)
     replaced: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,20 +80,28 @@ class Questions(_Moves):
 
 
 def collate(clips: list[Clip]) -> Clip:
-    """One Clip with B in front, of clips of equal T, N, H and W; `name`, `seed` and `replaced` become lists."""
-    first = clips[0]
+    """One Clip with B in front, of clips of equal T, H and W; `name`, `seed`, `replaced` and `reason` become lists.
+
+    Clips with fewer points than others are padded at the end: tracks 0, neither visible nor valid.
+    """
+    first, most = clips[0], max(clip.tracks.shape[1] for clip in clips)
     for clip in clips[1:]:
-        if clip.video.shape != first.video.shape or clip.tracks.shape != first.tracks.shape:
+        if clip.video.shape != first.video.shape or clip.tracks.shape[0] != first.tracks.shape[0]:
             raise ValueError(
                 f"a batch's clips must have equal shapes: {first.name} has video {tuple(first.video.shape)} and "
                 f"tracks {tuple(first.tracks.shape)}, {clip.name} has {tuple(clip.video.shape)} and "
                 f"{tuple(clip.tracks.shape)}"
             )
 
-    def stack(name: str) -> Tensor | None:
+    def stacked(name: str) -> Tensor | None:
         values = [getattr(clip, name) for clip in clips]
         return None if values[0] is None else torch.stack(values)
 
-    tensors = {name: stack(name) for name in ("video", "tracks", "visible", "valid", "masks")}
-    lists = {name: [getattr(clip, name) for clip in clips] for name in ("name", "seed", "replaced")}
-    return Clip(**tensors, **lists)
+    def padded(name: str) -> Tensor:
+        values = [getattr(clip, name) for clip in clips]
+        missing = [value.new_zeros(len(value), most - value.shape[1], *value.shape[2:]) for value in values]
+        return torch.stack([torch.cat(pair, dim=1) for pair in zip(values, missing)])
+
+    tensors = {name: stacked(name) for name in ("video", "masks")}
+    tensors |= {name: padded(name) for name in ("tracks", "visible", "valid")}
+    return Clip(**tensors, **{n: [getattr(c, n) for c in clips] for n in ("name", "seed", "replaced", "reason")})

@@ -14,14 +14,13 @@ from cotracker.trackers.tracker import Tracker
 from cotracker.training.objective import Objective
 
 FOLDER = Path(__file__).parents[1] / "configs"
-ENTRY = {"model": "train", "data": "train", "objective": "train", "experiment": "train",
+ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
          "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
 CHOICES = sorted((path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml"))
 BUILT = [(group, name) for group, name in CHOICES if group != "experiment"]
-WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper")] + [
-    choice for choice in CHOICES if choice[0] == "tracker"
-]
-WITH_FILES = [("tracker", "cotracker"), ("data", "kubric")]
+WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
+                 ("augment", "published"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
+WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites")]
 NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 
@@ -119,6 +118,8 @@ def test_what_needs_no_files_is_built(group, name):
         assert isinstance(built, Tracker)
     elif group in ("data", "generator"):
         assert callable(getattr(built, "clip", None) or built.source_of)
+    elif group == "augment":
+        assert (built is None) if name == "none" else callable(built)
     else:
         assert isinstance(built, CoTracker if group == "model" else Objective)
 

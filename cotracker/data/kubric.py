@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cotracker.data.augment_parts import check_least
 from cotracker.data.layout import clip_names, open_frames, read_tracks
 from cotracker.geometry import inside_frame
 from cotracker.types import Clip
@@ -17,6 +18,7 @@ class Kubric:
 
     frames: so many consecutive ones, from a random start.  height, width: of a random crop, None for whole frames.
     points: so many, drawn from those visible in the first or the middle frame, None for all in their order.
+    least_points: clips that have so many keep all they have; None is `points`, so that all clips have equally many.
     ValueError, one sentence: the folder, a clip's tracks or its frames are missing.
     """
 
@@ -25,6 +27,7 @@ class Kubric:
     height: int | None = 384
     width: int | None = 512
     points: int | None = 256
+    least_points: int | None = None
 
     def __post_init__(self):
         root = Path(self.root)
@@ -40,6 +43,7 @@ class Kubric:
             value = getattr(self, field)
             if (type(value) is not int or value < 1) and (value is not None or field == "frames"):
                 raise ValueError(f"data.{field} must be a whole number, 1 or more, not {value}")
+        check_least("data.least_points", self.least_points, self.points)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,7 +65,7 @@ class Kubric:
         clip = Clip(video, *truth, name=self.names[position])
         try:
             clip = random_crop(clip, self.height, self.width, rng)
-            return clip if self.points is None else choose_points(clip, self.points, rng)
+            return clip if self.points is None else choose_points(clip, self.points, rng, self.least_points)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
 
@@ -76,20 +80,24 @@ def random_crop(clip: Clip, height: int | None, width: int | None, rng: np.rando
     if height > high or width > wide:
         raise ValueError(f"its frames are {high}x{wide} (height x width), smaller than the {height}x{width} wanted")
     y, x = (int(rng.integers(room + 1)) for room in (high - height, wide - width))
-    video = clip.video[..., y : y + height, x : x + width].contiguous()
+    video = clip.video
+    if (height, width) != (high, wide):
+        video = video[..., y : y + height, x : x + width].contiguous()
     tracks = clip.tracks - clip.tracks.new_tensor([x, y])
     return replace(clip, video=video, tracks=tracks, visible=clip.visible & inside_frame(tracks, (height, width)))
 
 
-def choose_points(clip: Clip, count: int, rng: np.random.Generator) -> Clip:
-    """The clip with `count` of its points, in random order, all visible in its first or its middle frame.
+def choose_points(clip: Clip, count: int, rng: np.random.Generator, least: int | None = None) -> Clip:
+    """The clip with `count` of its points, in random order, all visible and known in its first or its middle frame.
 
-    ValueError: there are fewer.
+    ValueError: there are fewer; or, where `least` is a number, fewer than that, while all of fewer than `count` stay.
     """
-    candidates = torch.nonzero(clip.visible[0] | clip.visible[len(clip.visible) // 2])[:, 0]
-    if len(candidates) < count:
+    least = count if least is None else least
+    seen = clip.visible & clip.valid
+    candidates = torch.nonzero(seen[0] | seen[len(seen) // 2])[:, 0]
+    if len(candidates) < least:
         raise ValueError(
-            f"only {len(candidates)} of its points are visible in the first or the middle frame, {count} are wanted"
+            f"only {len(candidates)} of its points are visible in the first or the middle frame, {least} are wanted"
         )
     chosen = candidates[torch.from_numpy(rng.permutation(len(candidates))[:count])]
     tracks, visible, valid = (getattr(clip, name)[:, chosen] for name in ("tracks", "visible", "valid"))

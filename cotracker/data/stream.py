@@ -55,7 +55,8 @@ class Mixture:
         if block < 1:
             raise ValueError(f"a mixture's block must be at least 1 (batch size times processes), not {block}")
         self.sources, self.weights, self.block = list(sources), weights / weights.sum(), block
-        self._drawn: dict[int, list[int]] = {}  # seed -> the number of the source of blocks 0, 1, …, as far as asked
+        # seed -> for blocks 0, 1, …, as far as asked: how many blocks of its source came before; and totals by source
+        self._turns: dict[int, tuple[list[int], list[int]]] = {}
 
     def in_blocks(self, block: int) -> "Mixture":
         """The same sources and weights, drawn for every `block` consecutive examples."""
@@ -70,9 +71,12 @@ class Mixture:
         if len(self.sources) == 1:
             return k
         block, within = divmod(k, self.block)
-        drawn = self._drawn.setdefault(seed, [])
-        drawn += [self._number(seed, earlier) for earlier in range(len(drawn), block + 1)]
-        return self.block * drawn[:block].count(drawn[block]) + within
+        turns, totals = self._turns.setdefault(seed, ([], [0] * len(self.sources)))
+        for earlier in range(len(turns), block + 1):
+            number = self._number(seed, earlier)
+            turns.append(totals[number])
+            totals[number] += 1
+        return self.block * turns[block] + within
 
     def _number(self, seed: int, block: int) -> int:
         if len(self.sources) == 1:
@@ -81,17 +85,56 @@ class Mixture:
         return int(rng.choice(len(self.sources), p=self.weights))
 
 
-def attempted(make: Callable[[np.random.Generator, int], Made], numbers: tuple[int, ...], what: str) -> Made:
+def attempted(
+    make: Callable[[np.random.Generator, int], Made],
+    numbers: tuple[int, ...],
+    what: str,
+    reasons: list[str] | None = None,
+) -> Made:
     """make(rng, 0) with rng drawn from `numbers`; while that is bad (ValueError), make(rng, n) from (*numbers, n).
 
-    ValueError after attempt 10 says `what` could not be made, and repeats the last reason.
+    reasons: a list to which is added what was wrong with each bad one.  ValueError after attempt 10 says `what` could
+    not be made, and repeats the last reason.
     """
+    reasons = [] if reasons is None else reasons
     for attempt in range(ATTEMPTS + 1):
         try:
             return make(np.random.default_rng((*numbers, attempt) if attempt else numbers), attempt)
         except ValueError as error:
             reason = error
+            reasons.append(str(error))
     raise ValueError(f"{what} gave {ATTEMPTS + 1} bad clips in a row, the last because: {reason}") from reason
+
+
+class Augmented:
+    """A Reader whose clips are augmented by (Clip, rng) -> Clip: for a Mixture where drawn clips stay as they are.
+
+    ValueError: `source` is no Reader.
+    """
+
+    def __init__(self, source: Reader, augment: Callable[[Clip, np.random.Generator], Clip]):
+        if not isinstance(source, Reader):
+            raise ValueError(f"{type(source).__name__} reads no clips: only a Reader's are augmented by themselves")
+        self.source, self.augment = source, augment
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def clip_at(self, position: int, rng: np.random.Generator) -> Clip:
+        """The source's clip at `position`, augmented."""
+        return augmented(self.source.clip_at(position, rng), self.augment, rng)
+
+
+def augmented(
+    clip: Clip, augment: Callable[[Clip, np.random.Generator], Clip] | None, rng: np.random.Generator
+) -> Clip:
+    """The clip after `augment`, if there is one; ValueError, which says that it is bad so, names it."""
+    if augment is None:
+        return clip
+    try:
+        return augment(clip, rng)
+    except ValueError as error:
+        raise ValueError(f"clip {clip.name}, augmented: {error}" if clip.name else str(error)) from error
 
 
 class TrainingStream(Dataset):
@@ -102,6 +145,7 @@ class TrainingStream(Dataset):
     is in pass n // len, at a position from a permutation drawn from (seed, pass), with frames, points and augmentation
     drawn from (seed, pass, k). A bad clip (ValueError) is replaced, up to 10 times, by one drawn from those numbers
     and the attempt, of a Reader at a position drawn likewise; ValueError then names the example and the last reason.
+    The Clip's `replaced` counts the bad ones before it, and `reason` is the last one's.
     """
 
     def __init__(
@@ -120,19 +164,17 @@ class TrainingStream(Dataset):
             turns, position = divmod(self.mixture.turn_of(self.seed, k), len(source))
             order = np.random.default_rng((self.seed, turns, 0, ORDER)).permutation(len(source))
             numbers, draw = (self.seed, turns, k), partial(self._read, position=int(order[position]))
-        what = f"example {k} of seed {self.seed}: {type(source).__name__}"
-        return replace(attempted(partial(draw, source), numbers, what), seed=(self.seed, k))
+        what, reasons = f"example {k} of seed {self.seed}: {type(source).__name__}", []
+        clip = attempted(partial(draw, source), numbers, what, reasons)
+        return replace(clip, seed=(self.seed, k), replaced=len(reasons), reason=reasons[-1] if reasons else "")
 
     def _drawn(self, source: Source, rng: np.random.Generator, attempt: int) -> Clip:
-        return self._augmented(source.clip(rng), rng)
+        return augmented(source.clip(rng), self.augment, rng)
 
     def _read(self, source: Reader, rng: np.random.Generator, attempt: int, position: int) -> Clip:
         if attempt:
             position = int(rng.integers(len(source)))
-        return self._augmented(source.clip_at(position, rng), rng)
-
-    def _augmented(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        return clip if self.augment is None else self.augment(clip, rng)
+        return augmented(source.clip_at(position, rng), self.augment, rng)
 
 
 class EndlessSampler(Sampler[int]):

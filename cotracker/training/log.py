@@ -61,6 +61,13 @@ class Log:
             file.write(json.dumps({"step": step, "examples": examples}) + "\n")
         print(f"step {step}: not finite, no step taken; examples {examples}", file=sys.stderr, flush=True)
 
+    def replaced(self, step: int, clips: list) -> None:
+        """Bad clips that were replaced, as [example (seed, k), how many, why the last], into replaced.jsonl."""
+        with (self.out / "replaced.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, "clips": clips}) + "\n")
+        for example, count, reason in clips:
+            print(f"step {step}: example {example}: {count} bad clips replaced, the last because: {reason}", flush=True)
+
     def close(self) -> None:
         self.lines.close()
         self.board.close()
