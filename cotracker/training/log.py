@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+FILES = ("log.jsonl", "evaluations.jsonl", "replaced.jsonl", "not_finite.jsonl")
 QUIET = ("seconds", "frames_per_second", "peak_memory")  # not on the console
 RARE = ("replaced", "not_finite")  # on the console where there were any
 
@@ -22,10 +23,9 @@ class Log:
 
     def __init__(self, out: Path, start: int, steps: int, every: int):
         self.out, self.start, self.steps, self.every, self.began = out, start, steps, every, time.monotonic()
-        self.path = out / "log.jsonl"
-        kept = self.path.read_text().splitlines()[:start] if self.path.exists() else []
-        self.path.write_text("".join(line + "\n" for line in kept))
-        self.lines = self.path.open("a")
+        for name in FILES:
+            _forget_after(out / name, start)
+        self.lines = (out / FILES[0]).open("a")
         self.board = SummaryWriter(str(out), purge_step=start)
 
     def step(self, step: int, scalars: dict[str, float]) -> None:
@@ -71,6 +71,14 @@ class Log:
     def close(self) -> None:
         self.lines.close()
         self.board.close()
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drops the lines of a file that tell of later steps, or were cut off."""
+    if not path.exists():
+        return
+    whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+    path.write_text("".join(line + "\n" for line in whole if json.loads(line)["step"] <= step))
 
 
 def peak_memory(device: torch.device) -> float:
