@@ -55,7 +55,8 @@ def main(cfg: DictConfig) -> None:
     try:
         run(cfg)
     except MissingMandatoryValue as error:
-        print(f"train.py: {error.full_key} is missing: say {error.full_key}=…", file=sys.stderr)
+        key = error.full_key.replace("[", ".").replace("]", "")
+        print(f"train.py: {key} is missing: say {key}=…", file=sys.stderr)
         sys.exit(2)
     except (ValueError, OSError, OmegaConfBaseException) as error:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -328,6 +329,8 @@ def sources(data: dict) -> list[str]:
     """What the data are made by or read from, each once: the last name of every `_target_` but mixtures, and roots."""
     if "sources" in data:
         return list(dict.fromkeys(name for part in data["sources"] for name in sources(part)))
+    if "source" in data:
+        return sources(data["source"])
     return [" of ".join([data["_target_"].rpartition(".")[2], *([str(data["root"])] if "root" in data else [])])]
 
 
