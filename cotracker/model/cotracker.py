@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cotracker.geometry import sample_maps
 from cotracker.model.correlation import correlate, offsets
+from cotracker.model.dinov2 import DinoEncoder
 from cotracker.model.encoder import Encoder, pyramid
 from cotracker.model.published import linear_frequencies, scramble_flags
 from cotracker.model.transformer import Transformer
@@ -51,6 +52,7 @@ class CoTracker(nn.Module):
     normalise_features: LayerNorm on the maps.  levels, neighbourhood, radius: S, shape and Delta of the correlation
     features.  hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers and twelve time
     layers is table 1's time-only model.  motion_waves: frequencies of eta.  The next three: see published.py.
+    encoder: "cnn", or "dinov2", frozen, of the file encoder_weights, read at block encoder_layer; see dinov2.py.
     recompute: the backward pass computes a chunk of frames, or an update, anew instead of keeping what is inside it: a
     fraction of the memory for about a third more time; the gradients are the same.
     """
@@ -76,6 +78,9 @@ class CoTracker(nn.Module):
         linear_motion_waves: bool = False,
         scrambled_flags: bool = False,
         repeat_last_frame: bool = False,
+        encoder: str = "cnn",
+        encoder_weights: str | None = None,
+        encoder_layer: int = 8,
         recompute: bool = False,
     ):
         super().__init__()
@@ -90,6 +95,8 @@ class CoTracker(nn.Module):
         for name in ("updates", "levels", "heads", "time_layers", "motion_waves"):
             if arguments[name] < 1:
                 raise ValueError(f"model.{name} must be at least 1, not {arguments[name]}")
+        if encoder not in ("cnn", "dinov2"):
+            raise ValueError(f'model.encoder must be "cnn" or "dinov2", not {encoder!r}')
         if hidden % heads:
             raise ValueError(f"model.hidden = {hidden} must be a multiple of model.heads = {heads}")
         self.stride, self.window, self.updates, self.levels = stride, window, updates, levels
@@ -98,7 +105,10 @@ class CoTracker(nn.Module):
         self.recompute = recompute
         frequencies = linear_frequencies(motion_waves) if linear_motion_waves else wave_frequencies(motion_waves)
         self.register_buffer("frequencies", frequencies, persistent=False)
-        self.encoder = Encoder(stride, channels, tuple(widths), fuse_width, normalise_features)
+        if encoder == "dinov2":
+            self.encoder = DinoEncoder(stride, channels, encoder_layer, encoder_weights, normalise_features)
+        else:
+            self.encoder = Encoder(stride, channels, tuple(widths), fuse_width, normalise_features)
         tokens = 2 + 4 * motion_waves + levels * len(offsets(neighbourhood, radius)) + channels + 2
         self.transformer = Transformer(tokens, 2 + channels, hidden, heads, time_layers, group_layers, mlp_ratio)
         self.feature_norm = nn.LayerNorm(channels)

@@ -30,7 +30,7 @@ def residual(x: Tensor, y: Tensor, shortcut: Tensor | None) -> Tensor:
 
 
 def fuse(levels: list[Tensor], size: tuple[int, int], conv: nn.Conv2d) -> Tensor:
-    """conv of the levels K C_i h_i w_i, resized to `size` (corner cells on corner cells) and joined; only they are kept."""
+    """conv of the levels K C_i h_i w_i, resized to `size` (corners on corners) and joined; only the levels are kept."""
     bias = conv.bias.to(levels[0].dtype)
     return _Fuse.apply(size, conv.padding[0], conv.weight.to(levels[0].dtype), bias, *levels)
 
