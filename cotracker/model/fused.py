@@ -42,12 +42,17 @@ def _as_batches(x: Tensor) -> tuple[Tensor, ...]:
     return x.split(1)
 
 
+def _ones(x: Tensor) -> Tensor:
+    """Weights of a norm; that they are float32 makes its statistics float32 where x is bfloat16."""
+    return torch.ones(x.shape[1], device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
 def _normalised(x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The instance norm of x, laid out as x, and its float32 statistics: mean and 1 / deviation, view by view."""
     out = torch.empty_like(x)
     statistics = []
     for source, target in zip(_as_batches(x), _as_batches(out)):
-        one = torch.ones(source.shape[1], device=x.device)  # a float32 weight keeps the statistics float32
+        one = _ones(source)
         made = torch.native_batch_norm(source, one, torch.zeros_like(one), None, None, True, 0.0, EPS)
         target.copy_(made[0])
         statistics += made[1:]
@@ -60,7 +65,7 @@ def _normalised_backward(gradient: Tensor, x: Tensor, statistics: list[Tensor]) 
     out = torch.empty_like(x)
     views = zip(_as_batches(gradient), _as_batches(x), _as_batches(out), statistics[::2], statistics[1::2])
     for g, source, target, mean, rest in views:
-        one = torch.ones(source.shape[1], device=x.device)
+        one = _ones(source)
         mask = [True, False, False]
         made = torch.ops.aten.native_batch_norm_backward(g, source, one, None, None, mean, rest, True, EPS, mask)
         target.copy_(made[0])
