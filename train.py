@@ -28,6 +28,7 @@ from cotracker.trackers.tracker import usable_device
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
+from cotracker.training.precision import let_tf32
 from cotracker.training.settings import check, unlike
 from cotracker.training.stopping import Stop
 from cotracker.types import Clip
@@ -72,8 +73,7 @@ def run(cfg: DictConfig) -> None:
     group = join(usable_device(_own_device(t.device)), t.timeout_minutes)
     if t.threads:
         torch.set_num_threads(t.threads)
-    torch.set_float32_matmul_precision("high" if t.tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = t.tf32
+    let_tf32(t.tf32)
     torch.manual_seed(cfg.seed)
     source = build(cfg, "data")
     parts = build_parts(cfg, group)
@@ -88,8 +88,9 @@ def run(cfg: DictConfig) -> None:
         return group.leave()
     if group.first:
         prepare_folder(Path(cfg.out), cfg)
-    Run(cfg, settings, group, stream, parts, progress).train()
+    stop = Run(cfg, settings, group, stream, parts, progress).train()
     group.leave()
+    stop.hand_on()
 
 
 def _own_device(name: str) -> str:
@@ -166,7 +167,7 @@ class Run:
         self.skipped = 0  # steps in a row
         self.examples_a_step = t["batch"] * t["accumulate"] * group.world
 
-    def train(self) -> None:
+    def train(self) -> Stop:
         """The loop: a step, what it notes, and every so often a checkpoint, a measurement, a picture."""
         t, progress, group = self.t, self.progress, self.group
         self.log = Log(self.out, progress.step, t["steps"], t["log_every"]) if group.first else None
@@ -193,6 +194,7 @@ class Run:
         if self.log:
             self.log.close()
         tell(group, f"{self.out}/model.safetensors holds the model of step {progress.step}")
+        return stop
 
     def step(self, batches, stop: Stop) -> tuple[dict[str, float], bool, Clip]:
         """One step on every rank: the scalars' means over ranks, whether any was asked to stop, the last clip."""
@@ -278,6 +280,7 @@ class Run:
         tell(group, f"{memory:.2f} GB at most in one process, {seconds:.2f} s a step (median of {steps}), of which "
                     f"{taken[-1]['data_wait']:.2f} s waiting for data")  # fmt: skip
         tell(group, f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
+        stop.hand_on()
 
 
 def prepare_folder(out: Path, cfg: DictConfig) -> None:
