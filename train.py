@@ -14,6 +14,8 @@ from pathlib import Path
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import nn
@@ -54,7 +56,9 @@ class Progress:
 @record
 def main(cfg: DictConfig) -> None:
     try:
-        run(cfg)
+        asked = run(cfg)
+        if asked and HydraConfig.get().mode == RunMode.MULTIRUN:
+            sys.exit(128 + asked)  # the sweep's later runs are not wanted either
     except MissingMandatoryValue as error:
         print(f"train.py: {error.full_key} is missing: say {error.full_key}=…", file=sys.stderr)
         sys.exit(2)
@@ -65,8 +69,11 @@ def main(cfg: DictConfig) -> None:
         sys.exit(2)
 
 
-def run(cfg: DictConfig) -> None:
-    """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint."""
+def run(cfg: DictConfig) -> int | None:
+    """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint.
+
+    Returns the signal that asked this process to end, if one did.
+    """
     t, settings = cfg.train, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(settings)
     export_slurm()
@@ -90,7 +97,7 @@ def run(cfg: DictConfig) -> None:
         prepare_folder(Path(cfg.out), cfg)
     stop = Run(cfg, settings, group, stream, parts, progress).train()
     group.leave()
-    stop.hand_on()
+    return stop.hand_on()
 
 
 def _own_device(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -39,7 +39,7 @@ def choices(arguments: list[str]) -> list[list[str]]:
         override = _override(argument)
         if override is None or not override.is_sweep_override():
             columns.append([argument])
-        elif override.is_choice_sweep() or override.is_range_sweep():
+        elif override.value_type != ValueType.GLOB_CHOICE_SWEEP and override.is_discrete_sweep():
             columns.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
     lines = range(max((len(column) for column in columns), default=1))
     return [[column[min(k, len(column) - 1)] for column in columns] for k in lines]

@@ -1,7 +1,6 @@
 """When a run stops before its last step."""
 
 import signal
-import sys
 import time
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
@@ -26,14 +25,14 @@ class Stop:
     def __bool__(self) -> bool:
         return self.asked is not None or (self.deadline is not None and time.monotonic() > self.deadline)
 
-    def hand_on(self) -> None:
-        """Gives the signals back; where one had come, ends the process, with what would follow it: other runs of a sweep.
+    def hand_on(self) -> int | None:
+        """Gives the signals back, once all is saved; returns that by which the process was asked to end, if it was.
 
-        Called when all is saved. SIGUSR2 first goes to whoever waited for it before.
+        SIGUSR2 goes to whoever waited for it before: submitit queues the job again, and ends its first process.
         """
         for number, handler in self.before.items():
             signal.signal(number, handler)
         if self.asked == signal.SIGUSR2 and callable(self.before[signal.SIGUSR2]):
             signal.raise_signal(signal.SIGUSR2)
-        if self.asked is not None:
-            sys.exit(0)
+            return None
+        return self.asked
