@@ -11,7 +11,6 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-
 SWEEP = ("-m", "--multirun")
 
 
