@@ -1,5 +1,6 @@
 """For the entry points: a wrong word on the command line answered in one sentence that names the right one."""
 
+import os
 import sys
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -17,22 +18,24 @@ SWEEP = ("-m", "--multirun")
 def refuse_misspelt(folder: str | Path, name: str, arguments: list[str]) -> None:
     """Nothing where the config `name` of `folder` composes with these arguments; else one sentence and exit code 2.
 
-    Called before hydra.main, whose own answer is many lines. Of a sweep (-m), every choice is composed once. Arguments
-    with Hydra's other flags are left to Hydra.
+    Called before hydra.main, whose own answer is many lines. Of a sweep (-m), every choice is composed once; torchrun's
+    processes cannot sweep, as they would wait for ever to meet a second time. Hydra's other flags are left to Hydra.
     """
     words = [argument for argument in arguments if argument not in SWEEP]
     if any(word.startswith("-") for word in words):
         return
     sweeps = len(words) < len(arguments)
-    for line in choices(words) if sweeps else [words]:
-        problem = misspelt(Path(folder).resolve(), name, line)
-        if problem:
-            print(problem, file=sys.stderr)
-            sys.exit(2)
+    problems = (misspelt(Path(folder).resolve(), name, line) for line in (choices(words) if sweeps else [words]))
+    problem = next(filter(None, problems), None)
+    if sweeps and "TORCHELASTIC_RUN_ID" in os.environ:
+        problem = "torchrun's processes meet for one run only: say torchrun once a run, or -m with cluster=local_2"
+    if problem:
+        print(problem, file=sys.stderr)
+        sys.exit(2)
 
 
 def choices(arguments: list[str]) -> list[list[str]]:
-    """Command lines without sweeps, in which each choice of each `key=a,b` stands once; a glob's are Hydra's to find."""
+    """Lines without sweeps, in which each choice of each `key=a,b` stands at least once; globs are left to Hydra."""
     columns = []
     for argument in arguments:
         override = _override(argument)

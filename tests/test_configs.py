@@ -125,7 +125,7 @@ def test_an_experiment_changes_only_what_there_is(name):
 
 def test_no_two_experiments_share_a_folder():
     rows = [(name, []) for name in EXPERIMENTS]
-    rows += [(name, [f"model.window={window}"]) for name in ("table8", "table8_small") for window in (4, 12, 16, 20)]
+    rows += [(name, [f"model.window={window}"]) for name in ("table8", "table8_small") for window in (4, 16)]
     outs = [composed("train", f"experiment={name}", *overrides)["out"] for name, overrides in rows]
     assert len(set(outs)) == len(outs)
 
@@ -152,9 +152,8 @@ def test_a_row_of_a_table_differs_from_the_paper_model_in_its_ablation_alone(nam
 
     row, paper = flat(composed("train", f"experiment={name}")), flat(composed("train", "experiment=paper"))
     assert {key: value for key, value in row.items() if paper[key] != value and key != "out"} == changed
-    small, base = (
-        flat(composed("train", f"experiment={kind}_small")) for kind in (name.replace("table4", "paper"), "paper")
-    )
+    kinds = (name.replace("table4", "paper"), "paper")
+    small, base = (flat(composed("train", f"experiment={kind}_small")) for kind in kinds)
     halves = {"model.time_layers": 4, "model.group_layers": 0}
     expected = halves if name == "table1_time_only" else changed
     assert {key: value for key, value in small.items() if base[key] != value and key != "out"} == expected

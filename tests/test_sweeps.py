@@ -92,6 +92,12 @@ def test_a_sweep_without_its_flag_is_told_of_it():
     assert answer.returncode == 2 and "say -m" in answer.stderr and answer.stderr.count("\n") == 1
 
 
+def test_torchrun_is_told_that_it_cannot_sweep():
+    answer = subprocess.run([sys.executable, "train.py", "-m", *TINY, "model.window=4,8"], cwd=ROOT, text=True,
+                            env=ENVIRONMENT | {"TORCHELASTIC_RUN_ID": "x"}, capture_output=True)  # fmt: skip
+    assert answer.returncode == 2 and "torchrun once a run" in answer.stderr
+
+
 def test_two_processes_that_submitit_starts_train_as_one_with_both_clips(together, tmp_path):
     alone = [sys.executable, "train.py", *TINY, f"train.steps={STEPS}", f"out={tmp_path}"]
     assert said(alone).returncode == 0
