@@ -1,6 +1,7 @@
 """What a run says while it goes: TensorBoard, a line of JSON a step, a line on the console."""
 
 import json
+import math
 import resource
 import sys
 import time
@@ -17,15 +18,15 @@ RARE = ("replaced", "not_finite")  # on the console where there were any
 class Log:
     """Scalars of each step into `out`/log.jsonl and, every `every` steps, TensorBoard and the console.
 
-    A resumed run drops the lines that the interrupted one wrote after its last checkpoint.
+    A resumed run drops the lines of `out`/*.jsonl that the interrupted one wrote after its last checkpoint.
     """
 
     def __init__(self, out: Path, start: int, steps: int, every: int):
         self.out, self.start, self.steps, self.every, self.began = out, start, steps, every, time.monotonic()
-        self.path = out / "log.jsonl"
-        kept = self.path.read_text().splitlines()[:start] if self.path.exists() else []
-        self.path.write_text("".join(line + "\n" for line in kept))
-        self.lines = self.path.open("a")
+        for path in out.glob("*.jsonl"):
+            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
+            path.write_text("".join(line + "\n" for line in kept))
+        self.lines = (out / "log.jsonl").open("a")
         self.board = SummaryWriter(str(out), purge_step=start)
 
     def step(self, step: int, scalars: dict[str, float]) -> None:
@@ -79,6 +80,14 @@ def peak_memory(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e9
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def _step(line: str) -> float:
+    """The number of the step that a line of JSON is about; none comes after a line that was only half written."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
 
 
 def _hours(seconds: float) -> str:
