@@ -181,10 +181,10 @@ class Run:
             if self.log:
                 self.log.step(progress.step, numbers)
             last = progress.step == t["steps"]
-            if last or asked or progress.step % t["save_every"] == 0:
-                save(self.out, self.settings, self.parts, progress, group)
             if t["evaluate_every"] and (last or progress.step % t["evaluate_every"] == 0):
                 self.evaluate()
+            if last or asked or progress.step % t["save_every"] == 0:
+                save(self.out, self.settings, self.parts, progress, group)
             if self.log and t["pictures_every"] and progress.step % t["pictures_every"] == 0:
                 for name, picture in pictures(self.model, clip).items():
                     self.log.picture(progress.step, name, picture)
@@ -269,14 +269,16 @@ class Run:
         taken = [self.step(batches, stop)[0] for _ in range(steps)]
         seconds = sorted(numbers["seconds"] for numbers in taken)[steps // 2]
         memory = max(group.gathered(peak_memory(group.device)))
-        parameters = sum(p.numel() for p in self.model.parameters())
+        parameters = [p.numel() for p in self.model.parameters()]
+        trained = [p.numel() for p in self.model.parameters() if p.requires_grad]
         left = max(t["steps"] - self.progress.step + steps + 1, 0)
+        waited = taken[-1]["data_wait"]
+        tell(group, f"{sum(parameters)} parameters, of which {sum(trained)} are trained")
+        tell(group, f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}")
         tell(
-            group, f"{parameters} parameters, of which {sum(p.numel() for p in self.optimiser.parameters)} are trained"
+            group,
+            f"{memory:.2f} GB at most in a process, {seconds:.2f} s a step, {waited:.2f} of them waiting for data",
         )
-        tell(group, f"{self.examples_a_step} clips a step on {group.world} processes ({group.device})")
-        tell(group, f"{memory:.2f} GB at most in one process, {seconds:.2f} s a step (median of {steps}), of which "
-                    f"{taken[-1]['data_wait']:.2f} s waiting for data")  # fmt: skip
         tell(group, f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
 
 

@@ -75,7 +75,9 @@ def contact_sheet(
 def attention_sheet(frame: Tensor, xy: Tensor, weights: Tensor, target: int) -> np.ndarray:
     """A picture H W 3: a frame 3 H W with a disc at each xy N 2, as large as its share of attention; target ringed."""
     picture = frame.detach().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy().copy()
-    places, shares = xy.detach().float().cpu().numpy(), weights.detach().float().cpu().numpy()
+    larger = max(1, round(384 / picture.shape[0]))  # small frames hide what is drawn on them
+    picture = cv2.resize(picture, None, fx=larger, fy=larger, interpolation=cv2.INTER_CUBIC)
+    places, shares = xy.detach().float().cpu().numpy() * larger, weights.detach().float().cpu().numpy()
     shares = shares / max(float(shares.max()), 1e-9)
     near = _drawable(places[None], picture.shape)[0]
     largest = 0.03 * float(np.sqrt(picture.shape[0] * picture.shape[1]))

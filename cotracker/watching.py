@@ -2,11 +2,12 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import evaluate, mean
 from cotracker.model.cotracker import CoTracker
-from cotracker.queries import training_mix
+from cotracker.queries import grid, training_mix
 from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
 from cotracker.training.attention import group_attention
 from cotracker.training.distributed import Group
@@ -41,9 +42,18 @@ def pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
     said = Tracks(torch.where(real[:, None, :, None], said.xy, -1e6), said.visibility, said.visible)
     rows = [contact_sheet(one.video, tracks) for tracks in (truth, said)]
     drawn = {"tracks": np.concatenate([rows[0], np.full((4, rows[0].shape[1], 3), 255, np.uint8), rows[1]])}
-    weights = group_attention(model, one.video, queries, real)
-    if weights is not None and real.any():
-        target = int(real[0].int().argmax())
-        last = one.video.shape[1] - 1
-        drawn["attention"] = attention_sheet(one.video[0, last], said.xy[0, last], weights[0, target], target)
+    if real.any():
+        target = queries[:, real[0].int().argmax()][:, None]
+        drawn |= _attention(model, one.video, target)
     return drawn
+
+
+def _attention(model: CoTracker, video: Tensor, target: Tensor) -> dict[str, np.ndarray]:
+    """What a target 1 1 3 with 6x6 support points attends to, drawn in the last frame; {} without group layers."""
+    support = grid(6, tuple(video.shape[-2:]), frame=int(target[0, 0, 0])).to(target)
+    queries = torch.cat([target, support], dim=1)
+    weights = group_attention(model, video, queries)
+    if weights is None:
+        return {}
+    last = CoTrackerPredictor(model)(video, queries).xy[0, -1]
+    return {"attention": attention_sheet(video[0, -1], last, weights[0, 0], 0)}

@@ -18,6 +18,7 @@ from hydra import compose, initialize_config_dir
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, Estimate
 from cotracker.queries import training_mix
+from cotracker.training.attention import group_attention
 from cotracker.training.handover import later_window
 from cotracker.training.objective import Objective, matching_loss, track_loss, visibility_loss
 from cotracker.training.optim import Optimiser
@@ -126,6 +127,9 @@ def test_starting_from_weights(smoke, tmp_path):
     run(config(f"out={tmp_path}", "train.steps=1", "train.lr=1e-12", f"train.init_from={smoke}/model.safetensors"))
     before, after = (checkpoint.load_model(out / "model.safetensors").state_dict() for out in (smoke, tmp_path))
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+    began, card = (checkpoint.read_card(out / "model.safetensors") for out in (smoke, tmp_path))
+    assert card["steps"] == 1 and card["began_from"]["hash"] == began["hash"]
+    assert card["began_from"]["steps"] == 100 and card["began_from"]["data"] == began["data"]
     with pytest.raises(ValueError, match="does not fit the model"):
         run(config(f"out={tmp_path}/b", "model.hidden=32", f"train.init_from={smoke}/model.safetensors"))
 
@@ -173,6 +177,13 @@ def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
     assert (model.stride, model.window, model.radius) == (8, 16, 2)
     answer = subprocess.run(command("model.windw=16"), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert answer.returncode == 2 and "model.window" in answer.stderr and answer.stderr.count("\n") == 1
+
+
+def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(tmp_path, capsys):
+    run(config(f"out={tmp_path}/out", "train.dry_run=true", "train.steps=1000"))
+    said = capsys.readouterr().out
+    assert "parameters, of which" in said and "s a step" in said and "hours for the 1000 steps to come" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing():
@@ -296,6 +307,49 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
     assert short.item() == plain.item()  # too short for a later window
     with pytest.raises(ValueError, match="objective.handover must be a number from 0 to 1"):
         Objective(handover=1.5)
+
+
+def test_windows_trained_apart_are_clips_of_their_own():
+    example = clip(frames=10)
+    torch.manual_seed(0)
+    model = CoTracker(**TINY)
+    apart = Objective(updates=2, unrolled=False)(model, example)[0]
+    alone = []
+    for start in (0, 4):
+        span = slice(start, start + 8)
+        part = replace(example, video=example.video[:, span], tracks=example.tracks[:, span],
+                       visible=example.visible[:, span], valid=example.valid[:, span])  # fmt: skip
+        alone.append(Objective(updates=2)(model, part)[0])
+    assert apart.item() == pytest.approx(sum(alone).item(), rel=1e-5)
+    assert apart.item() != pytest.approx(Objective(updates=2)(model, example)[0].item(), rel=1e-3)
+    with pytest.raises(ValueError, match="objective.unrolled must be true or false"):
+        Objective(unrolled=1)
+
+
+def test_a_batch_counts_each_clip_alike_however_many_of_its_points_count():
+    example = clip(batch=2)
+    visible = example.visible.clone()
+    visible[1, :, 1:] = False
+    visible[1, 0, 0] = True  # the second clip has one point, asked in one frame
+    example = replace(example, visible=visible)
+    torch.manual_seed(0)
+    model, objective = CoTracker(**TINY), Objective(updates=2, matching_weight=1.0)
+    singles = []
+    for b in range(2):
+        parts = {name: getattr(example, name)[b : b + 1] for name in ("video", "tracks", "visible", "valid")}
+        singles.append(objective(model, replace(example, **parts, seed=[example.seed[b]]))[0].item())
+    assert objective(model, example)[0].item() == pytest.approx(np.mean(singles), rel=1e-5)
+
+
+def test_attention_is_shared_out_among_the_points_that_are_there():
+    example = clip()
+    torch.manual_seed(0)
+    model = CoTracker(**TINY)
+    queries, real = training_mix(example, late=0.0)
+    weights = group_attention(model, example.video, queries, real)
+    assert weights.shape == (2, 8, 8) and torch.allclose(weights.sum(-1), torch.ones(2, 8), atol=1e-5)
+    assert (weights[:, :, 0] == 0).all() and (weights[real[:, None].expand_as(weights)] > 0).all()
+    assert group_attention(CoTracker(**TINY | {"group_layers": 0}), example.video, queries) is None
 
 
 def test_some_points_are_tracked_and_all_are_matched():

@@ -1,7 +1,6 @@
 """What a run says while it goes: TensorBoard, a line of JSON a step, a line on the console."""
 
 import json
-import math
 import resource
 import sys
 import time
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+FILES = ("log.jsonl", "evaluations.jsonl", "replaced.jsonl", "not_finite.jsonl")
 QUIET = ("seconds", "frames_per_second", "peak_memory")  # not on the console
 RARE = ("replaced", "not_finite")  # on the console where there were any
 
@@ -18,15 +18,14 @@ RARE = ("replaced", "not_finite")  # on the console where there were any
 class Log:
     """Scalars of each step into `out`/log.jsonl and, every `every` steps, TensorBoard and the console.
 
-    A resumed run drops the lines of `out`/*.jsonl that the interrupted one wrote after its last checkpoint.
+    A resumed run drops the lines that the interrupted one wrote after its last checkpoint.
     """
 
     def __init__(self, out: Path, start: int, steps: int, every: int):
         self.out, self.start, self.steps, self.every, self.began = out, start, steps, every, time.monotonic()
-        for path in out.glob("*.jsonl"):
-            kept = [line for line in path.read_text().splitlines() if _step(line) <= start]
-            path.write_text("".join(line + "\n" for line in kept))
-        self.lines = (out / "log.jsonl").open("a")
+        for name in FILES:
+            _forget_after(out / name, start)
+        self.lines = (out / FILES[0]).open("a")
         self.board = SummaryWriter(str(out), purge_step=start)
 
     def step(self, step: int, scalars: dict[str, float]) -> None:
@@ -74,20 +73,20 @@ class Log:
         self.board.close()
 
 
+def _forget_after(path: Path, step: int) -> None:
+    """Drops the lines of a file that tell of later steps, or were cut off."""
+    if not path.exists():
+        return
+    whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+    path.write_text("".join(line + "\n" for line in whole if json.loads(line)["step"] <= step))
+
+
 def peak_memory(device: torch.device) -> float:
     """The most memory held so far in GB: of the GPU, or on the CPU of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
-def _step(line: str) -> float:
-    """The number of the step that a line of JSON is about; none comes after a line that was only half written."""
-    try:
-        return json.loads(line)["step"]
-    except ValueError:
-        return math.inf
 
 
 def _hours(seconds: float) -> str:
