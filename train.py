@@ -191,6 +191,8 @@ class Run:
                 self.log.step(progress.step, numbers)
             last = progress.step == t["steps"]
             if t["evaluate_every"] and (last or progress.step % t["evaluate_every"] == 0):
+                if asked:  # whoever asked may not wait for the measurement
+                    save(self.out, self.settings, self.parts, progress, group)
                 self.evaluate()
             if last or asked or progress.step % t["save_every"] == 0:
                 save(self.out, self.settings, self.parts, progress, group)
@@ -264,8 +266,9 @@ class Run:
             if not self.log:
                 continue
             self.log.measured(progress.step, name, values)
+            same = progress.best.get("name") == evaluation["best"]
+            best = progress.best["value"] if same else float("-inf")
             for key, value in values.items():
-                best = progress.best.get("value", float("-inf"))
                 if f"{name}/{key}" == evaluation["best"] and value > best:
                     progress.best = {"name": evaluation["best"], "value": value, "step": progress.step}
                     card = card_of(self.settings, progress) | {"best": progress.best}

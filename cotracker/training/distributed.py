@@ -34,7 +34,13 @@ class Group:
         if self.world == 1:
             return module
         on = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=on, static_graph=static, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            module,
+            device_ids=on,
+            broadcast_buffers=False,  # at each forward: our buffers are constants, alike from the start
+            gradient_as_bucket_view=True,
+            static_graph=static,
+        )
 
     def from_first(self, value: Any) -> Any:
         """What rank 0 holds, on every rank; tensors on the CPU."""

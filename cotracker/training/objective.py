@@ -106,14 +106,20 @@ class Objective(nn.Module):
         return estimates, list(range(clip.video.shape[1])), maps
 
     def _matching(self, model: CoTracker, clip: Clip, frames: list[int], maps: list[Tensor]) -> Tensor:
-        """The matching loss of all points, asked for in the first of some encoded frames where they are visible."""
-        chosen = list(range(len(frames)))
+        """The matching loss of all points, asked for in the first of some encoded frames where they are visible.
+
+        Each clip has its own such frames, drawn from its seed, whichever others are in its batch.
+        """
+        clips = torch.arange(len(clip.video))[:, None]
+        chosen = torch.arange(len(frames)).expand(len(clip.video), -1)  # B K
         if len(frames) > self.matching_frames:
-            rng = np.random.default_rng([*_numbers(clip.seed[0]), 1])
-            chosen = sorted(rng.choice(len(frames), self.matching_frames, replace=False).tolist())
-        maps = [level[:, chosen] for level in maps]
-        known = (clip.visible & clip.valid)[:, [frames[k] for k in chosen]]
-        tracks = torch.where(known[..., None], clip.tracks[:, [frames[k] for k in chosen]], 0.0)
+            rngs = [np.random.default_rng([*_numbers(seed), 1]) for seed in clip.seed]
+            drawn = [rng.choice(len(frames), self.matching_frames, replace=False) for rng in rngs]
+            chosen = torch.from_numpy(np.sort(drawn))
+        maps = [level[clips, chosen] for level in maps]
+        at = clips, torch.tensor(frames)[chosen]
+        known = clip.visible[at] & clip.valid[at]
+        tracks = torch.where(known[..., None], clip.tracks[at], 0.0)
         first = known.int().argmax(dim=1)
         where = tracks.gather(1, first[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
         queries, real = torch.cat([first[..., None], where], dim=-1), known.any(dim=1)
