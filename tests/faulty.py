@@ -1,4 +1,4 @@
-"""A Source that makes clips in a millisecond, and misbehaves on purpose at one rank or example: data._target_=faulty.Faulty."""
+"""A Source that is quick, and misbehaves on purpose at one rank or example: data._target_=faulty.Faulty."""
 
 import os
 import signal
