@@ -14,6 +14,8 @@ from pathlib import Path
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import nn
@@ -28,6 +30,7 @@ from cotracker.trackers.tracker import usable_device
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
+from cotracker.training.precision import let_tf32
 from cotracker.training.settings import check, unlike
 from cotracker.training.stopping import Stop
 from cotracker.types import Clip
@@ -53,9 +56,12 @@ class Progress:
 @record
 def main(cfg: DictConfig) -> None:
     try:
-        run(cfg)
+        asked = run(cfg)
+        if asked and HydraConfig.get().mode == RunMode.MULTIRUN:
+            sys.exit(128 + asked)  # the sweep's later runs are not wanted either
     except MissingMandatoryValue as error:
-        print(f"train.py: {error.full_key} is missing: say {error.full_key}=…", file=sys.stderr)
+        key = error.full_key.replace("[", ".").replace("]", "")
+        print(f"train.py: {key} is missing: say {key}=…", file=sys.stderr)
         sys.exit(2)
     except (ValueError, OSError, OmegaConfBaseException) as error:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -64,16 +70,18 @@ def main(cfg: DictConfig) -> None:
         sys.exit(2)
 
 
-def run(cfg: DictConfig) -> None:
-    """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint."""
+def run(cfg: DictConfig) -> int | None:
+    """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint.
+
+    Returns the signal that asked this process to end, if one did.
+    """
     t, settings = cfg.train, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(settings)
     export_slurm()
     group = join(usable_device(_own_device(t.device)), t.timeout_minutes)
     if t.threads:
         torch.set_num_threads(t.threads)
-    torch.set_float32_matmul_precision("high" if t.tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = t.tf32
+    let_tf32(t.tf32)
     torch.manual_seed(cfg.seed)
     source = build(cfg, "data")
     parts = build_parts(cfg, group)
@@ -88,8 +96,9 @@ def run(cfg: DictConfig) -> None:
         return group.leave()
     if group.first:
         prepare_folder(Path(cfg.out), cfg)
-    Run(cfg, settings, group, stream, parts, progress).train()
+    stop = Run(cfg, settings, group, stream, parts, progress).train()
     group.leave()
+    return stop.hand_on()
 
 
 def _own_device(name: str) -> str:
@@ -166,7 +175,7 @@ class Run:
         self.skipped = 0  # steps in a row
         self.examples_a_step = t["batch"] * t["accumulate"] * group.world
 
-    def train(self) -> None:
+    def train(self) -> Stop:
         """The loop: a step, what it notes, and every so often a checkpoint, a measurement, a picture."""
         t, progress, group = self.t, self.progress, self.group
         self.log = Log(self.out, progress.step, t["steps"], t["log_every"]) if group.first else None
@@ -195,6 +204,7 @@ class Run:
         if self.log:
             self.log.close()
         tell(group, f"{self.out}/model.safetensors holds the model of step {progress.step}")
+        return stop
 
     def step(self, batches, stop: Stop) -> tuple[dict[str, float], bool, Clip]:
         """One step on every rank: the scalars' means over ranks, whether any was asked to stop, the last clip."""
@@ -283,6 +293,7 @@ class Run:
             f"{memory:.2f} GB at most in a process, {seconds:.2f} s a step, {waited:.2f} of them waiting for data",
         )
         tell(group, f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
+        stop.hand_on()
 
 
 def prepare_folder(out: Path, cfg: DictConfig) -> None:
@@ -331,6 +342,8 @@ def sources(data: dict) -> list[str]:
     """What the data are made by or read from, each once: the last name of every `_target_` but mixtures, and roots."""
     if "sources" in data:
         return list(dict.fromkeys(name for part in data["sources"] for name in sources(part)))
+    if "source" in data:
+        return sources(data["source"])
     return [" of ".join([data["_target_"].rpartition(".")[2], *([str(data["root"])] if "root" in data else [])])]
 
 

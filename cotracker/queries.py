@@ -31,7 +31,7 @@ def training_mix(clip: Clip, late: float = 0.25) -> tuple[Tensor, Tensor]:
     """
     seen = clip.visible & clip.valid
     frame, real = first_visible(seen)
-    frame = frame.clone()
+    device, frame, seen = frame.device, frame.cpu().clone(), seen.cpu()  # a GPU would be waited for at every point
     held = clip.valid.any(dim=1).sum(dim=1).tolist()  # points of each clip, the padding at the end aside
     for item in range(frame.shape[0]):
         rng = np.random.default_rng([int(part) for part in np.ravel(clip.seed[item])] + [0])
@@ -39,7 +39,7 @@ def training_mix(clip: Clip, late: float = 0.25) -> tuple[Tensor, Tensor]:
             choices = seen[item, :, point].nonzero()[:, 0]
             if len(choices):
                 frame[item, point] = choices[int(rng.integers(len(choices)))]
-    return at_frames(clip.tracks, frame), real
+    return at_frames(clip.tracks, frame.to(device)), real
 
 
 def grid(

@@ -1,4 +1,4 @@
-"""A Source that is quick, and misbehaves on purpose at one rank or example: data._target_=faulty.Faulty."""
+"""A Source of quick clips that misbehaves on purpose at one rank or example: data._target_=faulty.Faulty."""
 
 import os
 import signal

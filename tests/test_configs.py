@@ -1,23 +1,32 @@
 """Configs and code cannot drift: every file composes, names only real fields, and shows the code's own defaults."""
 
 import inspect
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
+from cotracker import checkpoint
+from cotracker.data.layout import write_clip
+from cotracker.data.synthetic.sprites import Sprites
 from cotracker.model.cotracker import CoTracker
 from cotracker.overrides import misspelt
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.objective import Objective
+from train import run
 
 FOLDER = Path(__file__).parents[1] / "configs"
 ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
-         "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
+         "cluster": "train", "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
 CHOICES = sorted((path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml"))
-BUILT = [(group, name) for group, name in CHOICES if group != "experiment"]
+EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
+GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere
+BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
 WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
                  ("augment", "published"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
 WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites")]
@@ -66,7 +75,7 @@ def test_every_group_is_known():
 @pytest.mark.parametrize("group, name", CHOICES)
 def test_every_file_composes(group, name):
     config = composed(ENTRY[group], f"{group}={name}")
-    if group != "experiment":
+    if group not in GLOBAL:
         assert config[group]
 
 
@@ -90,11 +99,16 @@ def test_every_model_lists_every_field(name):
     assert list(fields(node)) == list(arguments(CoTracker))
 
 
-@pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "experiment"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_changes_only_what_there_is(name):
     """Hydra checks only the command line; a misspelt key in an experiment would be quietly added."""
     raw = OmegaConf.to_container(OmegaConf.load(FOLDER / "experiment" / f"{name}.yaml"))
-    groups = [f"{key.removeprefix('override /')}={value}" for d in raw.pop("defaults", []) for key, value in d.items()]
+    groups = []
+    for default in raw.pop("defaults", []):
+        if isinstance(default, dict):
+            groups += [f"{key.removeprefix('override /')}={value}" for key, value in default.items()]
+        elif default != "_self_":
+            groups.append(f"experiment={default}")
     base = composed("train", *groups)
 
     def check(said, known, at):
@@ -105,7 +119,80 @@ def test_an_experiment_changes_only_what_there_is(name):
 
     check(raw, base, "")
     whole = composed("train", f"experiment={name}")
-    assert whole["out"] == raw["out"] and whole["train"]["steps"] == raw["train"]["steps"]
+    assert whole["out"] and "$" not in whole["out"] and whole["train"]["steps"] == raw["train"]["steps"]
+    assert "$" in raw["out"] or whole["out"] == raw["out"]
+
+
+def test_no_two_experiments_share_a_folder():
+    rows = [(name, []) for name in EXPERIMENTS]
+    rows += [(name, [f"model.window={window}"]) for name in ("table8", "table8_small") for window in (4, 16)]
+    outs = [composed("train", f"experiment={name}", *overrides)["out"] for name, overrides in rows]
+    assert len(set(outs)) == len(outs)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith(("paper", "table"))])
+def test_the_head_of_a_paper_experiment_names_its_table_command_and_numbers(name):
+    text = (FOLDER / "experiment" / f"{name}.yaml").read_text()
+    assert f"experiment={name}" in text
+    if name.endswith("_small"):
+        assert f"experiment={name.removesuffix('_small')} " in text
+    else:
+        for words in ("able", "torchrun --nnodes 4", "cluster=slurm_4x8", "accumulate=4", "V100", "hours", "Expected"):
+            assert words in text
+
+
+@pytest.mark.parametrize("name, changed", [
+    ("table1_time_only", {"model.time_layers": 12, "model.group_layers": 0}), ("table4", {}),
+    ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}), ("table8", {}),
+])  # fmt: skip
+def test_a_row_of_a_table_differs_from_the_paper_model_in_its_ablation_alone(name, changed):
+    def flat(node, at=""):
+        return {k: v for key, value in node.items() for k, v in
+                (flat(value, f"{at}{key}.") if isinstance(value, dict) else {at + key: value}).items()}  # fmt: skip
+
+    row, paper = flat(composed("train", f"experiment={name}")), flat(composed("train", "experiment=paper"))
+    assert {key: value for key, value in row.items() if paper[key] != value and key != "out"} == changed
+    kinds = (name.replace("table4", "paper"), "paper")
+    small, base = (flat(composed("train", f"experiment={kind}_small")) for kind in kinds)
+    halves = {"model.time_layers": 4, "model.group_layers": 0}
+    expected = halves if name == "table1_time_only" else changed
+    assert {key: value for key, value in small.items() if base[key] != value and key != "out"} == expected
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A folder of two clips in Kubric's layout, large enough for the augmentation of a small crop."""
+    root = tmp_path_factory.mktemp("kubric")
+    for seed in range(2):
+        clip = Sprites(frames=24, height=64, width=64, points=128).clip(np.random.default_rng(seed))
+        write_clip(root, f"{seed:04d}", clip)
+    return root
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_takes_two_steps(name, clips, tmp_path):
+    """What an experiment is about stays; frames, points and the network's widths are tiny."""
+    whole = composed("train", f"experiment={name}")
+    small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.fuse_width=8", "model.hidden=16", "model.heads=2",
+             "model.levels=2", "model.motion_waves=4", "train.steps=2", "train.save_every=2", "train.workers=0",
+             "train.batch=1", "train.threads=1", "train.device=cpu", "train.evaluate_every=0"]  # fmt: skip
+    data = whole["data"]
+    for k, source in enumerate(data.get("sources", [data])):
+        at = f"data.sources.{k}" if "sources" in data else "data"
+        if "root" in source:
+            small += [f"{at}.root={clips}", "augment.height=32", "augment.width=32", "augment.points=8"]
+        else:
+            small += [f"{at}.height=32", f"{at}.width=48", f"{at}.points=8"]
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        config = compose("train", overrides=[f"experiment={name}", *small, f"out={tmp_path}"])
+    threads = torch.get_num_threads()
+    run(config)
+    torch.set_num_threads(threads)
+    steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(steps) == 2 and all(np.isfinite(step["loss"]) and step["not_finite"] == 0 for step in steps)
+    model = checkpoint.load_model(tmp_path / "model.safetensors").config
+    for field in ("stride", "window", "time_layers", "group_layers", "neighbourhood", "radius"):
+        assert model[field] == whole["model"][field]
 
 
 @pytest.mark.parametrize("group, name", NO_FILES)

@@ -90,7 +90,7 @@ def test_a_stream_of_scenes_gives_the_clips_of_the_stream_that_draws():
     source = Sprites(4, 64, 96, 16)
     drawn, undrawn = TrainingStream(source, seed=5), TrainingStream(Undrawn(source), seed=5)
     batch = clips([undrawn[3], undrawn[9]], CPU)
-    assert batch.seed == [(5, 3), (5, 9)]
+    assert batch.seed == [(5, 3), (5, 9)] and batch.replaced == [0, 0] and batch.reason == ["", ""]
     for b, k in enumerate((3, 9)):
         for name in ("tracks", "visible", "valid"):
             assert torch.equal(getattr(batch, name)[b], getattr(drawn[k], name))

@@ -1,4 +1,4 @@
-"""Training by many processes, over gloo: they compute what one computes, whatever stops or breaks one of them."""
+"""Training by many processes, over gloo: it computes what one computes, whatever stops or breaks one of them."""
 
 import json
 import os

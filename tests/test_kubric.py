@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 
+from cotracker.data.augment import published
 from cotracker.data.kubric import Kubric, choose_points, random_crop
 from cotracker.data.stream import Mixture, TrainingStream, loader
 from cotracker.data.video import write_video
@@ -190,6 +191,52 @@ def test_what_a_clip_cannot_give_names_it(root, field, said):
         Kubric(root, **{"frames": 4, "height": 20, "width": 20, "points": 3} | field).clip_at(
             3, np.random.default_rng(0)
         )
+
+
+def test_clips_with_few_points_are_kept_where_that_is_allowed(root):
+    def shapes(**fields):
+        stream = TrainingStream(Kubric(str(root), 4, 24, 30, **fields))
+        clips = [stream[k] for k in range(30)]
+        return {clip.tracks.shape[1] for clip in clips}, sum(clip.replaced for clip in clips)
+
+    alike, replaced = shapes(points=8)
+    assert alike == {8} and replaced > 0
+    ragged, fewer = shapes(points=8, least_points=4)
+    assert len(ragged) > 2 and min(ragged) >= 4 and max(ragged) == 8 and fewer < replaced
+    for least, points in ((0, 8), (9, 8), (2.0, 8), (1, None)):
+        with pytest.raises(ValueError, match="data.least_points must be null or a whole number"):
+            Kubric(str(root), points=points, least_points=least)
+
+
+def test_whole_frames_go_through_the_published_chain(root):
+    """The reader hands over all; the chain crops and chooses; a clip left with too few points is another's turn."""
+    reader = Kubric(str(root), 4, None, None, None)
+    augment = published(30, 36, 8, rectangle_side=(2, 9), pad=4)
+    stream = TrainingStream(reader, augment=augment)
+    clips = [stream[k] for k in range(20)]
+    assert {(*clip.video.shape, clip.tracks.shape[1]) for clip in clips} == {(4, 3, 30, 36, 8)}
+    said = {clip.reason for clip in clips} - {""}
+    assert sum(clip.replaced for clip in clips) > 0
+    assert all("augmented: only" in reason and "8 are wanted" in reason for reason in said)
+    batches = first(loader(TrainingStream(reader, augment=augment), batch=4, workers=2), 5)
+    assert [count for batch in batches for count in batch.replaced] == [clip.replaced for clip in clips]
+    assert all(torch.equal(batches[k // 4].video[k % 4], clip.video) for k, clip in enumerate(clips))
+
+
+def test_kubric_and_drawn_scenes_in_one_mixture(root):
+    small = ["data.sources.1.frames=4", "data.sources.1.height=30", "data.sources.1.width=36"]
+    small += ["data.sources.1.points=5", f"data.sources.0.source.root={root}", "data.sources.0.source.frames=4"]
+    small += [
+        f"data.sources.0.augment.{name}={value}" for name, value in (("height", 30), ("width", 36), ("points", 5))
+    ]
+    node = composed("data=kubric_and_sprites", "train.batch=2", *small)
+    batches = first(loader(TrainingStream(instantiate(node.data)), batch=2), 16)
+    assert {batch.video.shape for batch in batches} == {(2, 4, 3, 30, 36)}
+    read = [set(batch.name) <= {f"{k:04d}" for k in range(5)} for batch in batches]
+    assert 0 < sum(read) < 16
+    whole = composed("data=kubric_and_sprites").data.sources
+    assert [whole[1][key] for key in ("frames", "height", "width", "points")] == [24, 384, 512, 256]
+    assert [whole[0].augment[key] for key in ("height", "width", "points")] == [384, 512, 256]
 
 
 # Sets of clips in the stream

@@ -36,12 +36,12 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
             "cotracker.trackers.lucas_kanade", "cotracker.trackers.dis_flow"],
     "tensorboard": ["cotracker.training.log"],
     "torch.utils.tensorboard": ["cotracker.training.log"],
-    "safetensors": ["cotracker.checkpoint"],
+    "safetensors": ["cotracker.checkpoint", "cotracker.model.dinov2"],
     "imageio_ffmpeg": ["cotracker.data.ffmpeg"],
     "google": ["cotracker.data.tfrecord"], "google_crc32c": ["cotracker.data.tfrecord"],
     "mujoco": ["cotracker.data.synthetic.spatial.mujoco_world"],
     "torch.distributed": ["cotracker.training.distributed"], "submitit": ["cotracker.training.distributed"],
-    "einops": [], "timm": [], "torchvision": [],
+    "einops": [], "timm": ["cotracker.model.dinov2"], "torchvision": [],
 }  # fmt: skip
 FILES = sorted(
     [*ROOT.glob("cotracker/**/*.py"), *ROOT.glob("scripts/**/*.py"), ROOT / "train.py", ROOT / "evaluate.py"]

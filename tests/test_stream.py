@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cotracker.data.stream import EndlessSampler, Mixture, TrainingStream, _one_thread, loader
+from cotracker.data.stream import Augmented, EndlessSampler, Mixture, TrainingStream, _one_thread, loader
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.types import Clip
 
@@ -128,6 +129,61 @@ def test_bad_clips_are_drawn_again_and_named_when_all_are_bad():
     assert len({int(clip.video[0, 0, 0, 0]) for clip in clips}) > 30
     with pytest.raises(ValueError, match="example 7 of seed 1: Unlucky .* the die fell badly"):
         TrainingStream(Unlucky(1.0), seed=1)[7]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_a_clip_says_how_many_bad_ones_it_replaces_and_why(workers):
+    stream = TrainingStream(Unlucky(0.4), seed=1)
+    batches = first(loader(stream, batch=5, workers=workers), 8)
+    counts = [count for batch in batches for count in batch.replaced]
+    expected = []
+    for k in range(40):
+        attempts = [(1, k), *((1, k, attempt) for attempt in range(1, 11))]
+        expected.append([np.random.default_rng(numbers).random() < 0.4 for numbers in attempts].index(False))
+    assert counts == expected and max(counts) > 1
+    reasons = [reason for batch in batches for reason in batch.reason]
+    assert reasons == ["the die fell badly" if count else "" for count in counts]
+    assert stream[0].replaced == counts[0]
+
+
+def test_a_clip_that_augment_refuses_is_replaced_and_named():
+    def picky(clip, rng):
+        if rng.random() < 0.5:
+            raise ValueError("too dull")
+        return clip
+
+    clips = [TrainingStream(Shelf(4), augment=picky)[k] for k in range(40)]
+    assert {clip.replaced for clip in clips} >= {0, 1, 2}
+    assert {clip.reason for clip in clips} - {""} == {f"clip {n}, augmented: too dull" for n in range(4)}
+    assert_equal(clips, [TrainingStream(Augmented(Shelf(4), picky))[k] for k in range(40)])
+
+
+class Shelf:
+    """A Reader of blank clips, each with its number as name and grey."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def clip_at(self, position, rng):
+        return replace(blank(position), name=str(position))
+
+
+def test_in_a_mixture_only_what_is_said_is_augmented():
+    def inverted(clip, rng):
+        return replace(clip, video=255 - clip.video)
+
+    mixture = Mixture([Augmented(Shelf(3), inverted), Constant(9)], [1, 1])
+    stream = TrainingStream(mixture, seed=4)
+    found = [int(stream[k].video.max()) for k in range(60)]
+    assert set(found) == {9, 255, 254, 253} and 15 < found.count(9) < 45
+    read = [grey for grey in found if grey != 9]
+    assert all(set(read[k : k + 3]) == {255, 254, 253} for k in range(0, len(read) - 2, 3))  # once in a pass still
+    with pytest.raises(ValueError, match="Constant reads no clips"):
+        Augmented(Constant(9), inverted)
 
 
 def test_augment_gets_the_examples_own_generator():

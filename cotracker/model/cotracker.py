@@ -5,18 +5,22 @@ Nothing is stored between calls; all that one window hands to the next is the Ca
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cotracker.geometry import sample_maps
 from cotracker.model.correlation import correlate, offsets
+from cotracker.model.dinov2 import DinoEncoder
 from cotracker.model.encoder import Encoder, pyramid
 from cotracker.model.published import linear_frequencies, scramble_flags
 from cotracker.model.transformer import Transformer
 
+FRAME_PIXELS = 2 * 384 * 512  # so many pixels are encoded at once on a CPU, or under recompute
 FIRST_LOGIT = 10.0  # of the visibility of a point that was just asked for: surely seen
 
 
@@ -47,7 +51,10 @@ class CoTracker(nn.Module):
     channels: d of the features.  widths, fuse_width: of the encoder's four stages and its fusion.
     normalise_features: LayerNorm on the maps.  levels, neighbourhood, radius: S, shape and Delta of the correlation
     features.  hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers and twelve time
-    layers is table 1's time-only model.  motion_waves: frequencies of eta.  The last three: see published.py.
+    layers is table 1's time-only model.  motion_waves: frequencies of eta.  The next three: see published.py.
+    encoder: "cnn", or "dinov2", frozen, of the file encoder_weights, read at block encoder_layer; see dinov2.py.
+    recompute: the backward pass computes a chunk of frames, or an update, anew instead of keeping what is inside it: a
+    fraction of the memory for about a third more time; the gradients are the same.
     """
 
     def __init__(
@@ -71,6 +78,10 @@ class CoTracker(nn.Module):
         linear_motion_waves: bool = False,
         scrambled_flags: bool = False,
         repeat_last_frame: bool = False,
+        encoder: str = "cnn",
+        encoder_weights: str | None = None,
+        encoder_layer: int = 8,
+        recompute: bool = False,
     ):
         super().__init__()
         arguments = dict(locals())
@@ -84,14 +95,20 @@ class CoTracker(nn.Module):
         for name in ("updates", "levels", "heads", "time_layers", "motion_waves"):
             if arguments[name] < 1:
                 raise ValueError(f"model.{name} must be at least 1, not {arguments[name]}")
+        if encoder not in ("cnn", "dinov2"):
+            raise ValueError(f'model.encoder must be "cnn" or "dinov2", not {encoder!r}')
         if hidden % heads:
             raise ValueError(f"model.hidden = {hidden} must be a multiple of model.heads = {heads}")
         self.stride, self.window, self.updates, self.levels = stride, window, updates, levels
         self.neighbourhood, self.radius = neighbourhood, radius
         self.scrambled_flags, self.repeat_last_frame = scrambled_flags, repeat_last_frame
+        self.recompute = recompute
         frequencies = linear_frequencies(motion_waves) if linear_motion_waves else wave_frequencies(motion_waves)
         self.register_buffer("frequencies", frequencies, persistent=False)
-        self.encoder = Encoder(stride, channels, tuple(widths), fuse_width, normalise_features)
+        if encoder == "dinov2":
+            self.encoder = DinoEncoder(stride, channels, encoder_layer, encoder_weights, normalise_features)
+        else:
+            self.encoder = Encoder(stride, channels, tuple(widths), fuse_width, normalise_features)
         tokens = 2 + 4 * motion_waves + levels * len(offsets(neighbourhood, radius)) + channels + 2
         self.transformer = Transformer(tokens, 2 + channels, hidden, heads, time_layers, group_layers, mlp_ratio)
         self.feature_norm = nn.LayerNorm(channels)
@@ -118,9 +135,20 @@ class CoTracker(nn.Module):
     def encode(self, video: Tensor, frames_at_once: int | None = None) -> list[Tensor]:
         """The pyramid of feature maps, B T h w C a level, of a video B T 3 H W of 0..255; each frame by itself."""
         frames = video.flatten(0, 1)
-        turns = frames.split(frames_at_once or max(1, len(frames)))
-        parts = [pyramid(self.encoder(turn.float() * (2 / 255) - 1), self.levels) for turn in turns]
+        if frames_at_once is None and (frames.device.type == "cpu" or self.recompute):
+            frames_at_once = FRAME_PIXELS // frames[0, 0].numel()  # what fits a cache, and can be kept in a heap
+        turns = frames.split(max(1, len(frames) if frames_at_once is None else frames_at_once))
+        parts = [self._kept(self._encoded, turn) for turn in turns]
         return [torch.cat(level).unflatten(0, video.shape[:2]) for level in zip(*parts)]
+
+    def _encoded(self, frames: Tensor) -> list[Tensor]:
+        return pyramid(self.encoder(frames.float() * (2 / 255) - 1), self.levels)
+
+    def _kept(self, function: Callable, *arguments):
+        """function(*arguments), of which autograd keeps the arguments alone where `recompute` asks for it."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return function(*arguments)
 
     def track(
         self,
@@ -139,12 +167,12 @@ class CoTracker(nn.Module):
             raise ValueError(f"updates must be at least 1, not {updates}")
         carry = self.begin(queries, real)
         estimates = []
-        for start in window_starts(maps[0].shape[1], self.window):
+        for start, window in zip(window_starts(maps[0].shape[1], self.window), windows_of(maps, self.window)):
             known = None
             if lengths is not None:
-                frame = start + torch.arange(maps[0][:, start : start + self.window].shape[1], device=lengths.device)
+                frame = start + torch.arange(window[0].shape[1], device=lengths.device)
                 known = frame < lengths[:, None]
-            carry, estimate = self.step(carry, [m[:, start : start + self.window] for m in maps], updates, known)
+            carry, estimate = self.step(carry, window, updates, known)
             estimates.append(estimate)
         return estimates
 
@@ -212,15 +240,27 @@ class CoTracker(nn.Module):
         code = self._codes(cells[:, 0], window, (maps[0].shape[3], maps[0].shape[2]))
         outputs = []
         for _ in range(updates):
-            cells = cells.detach()
-            near = correlate(maps, appearance, cells, self.neighbourhood, self.radius)
-            motion = self._motion(cells - cells[:, :1])
-            tokens = torch.cat([motion, near, appearance.float(), flags], dim=-1) + code
-            delta = self.transformer(tokens, asked, known).float()
-            cells = cells + delta[..., :2]
-            appearance = appearance + F.gelu(self.feature_update(self.feature_norm(delta[..., 2:]))).float()
+            cells, appearance = self._kept(self._updated, maps, cells.detach(), appearance, code, flags, asked, known)
             outputs.append(cells * self.stride)
         return outputs, self.visibility(appearance)[..., 0].float()
+
+    def _updated(
+        self,
+        maps: list[Tensor],
+        cells: Tensor,
+        appearance: Tensor,
+        code: Tensor,
+        flags: Tensor,
+        asked: Tensor | None,
+        known: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """One update (section 3.4): the next cells B S N 2 and appearance B S N C, in float32."""
+        near = correlate(maps, appearance, cells, self.neighbourhood, self.radius)
+        motion = self._motion(cells - cells[:, :1])
+        tokens = torch.cat([motion, near, appearance.float(), flags], dim=-1) + code
+        delta = self.transformer(tokens, asked, known).float()
+        cells = cells + delta[..., :2]
+        return cells, appearance + F.gelu(self.feature_update(self.feature_norm(delta[..., 2:]))).float()
 
     def _query_features(self, carry: Carry, base: Tensor, seen_before: Tensor) -> Tensor:
         """Q of eq. 1, B N C: sampled from the base map for queries whose frame is first seen here, else kept."""
@@ -271,6 +311,28 @@ class CoTracker(nn.Module):
 def window_starts(frames: int, window: int) -> list[int]:
     """First frames of the windows over `frames` frames: J = ceil(2 T'/T - 1) of them (section 3.2), at least one."""
     return list(range(0, max(1, frames - window // 2), window // 2))
+
+
+def windows_of(maps: list[Tensor], window: int) -> list[list[Tensor]]:
+    """The maps of each window, B S h w C a level: views."""
+    starts = window_starts(maps[0].shape[1], window)
+    return [list(levels) for levels in zip(*(_Windows.apply(level, starts, window) for level in maps))]
+
+
+class _Windows(torch.autograd.Function):
+    """Overlapping slices of frames, whose gradients are added in one place: a slice's own is as large as the whole."""
+
+    @staticmethod
+    def forward(ctx, maps: Tensor, starts: list[int], window: int) -> tuple[Tensor, ...]:
+        ctx.shape, ctx.starts = maps.shape, starts
+        return tuple(maps[:, start : start + window] for start in starts)
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        total = gradients[0].new_zeros(ctx.shape)
+        for start, gradient in zip(ctx.starts, gradients):
+            total[:, start : start + gradient.shape[1]] += gradient
+        return total, None, None
 
 
 def wave_frequencies(waves: int) -> Tensor:

@@ -4,10 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def instance_norm(x: Tensor) -> Tensor:
-    """K C h w with mean 0 and variance 1 over each channel's cells; written so that a single cell is allowed."""
-    return F.layer_norm(x, x.shape[-2:], eps=1e-5)
+from cotracker.model.fused import fuse, norm_relu, norm_relu_conv, residual
 
 
 class ResidualBlock(nn.Module):
@@ -20,11 +17,8 @@ class ResidualBlock(nn.Module):
         self.shortcut = None if stride == 1 and inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(instance_norm(self.conv1(x)))
-        y = F.relu(instance_norm(self.conv2(y)))
-        if self.shortcut is not None:
-            x = instance_norm(self.shortcut(x))
-        return F.relu(x + y)
+        y = norm_relu_conv(self.conv1(x), self.conv2)
+        return residual(x, y, None if self.shortcut is None else self.shortcut(x))
 
 
 class Encoder(nn.Module):
@@ -45,13 +39,14 @@ class Encoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Maps K C h w, h = ceil(H / stride), of frames K 3 H W in -1..1; cell (x, y) is at pixel stride (x, y)."""
         size = [-(-side // self.stride) for side in frames.shape[-2:]]
-        x = F.relu(instance_norm(self.stem(frames)))
+        if frames.device.type == "cpu":  # there convolutions read maps that lie channels last at 1.5 times the pace
+            frames = frames.contiguous(memory_format=torch.channels_last)
+        x = norm_relu(self.stem(frames))
         levels = []
         for stage in self.stages:
             x = stage(x)
-            levels.append(F.interpolate(x, size=size, mode="bilinear", align_corners=True))
-        x = F.relu(instance_norm(self.fuse(torch.cat(levels, dim=1))))
-        x = self.project(x)
+            levels.append(x)
+        x = norm_relu_conv(fuse(levels, size, self.fuse), self.project)
         if self.normalise:
             x = F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2]).permute(0, 3, 1, 2)
         return x

@@ -75,12 +75,13 @@ def local_rank() -> int:
 
 def export_slurm() -> None:
     """Sets RANK, WORLD_SIZE, … where submitit started this process among others and torchrun did not."""
-    alone = int(os.environ.get("SLURM_NTASKS", os.environ.get("SUBMITIT_LOCAL_NTASKS", 1))) < 2
-    if "RANK" in os.environ or alone or "SUBMITIT_EXECUTOR" not in os.environ:
+    if "RANK" in os.environ or "SUBMITIT_EXECUTOR" not in os.environ:
         return
     from submitit.helpers import TorchDistributedEnvironment  # the extra slurm
 
-    TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+    place = TorchDistributedEnvironment()
+    if place.world_size > 1:  # overwrite: a MASTER_ADDR left in the shell is not this job's
+        place.export(set_cuda_visible_devices=False, overwrite=True)
 
 
 def join(device: torch.device, timeout_minutes: float) -> Group:

@@ -3,19 +3,36 @@
 import signal
 import time
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+
 
 class Stop:
-    """True once the time is spent or the process was asked to end (SIGTERM, Ctrl-C once): then save and leave."""
+    """True once the time is spent or the process was asked to end (SIGTERM, Ctrl-C once): then save and leave.
+
+    SIGUSR2 asks too: by it Slurm says that a job's time is nearly up, or that another job needs the place. submitit,
+    which started the job, then queues it again; that waits until the run has saved and calls `hand_on`.
+    """
 
     def __init__(self, minutes: float | None):
         self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        self.asked = False
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, self._ask)
+        self.asked: int | None = None
+        self.before = {number: signal.signal(number, self._ask) for number in SIGNALS}
 
-    def _ask(self, *_) -> None:
-        self.asked = True
+    def _ask(self, number: int, _) -> None:
+        self.asked = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __bool__(self) -> bool:
-        return self.asked or (self.deadline is not None and time.monotonic() > self.deadline)
+        return self.asked is not None or (self.deadline is not None and time.monotonic() > self.deadline)
+
+    def hand_on(self) -> int | None:
+        """Gives the signals back, once all is saved; returns that by which the process was asked to end, if it was.
+
+        SIGUSR2 goes to whoever waited for it before: submitit queues the job again, and ends its first process.
+        """
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        if self.asked == signal.SIGUSR2 and callable(self.before[signal.SIGUSR2]):
+            signal.raise_signal(signal.SIGUSR2)
+            return None
+        return self.asked

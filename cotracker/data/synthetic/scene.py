@@ -19,7 +19,7 @@ class Scene:
     frame_of: (K,) the frame whose exposure each shot belongs to, rising.  middle: (T,) the shot in the middle of each
     frame's exposure, for which the truth holds.  size: (H, W).  look: the effects.
     tracks: T N 2 pixels, visible: T N bool: of the points, at the middle shots; None until they are chosen.
-    seed: as a Clip's.
+    seed, replaced, reason: as a Clip's.
     """
 
     layers: list[Layer]
@@ -30,6 +30,8 @@ class Scene:
     tracks: np.ndarray | None = None
     visible: np.ndarray | None = None
     seed: tuple = (0, 0)
+    replaced: int = 0
+    reason: str = ""
 
     def render(self) -> np.ndarray:
         """Frames T H W 3 uint8 RGB, drawn on the CPU."""
@@ -49,6 +51,8 @@ class Scene:
             valid=torch.from_numpy((outside <= 0.25).all(-1)),
             name=name,
             seed=self.seed,
+            replaced=self.replaced,
+            reason=self.reason,
         )
 
     def follow(self, own: np.ndarray, xy: np.ndarray, moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
