@@ -1,10 +1,12 @@
 """The processes that train together: plain torch.distributed, as torchrun or Slurm (through submitit) starts them."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -34,13 +36,7 @@ class Group:
         if self.world == 1:
             return module
         on = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(
-            module,
-            device_ids=on,
-            broadcast_buffers=False,  # at each forward: our buffers are constants, alike from the start
-            gradient_as_bucket_view=True,
-            static_graph=static,
-        )
+        return DistributedDataParallel(module, device_ids=on, static_graph=static, gradient_as_bucket_view=True)
 
     def from_first(self, value: Any) -> Any:
         """What rank 0 holds, on every rank; tensors on the CPU."""
@@ -98,6 +94,32 @@ def join(device: torch.device, timeout_minutes: float) -> Group:
         return Group(0, 1, device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(minutes=timeout_minutes))
-    return Group(dist.get_rank(), dist.get_world_size(), device)
+    backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(minutes=timeout_minutes)
+    store, rank, world = next(dist.rendezvous("env://", timeout=timeout))
+    store = fresh(store, rank, world, timeout)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+    return Group(rank, world, device)
+
+
+def fresh(store: dist.Store, rank: int, world: int, timeout: timedelta) -> dist.Store:
+    """The part of a store that is these processes' own; called by all of them. TimeoutError: some did not come.
+
+    torchrun's store outlives its workers: those that it starts again find the addresses of the dead ones in it, and
+    may try to reach those (PyTorch 2.14: every second restart failed or hung). So rank 0 names a new part of the
+    store, and answers each rank by a number which that rank has just drawn, until the rank says that it knows.
+    """
+    if rank:
+        number = uuid4().hex
+        store.set(f"here/{rank}", number)
+        part = store.get(f"part/{number}").decode()
+        store.set(f"{part}/{rank}", "known")
+        return dist.PrefixStore(part, store)
+    part, absent, deadline = uuid4().hex, set(range(1, world)), time.monotonic() + timeout.total_seconds()
+    while absent:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"ranks {sorted(absent)} did not come within {timeout}")
+        for other in [other for other in absent if store.check([f"here/{other}"])]:
+            store.set(f"part/{store.get(f'here/{other}').decode()}", part)
+        absent = {other for other in absent if not store.check([f"{part}/{other}"])}
+        time.sleep(0.02)
+    return dist.PrefixStore(part, store)
