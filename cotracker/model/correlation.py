@@ -6,7 +6,9 @@ neighbourhood (memory N x neighbourhood), or the product with every cell (one ma
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 WHOLE_MAP_CELLS = (
     4096  # up to so many cells the matrix product over the whole map is the faster way (scripts/profile_correlation.py)
@@ -89,5 +91,22 @@ def _products_of_neighbourhood(maps: Tensor, features: Tensor, index: Tensor) ->
     """Products B S N K at flat cells `index`: the K feature vectors gathered, then their products."""
     batch, frames, height, width, channels = maps.shape
     frame = torch.arange(batch * frames, device=maps.device).view(batch, frames, 1, 1) * (height * width)
-    rows = torch.nn.functional.embedding(index + frame, maps.reshape(-1, channels))  # B S N K C
-    return (rows @ features[..., None].to(rows.dtype))[..., 0]
+    return _Products.apply(maps.reshape(-1, channels), features, index + frame)
+
+
+class _Products(torch.autograd.Function):
+    """Products B S N K of features B S N C with rows (…) C at an index B S N K; the rows read are not kept."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor, features: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, features, index)
+        return (F.embedding(index, rows) @ features[..., None].to(rows.dtype))[..., 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        rows, features, index = ctx.saved_tensors
+        of_features = (gradient[..., None, :] @ F.embedding(index, rows))[..., 0, :]
+        each = gradient[..., None] * features[..., None, :].to(rows.dtype)
+        of_rows = torch.ops.aten.embedding_dense_backward(each, index, len(rows), -1, False)
+        return of_rows, of_features.to(features.dtype), None

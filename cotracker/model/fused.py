@@ -1,8 +1,9 @@
-"""Instance norm, ReLU and what follows them as single steps of autograd: half the memory, and few passes over it.
+"""A norm or a nonlinearity and what follows it as one step of autograd: half the memory, and few passes over it.
 
 A convolution needs its input again in the backward pass, and so does a norm. Kept apart, both would be held; here only
-the norm's input is, and what the convolution read is made again from it, which costs one cheap pass. The statistics
-are float32 whatever the dtype of the maps, and maps may lie channels last.
+the norm's input is, and what the convolution read is made again from it, which costs one cheap pass. Statistics are
+float32 whatever the dtype of the maps, and maps may lie channels last. Weights are held as they are, float32, and cast
+to the dtype of the maps on either pass, so that their gradients are summed over frames and updates in float32.
 """
 
 import torch
@@ -20,8 +21,7 @@ def norm_relu(x: Tensor) -> Tensor:
 
 def norm_relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """conv(relu(instance_norm(x))) of maps K C h w, in the dtype of x; the convolution's input is not kept."""
-    bias = conv.bias.to(x.dtype)
-    return _NormReluConv.apply(x, conv.weight.to(x.dtype), bias, conv.stride[0], conv.padding[0])
+    return _NormReluConv.apply(x, conv.weight, conv.bias, conv.stride[0], conv.padding[0])
 
 
 def residual(x: Tensor, y: Tensor, shortcut: Tensor | None) -> Tensor:
@@ -31,8 +31,12 @@ def residual(x: Tensor, y: Tensor, shortcut: Tensor | None) -> Tensor:
 
 def fuse(levels: list[Tensor], size: tuple[int, int], conv: nn.Conv2d) -> Tensor:
     """conv of the levels K C_i h_i w_i, resized to `size` (corners on corners) and joined; only the levels are kept."""
-    bias = conv.bias.to(levels[0].dtype)
-    return _Fuse.apply(size, conv.padding[0], conv.weight.to(levels[0].dtype), bias, *levels)
+    return _Fuse.apply(size, conv.padding[0], conv.weight, conv.bias, *levels)
+
+
+def gelu_linear(x: Tensor, linear: nn.Linear) -> Tensor:
+    """linear(gelu(x)), gelu by its tanh formula, in the dtype of x; what the linear layer read is not kept."""
+    return _GeluLinear.apply(x, linear.weight, linear.bias)
 
 
 def _as_batches(x: Tensor) -> tuple[Tensor, ...]:
@@ -93,7 +97,7 @@ class _NormReluConv(torch.autograd.Function):
         y, statistics = _normalised(x)
         ctx.save_for_backward(x, weight, *statistics)
         ctx.steps = stride, padding
-        return F.conv2d(y.relu_(), weight, bias, stride, padding)
+        return F.conv2d(y.relu_(), weight.to(x.dtype), bias.to(x.dtype), stride, padding)
 
     @staticmethod
     @once_differentiable
@@ -139,7 +143,8 @@ class _Fuse(torch.autograd.Function):
     def forward(ctx, size: tuple[int, int], padding: int, weight: Tensor, bias: Tensor, *levels: Tensor) -> Tensor:
         ctx.save_for_backward(weight, *levels)
         ctx.size, ctx.padding = size, padding
-        return F.conv2d(_joined(levels, size), weight, bias, 1, padding)
+        joined = _joined(levels, size)
+        return F.conv2d(joined, weight.to(joined.dtype), bias.to(joined.dtype), 1, padding)
 
     @staticmethod
     @once_differentiable
@@ -162,6 +167,35 @@ def _resized_backward(gradient: Tensor, level: Tensor, size: tuple[int, int]) ->
 
 
 def _conv_backward(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> tuple[Tensor, ...]:
-    return torch.ops.aten.convolution_backward(
-        gradient, x, weight, [len(weight)], [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [True] * 3
+    """Gradients of the input, and of weight and bias in their own dtype."""
+    g, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        gradient,
+        x,
+        weight.to(x.dtype),
+        [len(weight)],
+        [stride] * 2,
+        [padding] * 2,
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [True] * 3,
     )
+    return g, of_weight.to(weight.dtype), of_bias.to(weight.dtype)
+
+
+class _GeluLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(F.gelu(x, approximate="tanh"), weight.to(x.dtype), bias.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        rows = gradient.flatten(0, -2)
+        y = F.gelu(x, approximate="tanh").flatten(0, -2)
+        of_y = gradient @ weight.to(x.dtype)
+        of_x = torch.ops.aten.gelu_backward(of_y, x, approximate="tanh")
+        return of_x, (rows.T @ y).to(weight.dtype), rows.sum(0, dtype=weight.dtype)

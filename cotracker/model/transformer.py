@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cotracker.model.fused import gelu_linear
+
 SHORT = 128  # up to this length plain matrix products beat the fused kernel on a CPU
 
 
@@ -41,8 +43,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x = x + self.attention(F.layer_norm(x, x.shape[-1:], eps=1e-6), bias)
-        hidden = F.gelu(self.expand(F.layer_norm(x, x.shape[-1:], eps=1e-6)), approximate="tanh")
-        return x + self.contract(hidden)
+        hidden = self.expand(F.layer_norm(x, x.shape[-1:], eps=1e-6))
+        return x + gelu_linear(hidden, self.contract)
 
 
 def key_bias(known: Tensor | None) -> Tensor | None:
