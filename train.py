@@ -102,9 +102,9 @@ def run(cfg: DictConfig) -> int | None:
 
 
 def _own_device(name: str) -> str:
-    """`auto` and `cuda` are this process's own GPU."""
+    """`auto` and `cuda` are this process's own GPU; where Slurm shows each process one alone, that is its first."""
     own = name in ("auto", "cuda") and torch.cuda.is_available()
-    return f"cuda:{local_rank()}" if own else name
+    return f"cuda:{local_rank() % torch.cuda.device_count()}" if own else name
 
 
 def tell(group: Group, words: str) -> None:

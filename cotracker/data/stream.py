@@ -228,7 +228,8 @@ def _end_workers() -> None:
 
 
 def _one_thread(worker: int) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the process that trains decides when to stop; workers end with it
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # the process that trains decides when to stop; workers end with it
+        signal.signal(number, signal.SIG_IGN)
     # a spawned worker leaves as a forked one does: Python's own way out ends the thread that hands batches over
     # inside PyTorch's C++, which aborts (8 of 15 loaders that were left in the middle)
     atexit.register(os._exit, 0)
