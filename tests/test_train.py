@@ -60,8 +60,12 @@ def smoke(tmp_path_factory):
     return out
 
 
-def test_first_twenty_losses_are_those_on_file(smoke):
-    ours = [line["loss"] for line in lines(smoke)[:20]]
+def test_first_twenty_losses_are_those_on_file(tmp_path):
+    """At a low rate: at the run's own, AVX2 instead of AVX-512 moves a loss by 2 % within twenty steps (here 0.01 %)."""
+    threads = torch.get_num_threads()
+    run(config(f"out={tmp_path}", "train.steps=20", "train.extra_steps=180", "train.lr=3e-5"))
+    torch.set_num_threads(threads)
+    ours = [line["loss"] for line in lines(tmp_path)]
     np.testing.assert_allclose(ours, np.loadtxt(GOLDEN), rtol=1e-3)
 
 
