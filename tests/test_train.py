@@ -61,7 +61,7 @@ def smoke(tmp_path_factory):
 
 
 def test_first_twenty_losses_are_those_on_file(tmp_path):
-    """At a low rate: at the run's own, AVX2 instead of AVX-512 moves a loss by 2 % within twenty steps (here 0.01 %)."""
+    """At a low rate: at the run's own, AVX2 instead of AVX-512 moves one by 2 % within twenty steps (here 0.01 %)."""
     threads = torch.get_num_threads()
     run(config(f"out={tmp_path}", "train.steps=20", "train.extra_steps=180", "train.lr=3e-5"))
     torch.set_num_threads(threads)
