@@ -161,6 +161,24 @@ def test_an_encoder_alone_takes_maps_of_either_layout():
     torch.testing.assert_close(ours, encoder(frames))
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch.compile's own look at its inputs
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_parts_are_the_same_network(backend):
+    """With generated code (inductor) only the least of one, as a compiler takes tens of seconds for it."""
+    layers = dict(time_layers=1, group_layers=0 if backend == "inductor" else 1)
+    plain, compiled = tiny(**layers), tiny(**layers)
+    compiled.compile_parts(backend)
+    assert plain.state_dict().keys() == compiled.state_dict().keys()
+    for frames, points in ((8, 4), (10, 5)):
+        (a, right), (b, gradient) = (
+            gradients(m, clips(1, frames, 24, 40), asked(1, frames, points, 24, 40)) for m in (plain, compiled)
+        )
+        torch.testing.assert_close(b[-1].tracks[-1], a[-1].tracks[-1], rtol=0, atol=1e-4)
+        assert far(gradient, right) < 1e-4
+        compiled.recompute = True  # and the second time with every update computed anew
+    torch.compiler.reset()
+
+
 def test_the_benchmark_measures_every_setting(tmp_path, capsys):
     words = "--tiny --frames 5 --height 32 --width 48 --points 3 --threads 1 --repeats 1 --device cpu"
     (row,) = bench_step.main([*words.split(), "--settings", "bfloat16+recompute", "--json", f"{tmp_path}/a"])

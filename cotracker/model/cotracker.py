@@ -150,6 +150,14 @@ class CoTracker(nn.Module):
             return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
         return function(*arguments)
 
+    def compile_parts(self, backend: str = "inductor") -> None:
+        """Nothing comes out: the transformer is compiled in place at its next call; names in the state dict stay.
+
+        For any number of clips, frames and points at once. One compilation each for training, inference and dtype takes
+        tens of seconds of a CPU. The encoder stays as it is: nearly all of its time goes into convolutions.
+        """
+        self.transformer.compile(backend=backend, dynamic=True)
+
     def track(
         self,
         maps: list[Tensor],
