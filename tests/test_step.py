@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from test_model import asked, clips, tiny
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cotracker.model import cotracker as network
 from cotracker.model import fused
@@ -102,6 +103,19 @@ def test_recomputing_keeps_less(monkeypatch):
     kept, again = tiny(), tiny(recompute=True)
     together = [count(kept), count(again)]
     assert len(together) == 2 and held[again] < 0.4 * held[kept]
+
+
+def test_recomputing_agrees_with_data_parallel_training(tmp_path):
+    """One process of a group: no warning (all are errors), and the same gradients in the second step too."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        right = gradients(tiny(), clips(), asked())[1]
+        for static in (True, False):
+            model = DistributedDataParallel(tiny(recompute=True), static_graph=static)
+            for _ in range(2):
+                assert far(gradients(model, clips(), asked())[1], right) < 1e-5
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_nothing_is_recomputed_without_gradients(monkeypatch):

@@ -18,7 +18,12 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = norm_relu_conv(self.conv1(x), self.conv2)
-        return residual(x, y, None if self.shortcut is None else self.shortcut(x))
+        return residual(x, y, None if self.shortcut is None else self._shortened(x))
+
+    def _shortened(self, x: Tensor) -> Tensor:
+        """The shortcut, with a weight whose gradient has its strides: of a 1x1 convolution channels last it has not."""
+        weight = self.shortcut.weight.flatten(1)[..., None, None]
+        return F.conv2d(x, weight, self.shortcut.bias, self.shortcut.stride)
 
 
 class Encoder(nn.Module):

@@ -181,7 +181,11 @@ def _conv_backward(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, pad
         1,
         [True] * 3,
     )
-    return g, of_weight.to(weight.dtype), of_bias.to(weight.dtype)
+    return (
+        g,
+        torch.empty_like(weight).copy_(of_weight),
+        of_bias.to(weight.dtype),
+    )  # strides as the weight's own, for DDP
 
 
 class _GeluLinear(torch.autograd.Function):
