@@ -117,26 +117,15 @@ def stepper(recompute: bool, bfloat16: bool, device: torch.device, options: argp
         cpu, start = time.process_time(), _now(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             loss, _ = objective(model, clip)
-        forward, backward = _now(device), []
-        whole = _Timed(loss, backward, device)
-        optimiser.step(whole)
+        forward = _now(device)
+        optimiser.backward(loss)
+        backward = _now(device)
+        optimiser.step(bool(optimiser.norm().isfinite()))
         end = _now(device)
-        seconds = {"forward": forward - start, "backward": backward[0], "optimiser": end - forward - backward[0]}
+        seconds = {"forward": forward - start, "backward": backward - forward, "optimiser": end - backward}
         return seconds | {"step": end - start, "cpu": time.process_time() - cpu}
 
     return step
-
-
-class _Timed:
-    """A loss whose backward() notes its seconds: the optimiser's step calls it."""
-
-    def __init__(self, loss: torch.Tensor, seconds: list[float], device: torch.device):
-        self.loss, self.seconds, self.device = loss, seconds, device
-
-    def backward(self) -> None:
-        start = _now(self.device)
-        self.loss.backward()
-        self.seconds.append(_now(self.device) - start)
 
 
 def example(options: argparse.Namespace) -> Clip:
