@@ -34,7 +34,7 @@ from cotracker.training.precision import let_tf32
 from cotracker.training.settings import check, unlike
 from cotracker.training.stopping import Stop
 from cotracker.types import Clip
-from cotracker.watching import measured, pictures
+from cotracker.watching import checked, measured, pictures
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -49,7 +49,9 @@ class Progress:
     block: int = 0  # examples in a row that come from one source of a mixture
     replaced: int = 0  # bad clips that others took the place of
     not_finite: int = 0  # steps that were not taken
+    skipped: int = 0  # the last so many of them in a row
     best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
+    began_from: dict = field(default_factory=dict)  # the card of train.init_from, what is kept of it
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
@@ -94,9 +96,10 @@ def run(cfg: DictConfig) -> int | None:
     if t.dry_run:
         Run(cfg, settings, group, stream, parts, progress).rehearse()
         return group.leave()
+    whole = Run(cfg, settings, group, stream, parts, progress)
     if group.first:
         prepare_folder(Path(cfg.out), cfg)
-    stop = Run(cfg, settings, group, stream, parts, progress).train()
+    stop = whole.train()
     group.leave()
     return stop.hand_on()
 
@@ -120,8 +123,6 @@ def build_parts(cfg: DictConfig, group: Group) -> dict:
     if objective.points == 0:  # the encoder alone is trained: what takes no part takes no gradient
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name.startswith("encoder."))
-    if t.init_from:
-        model.load_state_dict(_fitting_weights(model, t.init_from))
     if t.compile:
         model.compile_parts()
     scaled = t.precision == "float16"
@@ -172,7 +173,8 @@ class Run:
         at = "evaluation.benchmarks"
         named = cfg.evaluation.benchmarks.items() if t["evaluate_every"] else ()
         self.benchmarks = {name: build_benchmark(node, f"{at}.{name}") for name, node in named}
-        self.skipped = 0  # steps in a row
+        if self.benchmarks:
+            checked(settings["evaluation"], self.benchmarks, self.model)
         self.examples_a_step = t["batch"] * t["accumulate"] * group.world
 
     def train(self) -> Stop:
@@ -191,10 +193,10 @@ class Run:
                 self.log.step(progress.step, numbers)
             last = progress.step == t["steps"]
             if t["evaluate_every"] and (last or progress.step % t["evaluate_every"] == 0):
-                if asked:  # whoever asked may not wait for the measurement
-                    save(self.out, self.settings, self.parts, progress, group)
+                save(self.out, self.settings, self.parts, progress, group)  # whatever the measurement meets
                 self.evaluate()
-            if last or asked or progress.step % t["save_every"] == 0:
+                save(self.out, self.settings, self.parts, progress, group)  # with what is best now
+            elif last or asked or progress.step % t["save_every"] == 0:
                 save(self.out, self.settings, self.parts, progress, group)
             if self.log and t["pictures_every"] and progress.step % t["pictures_every"] == 0:
                 for name, picture in pictures(self.model, clip).items():
@@ -249,14 +251,16 @@ class Run:
             bad = [clip for part in group.gathered(bad) for clip in part]
             if speaks:
                 self.log.replaced(progress.step, bad)
-        self.skipped = 0 if finite else self.skipped + 1
-        if self.skipped:
+        progress.skipped = 0 if finite else progress.skipped + 1
+        if progress.skipped:
             progress.not_finite += 1
             seeds = [list(seed) for part in group.gathered(seeds) for seed in part]
             if speaks:
                 self.log.not_finite(progress.step, seeds)
-        if self.skipped >= self.t["most_skipped"]:
-            raise ValueError(f"{self.skipped} steps in a row were not finite: lower train.lr, or see examples {seeds}")
+        if progress.skipped >= self.t["most_skipped"]:
+            raise ValueError(
+                f"{progress.skipped} steps in a row were not finite: lower train.lr, or see examples {seeds}"
+            )
 
     def evaluate(self) -> None:
         """Measures the model on every benchmark, over all ranks, and keeps it where it is the best so far."""
@@ -266,6 +270,9 @@ class Run:
             if not self.log:
                 continue
             self.log.measured(progress.step, name, values)
+            benchmark_of, _, metric = str(evaluation["best"]).partition("/")
+            if benchmark_of == name and metric not in values:
+                print(f"evaluation.best: {name} measures no {metric}, only {', '.join(values)}; no best is kept")
             same = progress.best.get("name") == evaluation["best"]
             best = progress.best["value"] if same else float("-inf")
             for key, value in values.items():
@@ -331,11 +338,7 @@ def card_of(settings: dict, progress: Progress) -> dict:
         **settings["card"],
     }
     card["data"] = card["data"] or ", ".join(sources(settings["data"]))
-    if settings["train"]["init_from"]:
-        kept = "hash data licence steps examples training_hours commit began_from".split()
-        before = checkpoint.read_card(checkpoint.find(settings["train"]["init_from"]))
-        card["began_from"] = {key: before[key] for key in kept if key in before}
-    return card
+    return card | ({"began_from": progress.began_from} if progress.began_from else {})
 
 
 def sources(data: dict) -> list[str]:
@@ -351,7 +354,7 @@ def resume(out: Path, settings: dict, parts: dict, group: Group) -> Progress:
     """Puts the state of out/last.pt into the parts, if it is there; returns how far it was. Rank 0 alone reads it."""
     state = group.from_first(read_state(out, settings, parts) if group.first else None)
     if state is None:
-        return Progress()
+        return begin(settings["train"]["init_from"], parts["model"])
     for name, part in parts.items():
         part.load_state_dict(state[name])
     if len(state["random"]) == group.world:
@@ -359,6 +362,16 @@ def resume(out: Path, settings: dict, parts: dict, group: Group) -> Progress:
     progress = Progress(**state["progress"])
     tell(group, f"continuing {out}/last.pt at step {progress.step}")
     return progress
+
+
+def begin(init_from: str | None, model: nn.Module) -> Progress:
+    """A run's start: from the weights of a checkpoint, whose card is noted, or as the model is."""
+    if not init_from:
+        return Progress()
+    kept = "hash data licence steps examples training_hours commit began_from".split()
+    card = checkpoint.read_card(checkpoint.find(init_from))
+    model.load_state_dict(_fitting_weights(model, init_from))
+    return Progress(began_from={key: card[key] for key in kept if key in card})
 
 
 def read_state(out: Path, settings: dict, parts: dict) -> dict | None:

@@ -9,6 +9,7 @@ from cotracker.benchmarks.run import evaluate, mean
 from cotracker.model.cotracker import CoTracker
 from cotracker.queries import grid, training_mix
 from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
+from cotracker.trackers.tracker import Tracker
 from cotracker.training.attention import group_attention
 from cotracker.training.distributed import Group
 from cotracker.types import Clip, Tracks
@@ -17,14 +18,30 @@ from cotracker.visualize import attention_sheet, contact_sheet
 POINTS = 48  # at most so many are drawn
 
 
+def checked(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker) -> None:
+    """Nothing, or ValueError, one sentence, where settings under `evaluation` cannot be: asked before a run begins."""
+    best, names = evaluation["best"], ", ".join(benchmarks)
+    if best is not None and str(best).partition("/")[0] not in benchmarks:
+        raise ValueError(f"evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of {names}, not {best}")
+    if type(evaluation["single_point"]) is not bool:
+        raise ValueError(f"evaluation.single_point must be true or false, not {evaluation['single_point']}")
+    try:
+        _chain(model, evaluation)
+    except ValueError as error:
+        raise ValueError(f"evaluation: {error}") from error
+
+
+def _chain(model: CoTracker, chain: dict) -> Tracker:
+    support = (chain["global_grid"], chain["local_grid"])
+    return build_chain(model, chain["updates"], chain["resolution"], chain["single_point"], support)
+
+
 def measured(model: CoTracker, benchmark: Benchmark, chain: dict, group: Group) -> dict[str, float]:
     """The benchmark's means for the model as it is, on every rank; the videos are dealt over the ranks.
 
     chain: updates, resolution, single_point, global_grid, local_grid, as in configs/tracker/cotracker.yaml.
     """
-    support = (chain["global_grid"], chain["local_grid"])
-    tracker = build_chain(model, chain["updates"], chain["resolution"], chain["single_point"], support)
-    rows = evaluate(tracker, benchmark, group.rank, group.world)
+    rows = evaluate(_chain(model, chain), benchmark, group.rank, group.world)
     return mean([row for part in group.gathered(rows) for row in part])
 
 

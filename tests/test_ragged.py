@@ -15,6 +15,7 @@ LOSSES = [
     {"updates": 2},
     {"updates": 2, "small_errors": 2.0},
     {"updates": 2, "matching_weight": 0.5},
+    {"updates": 2, "points": 4},
     {"matching_weight": 0.5, "points": 0},
 ]
 

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cotracker.model import cotracker as network
 from cotracker.model import fused
+from cotracker.model.correlation import _Products
 from cotracker.model.encoder import Encoder
 from cotracker.model.fused import fuse, norm_relu, norm_relu_conv, residual
 
@@ -204,3 +205,33 @@ def test_the_benchmark_measures_every_setting(tmp_path, capsys):
         assert found["of_published_seconds"] == pytest.approx(found["seconds"]["step"] / 47)
         assert found["of_peak"] == pytest.approx(found["gflop"] / found["seconds"]["step"] / found["peak_gflops"])
     assert row["gflop"] > 1.2 * kept["gflop"] > 0  # what is recomputed counts
+
+
+def test_gradients_of_the_shortcuts_are_right_at_widths_that_corrupted_memory():
+    """PyTorch 2.14: a strided 1x1 convolution of 8 channels, channels last, wrote beyond its memory at this size."""
+    torch.manual_seed(0)
+    encoder = Encoder(4, 8, (8, 8, 8, 8), 8, False)
+    frames, weights = torch.rand(1, 3, 192, 256), torch.randn(1, 8, 48, 64)
+    (encoder(frames) * weights).sum().backward()
+    whole = Encoder(4, 8, (8, 8, 8, 8), 8, False).double()
+    whole.load_state_dict(encoder.state_dict())
+    (whole(frames.double()) * weights).sum().backward()
+    for (name, ours), right in zip(encoder.named_parameters(), whole.parameters()):
+        if name.endswith("weight"):  # biases before a norm have no gradient but rounding
+            likeness = torch.nn.functional.cosine_similarity(ours.grad.double().flatten(), right.grad.flatten(), dim=0)
+            assert likeness > 0.9999 and ours.grad.norm() == pytest.approx(right.grad.norm().item(), rel=1e-3), name
+
+
+def test_normalised_maps_that_are_read_around_points_train_in_bfloat16():
+    """Their products are bfloat16 and their rows float32, on maps too large for the product with every cell."""
+    torch.manual_seed(0)
+    rows, features = torch.randn(60, 8, requires_grad=True), torch.randn(1, 2, 3, 8, requires_grad=True)
+    index = torch.randint(60, (1, 2, 3, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = _Products.apply(rows, features, index)
+    found.float().square().sum().backward()
+    ours = rows.grad.clone(), features.grad.clone()
+    rows.grad = features.grad = None
+    (rows[index] * features[..., None, :]).sum(-1).square().sum().backward()
+    for one, right in zip(ours, (rows.grad, features.grad)):
+        assert torch.nn.functional.cosine_similarity(one.flatten(), right.flatten(), dim=0) > 0.99

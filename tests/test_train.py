@@ -154,6 +154,9 @@ def test_starting_from_weights(smoke, tmp_path):
     ("objective.matching_weight=-1", "objective.matching_weight must be a number"),
     ("objective.handover_errors=5", "objective.handover_errors must be two pixel lengths"),
     ("data.frames=1", "frames"),
+    ("train.init_from=3", "train.init_from must be the file or the name of a checkpoint"),
+    ("evaluation=null", "evaluation must be settings with names"),
+    ("out=null", "out must be a name"),
     ("textures=/nonexistent", "/nonexistent"),
 ])  # fmt: skip
 def test_values_that_cannot_be_are_refused_before_anything_is_written(word, sentence, tmp_path):
@@ -161,6 +164,19 @@ def test_values_that_cannot_be_are_refused_before_anything_is_written(word, sent
     with pytest.raises(ValueError, match=sentence) as refusal:
         run(config(f"out={out}", word))
     assert "\n" not in str(refusal.value) and not out.exists()
+
+
+@pytest.mark.parametrize("word, sentence", [
+    ("evaluation.best=sprites/aj", "evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of sprites_val"),
+    ("evaluation.resolution=384", "evaluation: resolution must be"),
+    ("evaluation.global_grid=-2", "evaluation: support must be"),
+    ("evaluation.benchmarks.sprites_val.clips.count=0", "has no clips to measure"),
+])  # fmt: skip
+def test_measurements_that_cannot_be_are_refused_before_the_run_begins(word, sentence, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=sentence):
+        run(config(f"out={out}", "train.evaluate_every=5000", word))
+    assert not out.exists()
 
 
 def test_a_foreign_state_is_refused_and_a_moved_run_goes_on(smoke, tmp_path):
@@ -201,6 +217,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
         optimiser.step(bool(norm.isfinite()))
         assert torch.equal(layer.weight, before) == (optimiser.rate == rate) == (value == torch.inf)
     assert torch.equal(optimiser.best_model.weight, layer.weight)  # the mean of one
+
+
+@pytest.mark.parametrize("steps, extra_steps, warmup", [(19, 1, 0.05), (1, 1, 0.5), (20, 1, 0), (20, 1, 1)])
+def test_every_warmup_has_a_schedule(steps, extra_steps, warmup):
+    optimiser = Optimiser([torch.nn.Linear(1, 1)], steps, extra_steps, 1.0, 0.0, warmup, 1.0, 0.0)
+    assert 0 < optimiser.rate <= 1
 
 
 @pytest.mark.parametrize("extra_steps, least, most", [(1, 0.0, 0.03), (100, 0.4, 0.6)])

@@ -106,6 +106,7 @@ class _Products(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, features, index = ctx.saved_tensors
+        gradient = gradient.to(rows.dtype)  # under autocast products are bfloat16, and normalised maps float32
         of_features = (gradient[..., None, :] @ F.embedding(index, rows))[..., 0, :]
         each = gradient[..., None] * features[..., None, :].to(rows.dtype)
         of_rows = torch.ops.aten.embedding_dense_backward(each, index, len(rows), -1, False)

@@ -21,9 +21,18 @@ class ResidualBlock(nn.Module):
         return residual(x, y, None if self.shortcut is None else self._shortened(x))
 
     def _shortened(self, x: Tensor) -> Tensor:
-        """The shortcut, with a weight whose gradient has its strides: of a 1x1 convolution channels last it has not."""
-        weight = self.shortcut.weight.flatten(1)[..., None, None]
-        return F.conv2d(x, weight, self.shortcut.bias, self.shortcut.stride)
+        """The shortcut, as a product at the cells it keeps.
+
+        PyTorch 2.14's strided 1x1 convolution writes beyond its memory in the backward pass where maps lie channels
+        last and widths are no multiples of 16. The weight is laid out so that its gradient has its strides.
+        """
+        weight, step = self.shortcut.weight.flatten(1)[..., None, None], self.shortcut.stride[0]
+        if step > 1:
+            last = x.is_contiguous(memory_format=torch.channels_last)
+            x = x[..., ::step, ::step].contiguous(
+                memory_format=torch.channels_last if last else torch.contiguous_format
+            )
+        return F.conv2d(x, weight, self.shortcut.bias)
 
 
 class Encoder(nn.Module):

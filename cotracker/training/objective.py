@@ -25,7 +25,8 @@ class Objective(nn.Module):
     queried at any frame where they are visible, the others at their first (appendix A).  small_errors adds so much of
     log(1 + |error|) to eq. 2's |error| in pixels: its slope is greatest at zero, so precision counts beside reach.
     handover: share of the batches of clips of 1.5 windows and more in which one later window is trained by itself,
-    given tracks with handover_errors (least, greatest; pixels at width 512; see handover.py).
+    given tracks with handover_errors (least, greatest; pixels at width 512; see handover.py); drawn once a batch, so
+    that then a step does depend on how its clips are dealt out.
     matching_weight 0 switches the matching loss off.  points: at most so many points of a clip are tracked, None for
     all; the matching loss takes all of them, which costs little and teaches the encoder much; with 0 it is alone.
     """
@@ -144,12 +145,16 @@ def _numbers(seed: tuple) -> list[int]:
 
 
 def _evenly(clip: Clip, count: int | None) -> Clip:
-    """The clip with at most `count` of its points, evenly spread over their order."""
+    """The clip with at most `count` of its points, evenly spread over the order of each clip's own (padding aside)."""
     points = clip.tracks.shape[2]
     if count is None or points <= count:
         return clip
-    kept = torch.arange(count, device=clip.tracks.device) * points // count
-    return replace(clip, tracks=clip.tracks[:, :, kept], visible=clip.visible[:, :, kept], valid=clip.valid[:, :, kept])
+    held = clip.valid.any(dim=1).sum(dim=1, keepdim=True)  # B 1
+    place = torch.arange(count, device=clip.tracks.device)
+    kept = torch.where(held > count, place * held // count, place)[:, None]  # B 1 count
+    kept = kept.expand(-1, clip.tracks.shape[1], -1)
+    tracks = clip.tracks.gather(2, kept[..., None].expand(-1, -1, -1, 2))
+    return replace(clip, tracks=tracks, visible=clip.visible.gather(2, kept), valid=clip.valid.gather(2, kept))
 
 
 def _frames_of(clip: Clip, frames: slice) -> Clip:

@@ -29,8 +29,10 @@ class Optimiser:
     ):
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.adamw = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, eps=1e-8)
+        total = steps + extra_steps
+        rising = min(max(float(warmup), 1.001 / total), 1 - 1e-9)  # of one step or none, OneCycleLR divides by zero
         self.schedule = OneCycleLR(
-            self.adamw, lr, steps + extra_steps, pct_start=warmup, anneal_strategy="linear", cycle_momentum=False
+            self.adamw, lr, total, pct_start=rising, anneal_strategy="linear", cycle_momentum=False
         )
         self.clip = clip
         self.live = modules[0]

@@ -25,9 +25,9 @@ CHOICES = {"precision": ("float32", "bfloat16", "float16"), "tf32": (True, False
            "dry_run": (True, False)}  # fmt: skip
 
 # Settings that a continued run may change: they do not touch what is computed, or only how it is dealt out.
-FREE_NAMES = """batch accumulate log_every save_every evaluate_every pictures_every workers threads device
+FREE_NAMES = """batch accumulate most_skipped log_every save_every evaluate_every pictures_every workers threads device
     budget_minutes timeout_minutes dry_run"""
-FREE = {"out"} | {f"train.{name}" for name in FREE_NAMES.split()}
+FREE = {"out", "data.root", "model.recompute"} | {f"train.{name}" for name in FREE_NAMES.split()}
 FREE_GROUPS = ("card.", "evaluation.")
 
 
@@ -35,6 +35,7 @@ def check(settings: dict) -> None:
     """ValueError, one sentence, for a value of `seed` or `train` that no run can have."""
     if type(settings["seed"]) is not int or settings["seed"] < 0:
         raise ValueError(f"seed must be a whole number, 0 or more, not {settings['seed']}")
+    _check_kinds(settings)
     t = settings["train"]
     for name, (kind, least, largest, *null) in LIMITS.items():
         value = t[name]
@@ -46,6 +47,20 @@ def check(settings: dict) -> None:
     for name, choices in CHOICES.items():
         if type(t[name]) is not type(choices[0]) or t[name] not in choices:
             raise ValueError(f"train.{name} must be {_listed(choices)}, not {t[name]}")
+
+
+def _check_kinds(settings: dict) -> None:
+    for group in ("train", "evaluation", "card"):
+        if not isinstance(settings[group], dict):
+            raise ValueError(f"{group} must be settings with names, {group}.NAME=…, not {settings[group]}")
+    for name, value in (("out", settings["out"]), ("train.device", settings["train"]["device"])):
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be a name, not {value}")
+    init_from = settings["train"]["init_from"]
+    if not isinstance(init_from, str | None):
+        raise ValueError(f"train.init_from must be the file or the name of a checkpoint, or null, not {init_from}")
+    if not isinstance(settings["evaluation"].get("benchmarks"), dict):
+        raise ValueError("evaluation.benchmarks must be benchmarks by name: +benchmark@evaluation.benchmarks.NAME=NAME")
 
 
 def unlike(then: dict, now: dict) -> str:
