@@ -275,6 +275,40 @@ def test_clip_keeps_the_house_shapes_and_promises():
         assert torch.equal(clip.valid, ~far)
 
 
+def test_a_crop_is_a_window_of_the_scene_it_was_drawn_for():
+    settings = {**PLAIN, "foreground": 1.0, "bending": 1.0, "lathe": 0.5, "speed": (0.01, 0.03)}
+    for seed in range(3):
+        whole = Sprites(6, *SIZE, 40, **settings)
+        scene = Sprites(6, *SIZE, 40, crop=(64, 80), **settings).scene(np.random.default_rng(seed))
+        clip = scene.clip(torch.from_numpy(scene.render()).permute(0, 3, 1, 2))
+        assert clip.video.shape == (6, 3, 64, 80) and clip.visible.any(0).all()
+        layers, frame_of, middle = whole.moving_layers(np.random.default_rng(seed))
+        x, y = np.round(layers[0].view[0] @ np.linalg.inv(scene.layers[0].view[0]))[:2, 2].astype(int)
+        around = drawn(layers, frame_of, SIZE)[:, y : y + 64, x : x + 80].astype(int)
+        assert np.abs(clip.video.permute(0, 2, 3, 1).numpy() - around).mean() < 0.5
+        own, xy, moment = scene.choose(np.random.default_rng(5), 40, 0.4)
+        tracks, visible = scene.follow(own, xy, moment)
+        as_whole, seen = Scene(layers, frame_of, middle, SIZE).follow(own, xy + (x, y), moment)
+        assert np.abs(tracks + (x, y) - as_whole).max() < 1e-6
+        within = ((tracks >= 0) & (tracks <= (79, 63))).all(-1)
+        assert np.array_equal(visible, seen & within) and not within.all()
+
+
+def test_crops_differ_in_place_and_fit():
+    corners = set()
+    for seed in range(8):
+        rng, same = np.random.default_rng(seed), np.random.default_rng(seed)
+        scene = Sprites(4, 64, 96, 8, crop=(64, 48), **PLAIN).scene(rng)
+        layers, _, _ = Sprites(4, 64, 96, 8, **PLAIN).moving_layers(same)
+        x, y = np.round(layers[0].view[0] @ np.linalg.inv(scene.layers[0].view[0]))[:2, 2]
+        corners.add(x)
+        assert y == 0 and 0 <= x <= 48
+    assert len(corners) > 4
+    for crop in ((64, 100), (64,), (8, 48), (64.5, 48)):
+        with pytest.raises(ValueError, match="crop of Sprites is a height and a width"):
+            Sprites(4, 64, 96, 8, crop=crop)
+
+
 def speeds(height: int, width: int, count: int, monkeypatch) -> tuple:
     """Over clips that are not drawn: speeds (px a frame) of visible points by clip, shares, drifts."""
     source = Sprites(24, height, width, 64, motion_blur=0.0)

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from cotracker.data.synthetic.maps import Bend, Lathe
-from cotracker.data.synthetic.motion import project
+from cotracker.data.synthetic.motion import project, shift
 
 OPAQUE = 0.5
 
@@ -52,6 +52,10 @@ class Layer:
         """The same layer at the times `k` alone."""
         bend, lathe = (part and part.at(k) for part in (self.bend, self.lathe))
         return replace(self, place=self.place[k], view=self.view[k], gain=self.gain[k], bend=bend, lathe=lathe)
+
+    def seen_from(self, corner: np.ndarray) -> "Layer":
+        """The same layer in a frame whose pixel (0, 0) is this one's pixel `corner` (x, y)."""
+        return replace(self, view=shift(-np.asarray(corner)) @ self.view)
 
     def forward(self, uv: np.ndarray, k: np.ndarray) -> np.ndarray:
         """Pixels of the frame (n, 2) of the layer's own positions uv (n, 2) at times k (n,)."""

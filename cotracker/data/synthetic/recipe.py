@@ -11,7 +11,9 @@ from cotracker.data.synthetic.motion import log_uniform
 class Recipe:
     """The settings of layered scenes. Speeds are in frame widths a frame, so that any frame size moves alike.
 
-    frames, height, width, points: the sizes of a clip.  textures: folder(s) of photographs, None for patterns only;
+    frames, height, width, points: the sizes of a clip.  crop: (h, w), the clip is a window of that size at a random
+    place of a scene laid out for height x width, so that small clips show things as large and as fast, in pixels, as
+    large ones do; None for the whole scene.  textures: folder(s) of photographs, None for patterns only;
     procedural: the share of patterns when there are photographs.
     objects: fewest and most.  object_size: radius over the frame's shorter side, log-uniform.  speed, camera_speed,
     shake: mean speeds, log-uniform (0.01 is 5 pixels a frame at 512; 1/16 is half the width in 8 frames).
@@ -30,6 +32,7 @@ class Recipe:
     height: int = 192
     width: int = 256
     points: int = 64
+    crop: tuple[int, int] | None = None
     textures: str | list[str] | None = None
     procedural: float = 0.3
     objects: tuple[int, int] = (3, 12)
@@ -69,6 +72,11 @@ class Recipe:
     def __post_init__(self):
         if self.frames < 2 or self.points < 1 or min(self.height, self.width) < 16:
             raise ValueError("Sprites needs frames >= 2, points >= 1, and height and width of at least 16 pixels")
+        if self.crop is not None and not self._fits(self.crop):
+            raise ValueError(
+                f"crop of Sprites is a height and a width, whole numbers of at least 16 and within {self.height} x "
+                f"{self.width} (its height and width), or null: not {self.crop}"
+            )
         for name in ("objects", "object_size", "shake", "liveliness", "shutter"):
             low, high = getattr(self, name)
             if not 0 <= low <= high or (low == 0 and name in ("object_size", "shake", "liveliness")):
@@ -78,6 +86,10 @@ class Recipe:
                 "speed and camera_speed of Sprites are frame widths a frame, lowest and highest within 0..1: "
                 f"not {self.speed} and {self.camera_speed} (0.01 is 5 pixels a frame at width 512)"
             )
+
+    def _fits(self, crop: tuple[int, int]) -> bool:
+        sides = list(zip(crop, (self.height, self.width), strict=True)) if len(crop) == 2 else []
+        return bool(sides) and all(side == int(side) and 16 <= side <= whole for side, whole in sides)
 
     def pace(self, rng: Generator, speeds: tuple[float, float]) -> float:
         """Pixels a frame, log-uniform between `speeds` in frame widths a frame."""

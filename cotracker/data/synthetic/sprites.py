@@ -37,7 +37,11 @@ class Sprites(Recipe):
     def scene(self, rng: Generator) -> Scene:
         """Everything about a clip but its pixels, for either renderer."""
         layers, frame_of, middle = self.moving_layers(rng)
-        scene = Scene(layers, frame_of, middle, (self.height, self.width), draw_look(self, rng))
+        size = (self.height, self.width)
+        if self.crop is not None:
+            corner = rng.integers(0, np.subtract(size, self.crop) + 1)
+            layers, size = [layer.seen_from(corner[::-1]) for layer in layers], tuple(self.crop)
+        scene = Scene(layers, frame_of, middle, size, draw_look(self, rng))
         tracks, visible = scene.follow(*scene.choose(rng, self.points, self.background_points))
         return replace(scene, tracks=tracks, visible=visible)
 
