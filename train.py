@@ -320,9 +320,12 @@ def save(out: Path, settings: dict, parts: dict, progress: Progress, group: Grou
     random = group.gathered(torch.get_rng_state())
     if not group.first:
         return
+    kept = settings["checkpoint"]
     state = {name: part.state_dict() for name, part in parts.items()}
+    if kept["bfloat16_moments"]:
+        state["optimiser"] = parts["optimiser"].state_dict(rounded=True)
     state |= {"progress": asdict(progress), "settings": json.dumps(settings), "random": random}
-    checkpoint.save_state(out / "last.pt", state)
+    checkpoint.save_state(out / "last.pt", state, kept["shard_mb"])
     checkpoint.save(out / "model.safetensors", parts["optimiser"].best_model, card_of(settings, progress))
 
 

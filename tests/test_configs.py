@@ -181,9 +181,13 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     for k, source in enumerate(data.get("sources", [data])):
         at = f"data.sources.{k}" if "sources" in data else "data"
         if "root" in source:
-            small += [f"{at}.root={clips}", "augment.height=32", "augment.width=32", "augment.points=8"]
+            small += [f"{at}.root={clips}"]
+            augmented = "height" in whole["augment"]
+            small += [f"augment.{key}" for key in ("height=32", "width=32", "points=8") if augmented]
+            small += [f"{at}.{key}" for key in ("height=32", "width=48", "points=8") if not augmented]
         else:
             small += [f"{at}.height=32", f"{at}.width=48", f"{at}.points=8"]
+            small += [f"{at}.crop=[24,32]"] if source.get("crop") else []
     with initialize_config_dir(str(FOLDER), version_base="1.3"):
         config = compose("train", overrides=[f"experiment={name}", *small, f"out={tmp_path}"])
     threads = torch.get_num_threads()

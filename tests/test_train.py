@@ -156,6 +156,8 @@ def test_starting_from_weights(smoke, tmp_path):
     ("data.frames=1", "frames"),
     ("train.init_from=3", "train.init_from must be the file or the name of a checkpoint"),
     ("evaluation=null", "evaluation must be settings with names"),
+    ("checkpoint.shard_mb=0", "checkpoint.shard_mb must be a number from 0.01"),
+    ("checkpoint.bfloat16_moments=2", "checkpoint.bfloat16_moments must be true or false"),
     ("out=null", "out must be a name"),
     ("textures=/nonexistent", "/nonexistent"),
 ])  # fmt: skip
@@ -188,6 +190,30 @@ def test_a_foreign_state_is_refused_and_a_moved_run_goes_on(smoke, tmp_path):
     checkpoint.save_state(moved / "last.pt", {"step": 3})
     with pytest.raises(ValueError, match="not the state of a training run"):
         run(config(f"out={moved}"))
+
+
+def test_a_state_in_shards_goes_on_elsewhere_just_the_same(smoke, tmp_path):
+    sharded = tmp_path / "sharded"
+    run(config(f"out={sharded}", "checkpoint.shard_mb=0.1", "train.budget_minutes=0"))  # no minutes: one step
+    files = list(sharded.glob("last.pt*"))
+    assert len(files) > 3 and all(file.stat().st_size <= 100_000 for file in files)
+    moved = tmp_path / "elsewhere"
+    shutil.move(sharded, moved)
+    for _ in range(3):
+        run(config(f"out={moved}", "train.budget_minutes=0"))
+    assert [line["loss"] for line in lines(moved)] == [line["loss"] for line in lines(smoke)[:4]]
+    assert not list(moved.glob("last.pt.*"))
+
+
+def test_moments_in_bfloat16_take_half_the_room_and_go_on_nearly_alike(smoke, tmp_path):
+    for _ in range(6):
+        run(config(f"out={tmp_path}", "checkpoint.bfloat16_moments=true", "train.budget_minutes=0"))
+    exact, rounded = (checkpoint.load_state(out / "last.pt")["optimiser"]["adamw"] for out in (smoke, tmp_path))
+    assert exact["state"].keys() == rounded["state"].keys()
+    for then, now in zip(exact["state"].values(), rounded["state"].values()):
+        assert then["exp_avg"].dtype == torch.float32 and now["exp_avg_sq"].dtype == torch.bfloat16
+    early = [[line["loss"] for line in lines(out)[:6]] for out in (smoke, tmp_path)]
+    assert early[0][:2] == early[1][:2] and early[0] != early[1] and np.allclose(*early, rtol=0.02)
 
 
 def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):

@@ -1,4 +1,4 @@
-"""Which values of `seed` and `train` a run can have; all others are refused before anything is written."""
+"""The values that `seed`, `train` and `checkpoint` of a run can have; others are refused before anything is written."""
 
 WHOLE, NUMBER = int, (int, float)
 LIMITS = {  # of train.*: kind, least and largest value; None where null is allowed
@@ -28,7 +28,7 @@ CHOICES = {"precision": ("float32", "bfloat16", "float16"), "tf32": (True, False
 FREE_NAMES = """batch accumulate most_skipped log_every save_every evaluate_every pictures_every workers threads device
     budget_minutes timeout_minutes dry_run"""
 FREE = {"out", "data.root", "model.recompute"} | {f"train.{name}" for name in FREE_NAMES.split()}
-FREE_GROUPS = ("card.", "evaluation.")
+FREE_GROUPS = ("card.", "evaluation.", "checkpoint.")
 
 
 def check(settings: dict) -> None:
@@ -44,13 +44,22 @@ def check(settings: dict) -> None:
         if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= largest:
             noun = "a whole number" if kind is WHOLE else "a number"
             raise ValueError(f"train.{name} must be {noun} from {least} to {largest}, not {value}")
+    _check_kept(settings["checkpoint"])
     for name, choices in CHOICES.items():
         if type(t[name]) is not type(choices[0]) or t[name] not in choices:
             raise ValueError(f"train.{name} must be {_listed(choices)}, not {t[name]}")
 
 
+def _check_kept(kept: dict) -> None:
+    size = kept["shard_mb"]
+    if size is not None and (isinstance(size, bool) or not isinstance(size, NUMBER) or not 0.01 <= size <= 10**6):
+        raise ValueError(f"checkpoint.shard_mb must be a number from 0.01 to 1000000, or null, not {size}")
+    if type(kept["bfloat16_moments"]) is not bool:
+        raise ValueError(f"checkpoint.bfloat16_moments must be true or false, not {kept['bfloat16_moments']}")
+
+
 def _check_kinds(settings: dict) -> None:
-    for group in ("train", "evaluation", "card"):
+    for group in ("train", "evaluation", "card", "checkpoint"):
         if not isinstance(settings[group], dict):
             raise ValueError(f"{group} must be settings with names, {group}.NAME=…, not {settings[group]}")
     for name, value in (("out", settings["out"]), ("train.device", settings["train"]["device"])):
