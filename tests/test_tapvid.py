@@ -62,7 +62,7 @@ def test_kinetics(tmp_path):
     shards = write_kinetics(tmp_path)
     assert shards[0][0]["video"].dtype.kind == "S" and isinstance(shards[1][0]["video"], list)
     reader = TapVid(tmp_path, "kinetics")
-    assert reader.names == ["0000_of_0010/000", "0000_of_0010/001", "0001_of_0010/000"] and reader.expected == ()
+    assert reader.names == ["0000_of_0010-000", "0000_of_0010-001", "0001_of_0010-000"] and reader.expected == ()
     for k, held in enumerate([*shards[0], *shards[1]]):
         expect(reader[k], held, jpeg_frames(held), reader.names[k])
     assert len(reader.broken) == 8
@@ -85,7 +85,7 @@ def test_rgb_stacking(tmp_path):
     reader = TapVid(tmp_path, "rgb_stacking")
     assert len(reader.expected) == 50 and reader.names == list(reader.expected[:2]) and reader.broken == ()
     for k in range(2):
-        expect(reader[k], held[k], held[k]["video"], f"tapvid_rgb_stacking/{k:03d}")
+        expect(reader[k], held[k], held[k]["video"], f"tapvid_rgb_stacking-{k:03d}")
         np.testing.assert_array_equal(reader[k].video.permute(0, 2, 3, 1), held[k]["video"])
 
 
@@ -138,7 +138,7 @@ def test_a_truncated_shard_loses_its_own_last_videos_alone(tmp_path):
         path.write_bytes(whole[:length])
         reader = TapVid(tmp_path, "kinetics")
         count = len(reader) - 1
-        assert reader.names[-1] == "0001_of_0010/000" and str(path) in reader.broken[-1]
+        assert reader.names[-1] == "0001_of_0010-000" and str(path) in reader.broken[-1]
         assert "copy it again" in reader.broken[-1]
         names.setdefault(count, length)
         if count:
@@ -146,8 +146,8 @@ def test_a_truncated_shard_loses_its_own_last_videos_alone(tmp_path):
     assert list(names) == [0, 1, 2] and names[2] > len(whole) - 97  # the second ends where the file does
     path.write_bytes(whole[: names[1]])
     reader = TapVid(tmp_path, "kinetics")
-    expect(reader[0], shards[0][0], jpeg_frames(shards[0][0]), "0000_of_0010/000")
-    expect(reader[1], shards[1][0], jpeg_frames(shards[1][0]), "0001_of_0010/000")
+    expect(reader[0], shards[0][0], jpeg_frames(shards[0][0]), "0000_of_0010-000")
+    expect(reader[1], shards[1][0], jpeg_frames(shards[1][0]), "0001_of_0010-000")
 
 
 def test_a_truncated_dict_keeps_what_came_before(tmp_path):

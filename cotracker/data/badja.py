@@ -23,7 +23,7 @@ class BADJA:
     A Clip holds every frame from the first to the last annotated one: video T 3 H W, decoded when sliced; tracks
     T 20 2 in pixels of the image; visible T 20; valid T 20, where a position was annotated, seen or guessed;
     masks T H W uint8, the animal above 0. Sequences under extra_videos are left out, as everyone does.
-    `files`: of each clip, its annotation.  `broken`: sentences on annotations that cannot be read.
+    `files`: of each clip, its annotation.  `faults`: annotations that cannot be read, with a sentence; `broken`: these.
     ValueError, one sentence: there is nothing at all; `clips[i]`: which picture is missing, damaged or of another size.
     """
 
@@ -34,19 +34,19 @@ class BADJA:
         folder = self.root / "joint_annotations"
         if not folder.is_dir():
             raise ValueError(f"no folder {folder}: benchmark.root must be BADJA's folder, with joint_annotations in it")
-        kept, broken = {}, []
+        kept, self.faults = {}, {}
         for path in sorted(folder.glob("*.json")):
             try:
                 rows = _read_annotations(path)
             except ValueError as error:
-                broken.append(str(error))
+                self.faults[path] = str(error)
                 continue
             if "extra_videos" not in rows[0]["segmentation_path"]:
                 kept[path.stem] = rows
         if not kept:
             nothing = f"no sequence of BADJA in {folder}: it should hold camel.json and its like"
-            raise ValueError(broken[0] if broken else nothing)
-        self.broken = tuple(broken)
+            raise ValueError(next(iter(self.faults.values()), nothing))
+        self.broken = tuple(self.faults.values())
         self.names = sorted(kept)
         self.files = [folder / f"{name}.json" for name in self.names]
         self._rows = [kept[name] for name in self.names]

@@ -39,7 +39,7 @@ SETS = {
     "davis": Layout(("tapvid_davis.pkl",), "tapvid_davis", tuple(DAVIS)),
     "kinetics": Layout(tuple(f"{k:04d}_of_0010.pkl" for k in range(10)), "tapvid_kinetics"),
     "rgb_stacking": Layout(
-        ("tapvid_rgb_stacking.pkl",), "tapvid_rgb_stacking", tuple(f"tapvid_rgb_stacking/{k:03d}" for k in range(50))
+        ("tapvid_rgb_stacking.pkl",), "tapvid_rgb_stacking", tuple(f"tapvid_rgb_stacking-{k:03d}" for k in range(50))
     ),
     "robotap": Layout(tuple(f"robotap_split{k}.pkl" for k in range(5)), "robotap"),
 }
@@ -49,8 +49,8 @@ class TapVid:
     """Clips of one of TAP-Vid's SETS below `root`, in the order of its files, which are sorted, and of their records.
 
     A Clip holds the video T 3 256 256, resized by Pillow's LANCZOS a frame as the protocol says, tracks T N 2 in its
-    pixels, visible T N, valid T N (all), no masks. Records without a name are FILE/number.
-    `files`: of each clip, its pickle.  `broken`: sentences on what could not be indexed: missing and damaged files.
+    pixels, visible T N, valid T N (all), no masks. Records without a name are FILE-number.
+    `files`: of each clip, its pickle.  `faults`: missing and damaged files, each with its sentence; `broken`: these.
     ValueError, one sentence: there is nothing at all; `clips[i]`: what is wrong with that video, naming its file.
     """
 
@@ -63,13 +63,13 @@ class TapVid:
             here = f"{SETS[which].files[0]}, there or in {SETS[which].folder}/"
             raise ValueError(f"{root} holds no {which} of TAP-Vid: benchmark.root must be the folder with {here}")
         missing = [folder / name for name in SETS[which].files if not (folder / name).is_file()]
-        self.broken = tuple(f"{path} is missing, and the videos in it: copy it in, or make it" for path in missing)
+        self.faults = {path: f"{path} is missing, and the videos in it: copy it in, or make it" for path in missing}
         self._records: dict[str, tuple[Path, dict]] = {}
         for path in paths:
             self._index(path)
         if not self._records:
-            broken = self.broken[len(missing) :]  # files that are there are the better reason
-            raise ValueError(broken[0] if broken else f"{paths[0]} holds no video: copy it again")
+            raise ValueError(self.faults.get(paths[0], f"{paths[0]} holds no video: copy it again"))
+        self.broken = tuple(self.faults.values())
         self.names = list(self._records)
         self.files = [path for path, _ in self._records.values()]
 
@@ -90,14 +90,14 @@ class TapVid:
         try:
             held, whole = open_pickle(path)
         except ValueError as error:
-            self.broken += (str(error),)
+            self.faults[path] = str(error)
             return
         named = isinstance(held, dict)
-        records = held if named else {f"{path.stem}/{k:03d}": record for k, record in enumerate(held)}
+        records = held if named else {f"{path.stem}-{k:03d}": record for k, record in enumerate(held)}
         whole_records = {str(name): (path, record) for name, record in records.items() if whole or _is_record(record)}
         self._records |= whole_records
         if not whole:
-            self.broken += (f"{path} is cut short, after {len(whole_records)} of its videos: copy it again",)
+            self.faults[path] = f"{path} is cut short, after {len(whole_records)} of its videos: copy it again"
 
 
 def found(root: Path, which: str) -> tuple[Path, list[Path]]:
