@@ -5,7 +5,7 @@ python scripts/download.py badja                                         how to 
 python scripts/download.py davis --sha256 HASH --url MIRROR              from elsewhere, and only if it is that file
 
 Stopped in any way, the same command goes on where it was. What was fetched is written down in OUT/downloads.json with
-its sha256; a later download of another content is refused. Exit code: 0 all there, 1 some must be asked for, 2 an error.
+its sha256; a later download of another content is refused. Exit code: 0 all there, 1 some must be asked for, 2 error.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Source:
     sha256: str | None = None
 
 
-# TAP-Vid's README gives these addresses; they were not tried where this was written, so no hash is known.
+# As TAP-Vid's README gave them, from memory: they were not tried where this was written, so no hash is known.
 SOURCES = {
     "davis": Source("https://storage.googleapis.com/dm-tapnet/tapvid_davis.zip"),
     "rgb_stacking": Source("https://storage.googleapis.com/dm-tapnet/tapvid_rgb_stacking.zip"),
@@ -69,9 +69,8 @@ ASKED = {
 def main(argv: list[str] | None = None) -> int:
     """The exit code; 2 after a sentence on what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "names", nargs="+", metavar="NAME", choices=[*SOURCES, *ASKED], help=" ".join([*SOURCES, *ASKED])
-    )
+    every = [*SOURCES, *ASKED]
+    parser.add_argument("names", nargs="+", metavar="NAME", choices=every, help=" ".join(every))
     parser.add_argument("--out", type=Path, default=Path("datasets"), metavar="DIR")
     parser.add_argument("--sha256", metavar="HASH", help="what the zip must be; of one NAME")
     parser.add_argument("--url", help="another address of the zip; of one NAME")
@@ -128,10 +127,8 @@ def fetch(name: str, source: Source, out: Path, pause: float = 1.0) -> None:
     entry = {"url": source.url, "sha256": digest, "bytes": part.stat().st_size}
     write_down(out, record | {name: entry})
     forget(part)
-    checked = (
-        f"sha256 {digest} as it should be" if known else f"sha256 {digest}, which is not pinned: nobody here knew it"
-    )
-    print(f"{name}: {len(paths)} of {len(SETS[name].files)} files in {folder} ({checked})")
+    checked = "as it should be" if known else "which is not pinned: nobody here knew it"
+    print(f"{name}: {len(paths)} of {len(SETS[name].files)} files in {folder} (sha256 {digest}, {checked})")
     print(f"written down in {out / RECORD}; look at it with: cotracker data check {folder}")
 
 
@@ -255,8 +252,11 @@ def size_of(path: Path) -> int:
 
 
 def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":
