@@ -13,11 +13,9 @@ TITLES = {
     "badja": "BADJA", "fastcapture": "FastCapture",
 }  # fmt: skip
 NAMED = {
-    ("davis", "first"): "davis_first",
-    ("davis", "strided"): "davis_strided",
+    ("davis", "first"): "davis_first", ("davis", "strided"): "davis_strided", ("davis_strided", "strided"): "davis_strided",
     ("kinetics", "first"): "kinetics_first",
-}
-
+}  # fmt: skip
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
 Filled = dict[tuple[str, str], dict]  # (row, column) -> results.json
@@ -27,8 +25,7 @@ def column_of(result: dict) -> str:
     """The column that a result belongs under: what its label says, or its benchmark and how that asks."""
     if "label" in result:
         return result["label"]["column"]
-    name = result["benchmark"].removeprefix("tapvid_")
-    return NAMED.get((name, result["protocol"]["queries"]), result["benchmark"])
+    return NAMED.get((result["benchmark"], result["protocol"]["queries"]), result["benchmark"])
 
 
 def row_of(table: Table, result: dict, name: str) -> str:
@@ -92,7 +89,7 @@ class Shown:
         return "\n".join([*notes, *top, *rows, r"\hline", r"\end{tabular}", caption, r"\end{table}"]) + "\n"
 
     def csv(self) -> str:
-        """One line for each number: row, benchmark, metric, paper, ours, the interval of ours, found, expected, hash."""
+        """One line for each number: row, benchmark, metric, paper, ours, its interval, found, expected, hashes."""
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(CSV.split())
