@@ -19,6 +19,8 @@ from cotracker.trackers.static import Static
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "BADJA"
 
+FORM = "it should list frames, each once, with image_path, segmentation_path, 37 joints [row, col] and 37 visibilities"
+
 
 def test_clip_is_exactly_what_was_written(tmp_path):
     reader = BADJA(write_badja(tmp_path))
@@ -94,7 +96,7 @@ def test_bad_folders_are_named(tmp_path):
     mask = tmp_path / "DAVIS/Annotations/Full-Resolution/camel/00003.png"
     mask.unlink()
     with pytest.raises(ValueError, match="missing file .*00003.png"):
-        BADJA(tmp_path)
+        BADJA(tmp_path)[0]
     write_frame(tmp_path, 3)
     mask.write_bytes(mask.read_bytes()[:60])
     with pytest.raises(ValueError, match="00003.png.*damaged"):
@@ -103,7 +105,7 @@ def test_bad_folders_are_named(tmp_path):
     write_frame(tmp_path, 3)
     image.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="00005.jpg.*damaged"):
-        BADJA(tmp_path)[0].video[3:4]
+        BADJA(tmp_path)[0]
     path = tmp_path / "joint_annotations" / "camel.json"
     path.write_text('[{"joints": []}]')
     with pytest.raises(ValueError, match="camel.json is not a BADJA annotation"):
@@ -120,7 +122,20 @@ def test_frames_of_unequal_size_are_named(tmp_path):
     path = tmp_path / "DAVIS/JPEGImages/Full-Resolution/camel/00004.jpg"
     Image.fromarray(np.zeros((24, 64, 3), np.uint8)).save(path)
     with pytest.raises(ValueError, match="00004.jpg is 64x24, but its first frame is 64x48"):
-        BADJA(tmp_path)[0].video[:]
+        BADJA(tmp_path)[0]
+
+
+def test_what_is_broken_leaves_the_rest(tmp_path):
+    write_badja(tmp_path)
+    folder = tmp_path / "joint_annotations"
+    (folder / "dog.json").write_text((folder / "camel.json").read_text().replace("/camel/", "/dog/"))
+    (folder / "bear.json").write_text("[")
+    reader = BADJA(tmp_path)
+    assert reader.names == ["camel", "dog"] and reader.files == [folder / "camel.json", folder / "dog.json"]
+    assert reader.broken == (f"{folder / 'bear.json'} is not a BADJA annotation: {FORM}",)
+    assert reader[0].name == "camel"
+    with pytest.raises(ValueError, match="missing file .*dog/00002.jpg and 9 more of this sequence"):
+        reader[1]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real BADJA folder is not beside the repository")

@@ -1,7 +1,6 @@
 """BADJA: animals with 20 joints annotated every few frames, on DAVIS videos (Biggs et al. 2018), as Clips."""
 
 import json
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cotracker.data.pictures import Frames, open_picture
 from cotracker.types import Clip
 
 EXPECTED = ("bear", "camel", "cows", "dog", "dog-agility", "horsejump-high", "horsejump-low")
@@ -23,6 +23,8 @@ class BADJA:
     A Clip holds every frame from the first to the last annotated one: video T 3 H W, decoded when sliced; tracks
     T 20 2 in pixels of the image; visible T 20; valid T 20, where a position was annotated, seen or guessed;
     masks T H W uint8, the animal above 0. Sequences under extra_videos are left out, as everyone does.
+    `files`: of each clip, its annotation.  `faults`: annotations that cannot be read, with a sentence; `broken`: these.
+    ValueError, one sentence: there is nothing at all; `clips[i]`: which picture is missing, damaged or of another size.
     """
 
     expected = EXPECTED
@@ -32,21 +34,30 @@ class BADJA:
         folder = self.root / "joint_annotations"
         if not folder.is_dir():
             raise ValueError(f"no folder {folder}: benchmark.root must be BADJA's folder, with joint_annotations in it")
-        sequences = {path.stem: _read_annotations(path) for path in folder.glob("*.json")}
-        kept = {name: rows for name, rows in sequences.items() if "extra_videos" not in rows[0]["segmentation_path"]}
+        kept, self.faults = {}, {}
+        for path in sorted(folder.glob("*.json")):
+            try:
+                rows = _read_annotations(path)
+            except ValueError as error:
+                self.faults[path] = str(error)
+                continue
+            if "extra_videos" not in rows[0]["segmentation_path"]:
+                kept[path.stem] = rows
         if not kept:
-            raise ValueError(f"no sequence of BADJA in {folder}: it should hold camel.json and its like")
+            nothing = f"no sequence of BADJA in {folder}: it should hold camel.json and its like"
+            raise ValueError(next(iter(self.faults.values()), nothing))
+        self.broken = tuple(self.faults.values())
         self.names = sorted(kept)
+        self.files = [folder / f"{name}.json" for name in self.names]
         self._rows = [kept[name] for name in self.names]
-        for rows in self._rows:
-            _check_files(self._paths(rows, "image_path") + self._paths(rows, "segmentation_path"))
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Clip:
         rows = self._rows[index]
-        video = Frames(self._paths(rows, "image_path"))
+        _check_files(self._paths(rows, "image_path") + self._paths(rows, "segmentation_path"))
+        video = Frames(self._paths(rows, "image_path")).verified()
         size = video.shape[-2:]
         masks = np.stack([_read_mask(path, size) for path in self._paths(rows, "segmentation_path")])
         tracks, visible, valid = _joints(rows)
@@ -59,26 +70,6 @@ class BADJA:
         digits = len(first.stem)
         between = range(_frame(rows[0]), _frame(rows[-1]) + 1)
         return [named.get(k, first.with_name(f"{k:0{digits}d}{first.suffix}")) for k in between]
-
-
-class Frames:
-    """A lazy video without its B: `shape` (T, 3, H, W), and a slice of frames as uint8 RGB n 3 H W."""
-
-    def __init__(self, paths: list[Path]):
-        self._paths = paths
-        self._size = _read_image(paths[0]).shape[:2]
-        self.shape = (len(paths), 3, *self._size)
-
-    def __getitem__(self, frames: slice) -> Tensor:
-        images = [self._read(path) for path in self._paths[frames]]
-        stacked = np.stack(images) if images else np.zeros((0, *self._size, 3), np.uint8)
-        return torch.from_numpy(stacked).permute(0, 3, 1, 2)
-
-    def _read(self, path: Path) -> np.ndarray:
-        image = _read_image(path)
-        if image.shape[:2] != self._size:
-            raise ValueError(f"{path} is {_wxh(image.shape)}, but its first frame is {_wxh(self._size)}")
-        return image
 
 
 def _read_annotations(path: Path) -> list[dict]:
@@ -120,17 +111,12 @@ def _check_files(paths: list[Path]) -> None:
         raise ValueError(f"missing file {missing[0]}{more}: copy it in, or take the sequence's json out of the folder")
 
 
-def _read_image(path: Path) -> np.ndarray:
-    """RGB uint8 H W 3."""
-    return np.asarray(_open(path).convert("RGB"))
-
-
 def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     """uint8 H W, the animal above 0: the first channel once colours are looked up, nearest-resized to `size`.
 
     A DAVIS-2017 palette makes objects 1, 3, 5 … red and so kept, objects 2, 4 (a rider) not: the official rule.
     """
-    image = _open(path)
+    image = open_picture(path)
     if image.mode in ("P", "PA"):
         image = image.convert("RGB")
     mask = np.asarray(image)
@@ -139,16 +125,3 @@ def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
     if mask.shape != tuple(size):
         mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
     return mask
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(BytesIO(path.read_bytes()))
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read the image {path}: it is missing or damaged") from error
-    return image
-
-
-def _wxh(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"

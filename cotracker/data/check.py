@@ -1,100 +1,78 @@
-"""The doctor of folders of clips in Kubric's layout: each fault a Finding that names its file; nothing is changed.
+"""The doctor of clips in Kubric's layout and of benchmarks: each fault a Finding with its file; nothing is changed.
 
-A root holds clips, and so is a set, or it holds several sets. What can be put right, repair.py does.
+A root holds clips, and so is a set, or it holds several sets; for benchmarks see
+check_benchmark.py. What can be put right, repair.py does.
 """
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-import cv2
-import torch
-
+from cotracker.data.check_benchmark import CheckedBenchmark, benchmarks_below, check_video, checked, videos_of
 from cotracker.data.check_clip import Checked, Finding, check_clip, holds_clip
 from cotracker.data.layout import PARTIAL, clip_names
 from cotracker.data.manifest import NAME as MANIFEST
 from cotracker.data.manifest import read_manifest
+from cotracker.data.workers import spread
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found below a root: its sets, their clips in order, and all findings, those of the clips included."""
+    """What was found below a root: its sets, their clips in order, its benchmarks, and the findings of all these."""
 
     sets: tuple[Path, ...]
     clips: tuple[Checked, ...]
     findings: tuple[Finding, ...]
+    benchmarks: tuple[CheckedBenchmark, ...] = ()
 
 
 def check(root: str | Path, points: int = 256, workers: int = 0, seen: Callable[[int], None] | None = None) -> Report:
-    """The Report of all clips below `root`; checked by `workers` processes, 0 for this one.
+    """The Report of all clips and benchmarks below `root`; checked by `workers` processes, 0 for this one.
 
     points: a clip with fewer of them visible in its first or middle frame, from which training takes them, is a
-    finding.  seen(total): called after each clip.
-    ValueError, one sentence: the folder is missing, holds no clip, or a worker died.
+    finding.  seen(total): called after each clip or video.
+    ValueError, one sentence: the folder is missing, holds neither clip nor benchmark, or a worker died.
     """
-    sets = sets_below(Path(root))
+    root = Path(root)
+    places = benchmarks_below(root) if root.is_dir() else []
+    sets = sets_below(root) if not places or _sets(root) else []
     folders = [path / name for path in sets for name in clip_names(path)]
-    checked = {}
-    for clip in _all_checked(folders, points, workers):
-        checked[clip.folder] = clip
-        if seen is not None:
-            seen(len(folders))
-    clips = [checked[folder] for folder in folders]
+    items = [item for place in places for item in videos_of(place)]
+
+    def told(done: Iterator) -> Iterator:
+        for one in done:
+            if seen is not None:
+                seen(len(folders) + len(items))
+            yield one
+
+    by_folder = {clip.folder: clip for clip in told(spread(partial(check_clip, points=points), folders, workers))}
+    clips = [by_folder[folder] for folder in folders]
+    videos = list(told(spread(check_video, items, workers)))
     findings = [finding for clip in clips for finding in clip.findings]
     for path in sets:
         findings += _of_the_set(path, [clip for clip in clips if clip.folder.parent == path])
-    return Report(tuple(sets), tuple(clips), tuple(findings))
+    benchmarks = [checked(place, [video for video in videos if video.place == place]) for place in places]
+    findings += [finding for one in benchmarks for finding in one.findings]
+    return Report(tuple(sets), tuple(clips), tuple(findings), tuple(benchmarks))
 
 
 def sets_below(root: Path) -> list[Path]:
     """The folder itself where it holds clips or a manifest, or else the folders in it that do; ValueError: none do."""
     if not root.is_dir():
         raise ValueError(f"the folder {root} does not exist: give the folder that holds the clips' folders")
-    sets = [root] if _is_set(root) else [root / name for name in clip_names(root) if _is_set(root / name)]
+    sets = _sets(root)
     if not sets:
-        raise ValueError(f"{root} holds no clip: give the folder that holds the clips' folders")
+        raise ValueError(f"{root} holds no clip and no benchmark: give the folder that holds the clips' folders")
     return sets
+
+
+def _sets(root: Path) -> list[Path]:
+    return [root] if _is_set(root) else [root / name for name in clip_names(root) if _is_set(root / name)]
 
 
 def _is_set(folder: Path) -> bool:
     return (folder / MANIFEST).exists() or any(holds_clip(folder / name) for name in clip_names(folder))
-
-
-def _all_checked(folders: list[Path], points: int, workers: int) -> Iterator[Checked]:
-    """The clips as they are checked, in any order."""
-    if workers <= 1 or len(folders) <= 1:
-        yield from map(partial(check_clip, points=points), folders)
-        return
-    context = get_context("forkserver")  # a fork of a process with threads can hang
-    context.set_forkserver_preload(["cotracker.data.check"])
-    pool = ProcessPoolExecutor(min(workers, len(folders)), context, _begin)
-    try:
-        for done in as_completed([pool.submit(check_clip, folder, points) for folder in folders]):
-            yield done.result()
-    except BrokenProcessPool as error:
-        raise ValueError("a process of the check died, perhaps for lack of memory: use fewer --workers") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin() -> None:
-    """Readies a worker: one thread, deaf to Ctrl-C, which its parent handles, and gone when that is."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
-def _end_with_parent() -> None:
-    parent_process().join()
-    os._exit(1)
 
 
 def _of_the_set(path: Path, clips: list[Checked]) -> list[Finding]:

@@ -32,7 +32,8 @@ def repair(report: Report, points: int = 256) -> Repaired:
 
     Inverted visibility is turned round, and tracks longer than frames that follow them are cut, the original beside
     it as NAME.npy.bak.  Other damaged clips, and left-overs of stopped runs, are moved to SET/.broken/.  The manifest
-    is made anew from the clips that stay; one that cannot be read is kept as manifest.json.bak.
+    is made anew from the clips that stay; one that cannot be read is kept as manifest.json.bak. Benchmarks stay as
+    they are.
     ValueError where another process is writing into a set; OSError where the disk refuses.
     """
     done, remaining = [], []
@@ -50,6 +51,7 @@ def repair(report: Report, points: int = 256) -> Repaired:
             changed = [finding for finding in mine if finding.kind == "changed"]
             remaining += changed
             done += _manifest_anew(path, kept, {finding.file.name for finding in changed})
+    remaining += [finding for benchmark in report.benchmarks for finding in benchmark.findings]
     return Repaired(tuple(done), tuple(remaining))
 
 

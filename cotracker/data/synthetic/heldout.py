@@ -32,6 +32,8 @@ class HeldOut:
     level; 3-D scenes by more, as OpenGL decides which points are seen: there, carry the cache along.
     """
 
+    broken: tuple[str, ...] = ()  # as readers of files say what they could not read
+
     def __init__(self, generator: Source, count: int = 20, seed: int = 0, cache: str | None = None):
         if type(seed) is not int or seed < 0:
             raise ValueError(f"benchmark.clips.seed must be a whole number, 0 or more, not {seed}")
