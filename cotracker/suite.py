@@ -4,6 +4,8 @@ configs/evaluation/experiment/*.yaml says which; each run has a folder of its ow
 """
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -60,17 +62,16 @@ def run(configs: Path, suite: DictConfig, measure: Measure) -> int:
 def cell(configs: Path, suite: DictConfig, row: DictConfig, column: str) -> DictConfig:
     """The config of one run: a row's tracker and checkpoint, a column's benchmark; Unavailable: what is not there."""
     asked = suite.benchmarks[column]
-    words = [f"benchmark={asked.benchmark}", f"tracker={row.get('tracker', 'cotracker')}"]
-    with initialize_config_dir(str(configs.resolve()), version_base=None):
-        one = compose("evaluate", overrides=words)
+    words = (f"benchmark={asked.benchmark}", f"tracker={row.get('tracker', 'cotracker')}")
+    one = deepcopy(_composed(configs.resolve(), words))
     try:
         OmegaConf.set_struct(one, True)  # a misspelt setting is refused
         said = OmegaConf.to_container(asked.settings, resolve=True, throw_on_missing=True)
         one.benchmark = OmegaConf.merge(one.benchmark, said)
-        settings = OmegaConf.merge(suite.tracker, row.get("settings", {}))
+        settings = OmegaConf.to_container(suite.tracker if row.get("checkpoint") else OmegaConf.create())
+        one.tracker = OmegaConf.merge(one.tracker, settings | dict(row.get("settings", {})))
         if row.get("checkpoint"):
             one.checkpoint = str(file_of(suite, row.checkpoint))
-            one.tracker = OmegaConf.merge(one.tracker, settings)
         one.out = f"{suite.out}/{slug(row.row)}/{column}"
         one.limit = asked.get("limit", suite.limit)
         one.pictures, one.wait_minutes = suite.pictures, suite.wait_minutes
@@ -80,6 +81,12 @@ def cell(configs: Path, suite: DictConfig, row: DictConfig, column: str) -> Dict
             raise Unavailable("datasets is missing: say datasets=FOLDER, which holds the data sets") from error
         raise ValueError(f"{row.row}, {column}: {str(error).splitlines()[0]}") from error
     return one
+
+
+@cache  # a table's cells share a few
+def _composed(configs: Path, words: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(configs), version_base=None):
+        return compose("evaluate", overrides=list(words))
 
 
 def file_of(suite: DictConfig, name: str) -> Path:

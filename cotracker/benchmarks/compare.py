@@ -27,8 +27,8 @@ def load(path: str | Path) -> dict:
 def differences(first: dict, second: dict, allowed: tuple[str, ...] = ()) -> list[str]:
     """`field A, against B` for each field of the protocol that keeps two results from being compared.
 
-    Another checkpoint may have another window, stride and threshold of its own. Another tracker has settings of its own:
-    then only what the benchmark asks, and what both say, must agree.  allowed: fields that may differ.
+    Another checkpoint may have a window, stride and threshold of its own. Another tracker has settings of its own: then
+    only what the benchmark asks, and what both say, must agree.  allowed: fields that may differ.
     """
     one, other = first["protocol"], second["protocol"]
     keys = dict.fromkeys([*one, *other])

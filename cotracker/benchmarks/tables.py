@@ -13,8 +13,8 @@ TITLES = {
     "badja": "BADJA", "fastcapture": "FastCapture",
 }  # fmt: skip
 NAMED = {
-    ("davis", "first"): "davis_first", ("davis", "strided"): "davis_strided", ("davis_strided", "strided"): "davis_strided",
-    ("kinetics", "first"): "kinetics_first",
+    ("davis", "first"): "davis_first", ("davis", "strided"): "davis_strided",
+    ("davis_strided", "strided"): "davis_strided", ("kinetics", "first"): "kinetics_first",
 }  # fmt: skip
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
