@@ -50,12 +50,13 @@ def run(configs: Path, suite: DictConfig, measure: Measure) -> int:
             print(f"--- {where}", flush=True)
             try:
                 one = cell(configs, suite, row, column)
-                found.append(measure(one, {"suite": suite.name, "row": row.row, "column": column}))
+                label = {"suite": suite.name, "row": row.row, "column": column}
+                found.append(measure(one, label | ({"labels": list(row.labels)} if "labels" in row else {})))
             except Unavailable as error:
-                missing.append(f"{where}: {error}")
-                print(missing[-1], flush=True)
+                missing.append((row.row, column, str(error)))
+                print(error, flush=True)
     if None not in found:
-        write(suite, found, missing)
+        write(suite, found, gathered(missing))
     return 1 if missing else 0
 
 
@@ -115,6 +116,14 @@ def write(suite: DictConfig, found: list[dict], missing: list[str]) -> None:
     for ending, text in (("md", whole.markdown()), ("tex", whole.latex()), ("csv", whole.csv())):
         write_text(folder / f"{suite.name}.{ending}", text)
     print(f"\n{whole.markdown()}\nwrote {suite.name}.md, .tex and .csv to {folder}")
+
+
+def gathered(missing: list[tuple[str, str, str]]) -> list[str]:
+    """A sentence for each thing that is missing, with all the rows and columns that it is missing from."""
+    places: dict[str, list[str]] = {}
+    for row, column, sentence in missing:
+        places.setdefault(sentence, []).append(f"{row} {column}")
+    return [f"{', '.join(where)}: {sentence}" for sentence, where in places.items()]
 
 
 def slug(text: str) -> str:

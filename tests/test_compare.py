@@ -135,10 +135,10 @@ def test_a_table_in_three_formats(tmp_path, capsys):
     assert cli.main(["table", "2", first, strided]) == 0
     said = capsys.readouterr().out
     row = next(line for line in said.splitlines() if line.startswith("| CoTracker"))
-    assert row.startswith("| CoTracker | 60.6 / 55.0 | 75.4 / 70.0 | 89.3 / 80.0 | 64.8 / 55.0 |")
+    assert row.startswith("| CoTracker | 60.6 / 55.0 ‡ | 75.4 / 70.0 ‡ | 89.3 / 80.0 ‡ | 64.8 / 55.0 |")
     assert row.endswith("| 48.7 / - | 64.3 / - | 86.5 / - |")
     assert "| TAPIR † | 56.2 | 70.0 |" in said and "| OmniMotion † | - | - | - | 51.7 |" in said
-    assert "† the paper's own number" in said and "DAVIS First: ours on 2 of 30 videos" in said
+    assert "† the paper's own number" in said and "‡ DAVIS First: ours on 2 of 30 videos" in said
     assert cli.main(["table", "2", str(tmp_path / "all"), "--format", "csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     (one,) = [
@@ -150,11 +150,11 @@ def test_a_table_in_three_formats(tmp_path, capsys):
     assert len(lines) == 6 * 9 - 3 - 6  # MFT has no numbers of Kinetics, OmniMotion of DAVIS strided alone
     assert cli.main(["table", "2", first, "--format", "latex"]) == 0
     latex = capsys.readouterr().out
-    assert r"CoTracker & 60.6 / 55.0 & 75.4 / 70.0" in latex and r"TAPIR $\dagger$ & 56.2" in latex
+    assert r"CoTracker & 60.6 / 55.0 $\ddagger$ & 75.4" in latex and r"TAPIR $\dagger$ & 56.2" in latex
     assert (
         latex.count(r"\\") == 2 + 6
         and r"\multicolumn{3}{c}{Kinetics First}" in latex
-        and "†" not in latex.split(r"\begin")[1]
+        and "‡" not in latex.split(r"\begin")[1]
     )
     assert cli.main(["table", "3"]) == 0 and "| CoTracker | 63.6 / - | 18.0 / - | 68.0 / - |" in capsys.readouterr().out
 
@@ -172,6 +172,16 @@ def test_rows_are_said_or_known_or_refused(tmp_path, capsys):
     assert cli.main(["table", "2", f"tapir={one}"]) == 2 and "another system's" in capsys.readouterr().err
     assert cli.main(["table", "2", one, one]) == 2 and "two results for row cotracker" in capsys.readouterr().err
     assert cli.main(["table", "10"]) == 2 and cli.main(["table", "2", str(tmp_path / "none")]) == 2
+
+
+def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
+    """Nobody may read a quick look at 96x128 as the paper's evaluation."""
+    quick = davis()
+    quick["protocol"] |= {"updates": 4, "resolution": [96, 128]}
+    assert cli.main(["table", "2", written(tmp_path / "quick", quick), "--format", "markdown"]) == 0
+    said = capsys.readouterr().out
+    assert "60.6 / 55.0 ‡" in said
+    assert "- ‡ DAVIS First: ours with updates 4, not 6 and resolution [96, 128], not [384, 512]" in said
 
 
 def test_columns_are_named_by_their_protocol():

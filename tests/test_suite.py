@@ -159,8 +159,11 @@ def test_the_rest_is_done_and_the_table_says_what_is_not(tmp_path, weights, caps
     assert asked == [("unrolled", "sprites_val"), ("unrolled", "badja")]
     text = (tmp_path / "table5_small.md").read_text()
     assert "| yes |" in text and "63.6 / 50.0 | 18.0 / 10.0 |" in text and "55.8 / - |" in text
-    assert "not measured: unrolled, sprites_val: no sprites today" in text
-    assert "not measured: not_unrolled, badja: no checkpoint not_unrolled at nowhere: train it by" in text
+    assert "not measured: unrolled sprites_val: no sprites today" in text
+    assert (
+        "not measured: not_unrolled sprites_val, not_unrolled badja: no checkpoint not_unrolled at nowhere: train it by"
+        in text
+    )
     rows = list(csv.DictReader((tmp_path / "table5_small.csv").read_text().splitlines()))
     assert [row["ours"] for row in rows if row["row"] == "unrolled"] == ["50.0", "10.0"]
     assert r"\begin{tabular}" in (tmp_path / "table5_small.tex").read_text()
@@ -217,7 +220,7 @@ def test_a_whole_small_table_and_figure(tmp_path, weights, monkeypatch, capsys):
         evaluate.run_suite(words)
     assert end.value.code == 1
     said = capsys.readouterr().out
-    assert "window24, badja: datasets is missing: say datasets=FOLDER" in said
+    assert "--- window24, badja\ndatasets is missing: say datasets=FOLDER" in said
     folder = tmp_path / "outputs" / "table9_small"
     held = json.loads((folder / "window16" / "sprites_val" / "results.json").read_text())
     assert held["protocol"]["window"] == 16 and held["label"]["row"] == "window16"

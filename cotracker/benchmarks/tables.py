@@ -16,6 +16,7 @@ NAMED = {
     ("davis", "first"): "davis_first", ("davis", "strided"): "davis_strided",
     ("davis_strided", "strided"): "davis_strided", ("kinetics", "first"): "kinetics_first",
 }  # fmt: skip
+EVALUATED = {"updates": [6], "resolution": [[384, 512], [378, 504]]}  # sections 4.2 and A; the second for DINOv2
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
 Filled = dict[tuple[str, str], dict]  # (row, column) -> results.json
@@ -125,33 +126,58 @@ class Shown:
         return [(name, one) for name, metrics in self._columns() for one in metrics]
 
     def _rows(self) -> list[Row]:
-        """The paper's rows, and below them those that only we have."""
+        """The paper's rows that have a number here or are ours, and below them those that only we have."""
         known = [row.key for row in self.table.rows]
-        extra = dict.fromkeys(row for row, _ in self.filled if row not in known)
+        shown = [row for row in self.table.rows if row.ours or any(self._said(row, *place) for place in self._places())]
         blank = ("",) * (len(self.table.labels) - 1)
-        return [*self.table.rows, *(Row(key, (f"{key} (not in the paper)", *blank), ()) for key in extra)]
+        for key in dict.fromkeys(row for row, _ in self.filled if row not in known):
+            result = next(one for (row, _), one in self.filled.items() if row == key)
+            labels = result.get("label", {}).get("labels") or (key, *blank)
+            shown.append(Row(key, (f"{labels[0]} (not in the paper)", *labels[1:]), ()))
+        return shown
+
+    def _said(self, row: Row, name: str, metric: str) -> float | None:
+        return self.table.value(row.key, name, metric)
 
     def _cells(self, row: Row) -> list[str]:
         labels = list(row.labels) if row.ours else [f"{row.labels[0]} †", *row.labels[1:]]
         return labels + [self._cell(row, name, one) for name, one in self._places()]
 
     def _cell(self, row: Row, name: str, metric: str) -> str:
-        said = self.table.value(row.key, name, metric)
+        said, result = self._said(row, name, metric), self.filled.get((row.key, name))
         if not row.ours:
             return _number(said)
-        return f"{_number(said)} / {_number(self.filled.get((row.key, name), {}).get('mean', {}).get(metric))}"
+        if result is None:
+            return f"{_number(said)} / -"
+        mark = " ‡" if said is not None and (_unlike_the_paper(result) or _partial(result)) else ""
+        return f"{_number(said)} / {_number(result['mean'].get(metric))}{mark}"
 
     def _notes(self) -> list[str]:
-        others = any(not row.ours for row in self._rows())
-        notes = ["† the paper's own number: that system was not run here"] if others else []
-        for name in dict(self._columns()):
+        rows = self._rows()
+        notes = [] if all(row.ours for row in rows) else ["† the paper's own number: that system was not run here"]
+        for name, _ in self._columns():
             results = [one for (_, column), one in self.filled.items() if column == name]
-            counts = {(one["found"], one["expected"]) for one in results}
-            notes += [f"{title(name)}: ours on {n} of {of} videos" for n, of in sorted(counts) if n != of]
-            broken = {one.get("name", "") for result in results for one in result.get("broken", [])}
+            for said in dict.fromkeys(
+                one for result in results for one in (_partial(result), _unlike_the_paper(result))
+            ):
+                notes += [f"‡ {title(name)}: ours {said}"] if said else []
+            broken = {one["name"] or one["reason"] for result in results for one in result.get("broken", [])}
             notes += [f"{title(name)}: could not be read: {', '.join(sorted(broken))}"] if broken else []
-        hashes = sorted({f"{r}, {c}: protocol {one.get('protocol_hash')}" for (r, c), one in self.filled.items()})
-        return [*notes, *(f"not measured: {sentence}" for sentence in self.missing), *hashes]
+        places = [f"{row.key} {name} {self.filled[row.key, name].get('protocol_hash')}"
+                  for row in rows for name, _ in self._columns() if (row.key, name) in self.filled]  # fmt: skip
+        notes += [f"not measured: {sentence}" for sentence in self.missing]
+        return [*notes, f"protocols of ours: {', '.join(places) or 'none'}"]
+
+
+def _partial(result: dict) -> str:
+    return "" if result["found"] == result["expected"] else f"on {result['found']} of {result['expected']} videos"
+
+
+def _unlike_the_paper(result: dict) -> str:
+    """What of the tracker's settings is not as the paper evaluates, in words; nothing where all is."""
+    said = result["protocol"]
+    other = [(key, said[key], usual[0]) for key, usual in EVALUATED.items() if said.get(key, usual[0]) not in usual]
+    return f"with {' and '.join(f'{key} {ours}, not {right}' for key, ours, right in other)}" if other else ""
 
 
 def title(benchmark: str) -> str:
@@ -173,6 +199,7 @@ def _tex(text: str) -> str:
         ("_", r"\_"),
         ("%", r"\%"),
         ("†", r"$\dagger$"),
+        ("‡", r"$\ddagger$"),
         ("<", "$<$"),
         ("δ", r"$\delta$"),
     ):
