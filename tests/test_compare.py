@@ -165,6 +165,10 @@ def test_rows_are_said_or_known_or_refused(tmp_path, capsys):
     assert "does not say which row of table 1 it is: say ROW=" in capsys.readouterr().err
     assert cli.main(["table", "1", f"single_local={one}"]) == 0
     assert "| yes | yes | single | local | 57.8 / 55.0 |" in capsys.readouterr().out
+    extra = written(
+        tmp_path / "three", davis(label={"suite": "table1_small", "row": "all_both", "column": "davis_first"})
+    )
+    assert cli.main(["table", "1", extra]) == 0 and "| all_both (not in the paper) |" in capsys.readouterr().out
     labelled = written(tmp_path / "two", davis(label={"suite": "table1", "row": "all", "column": "davis_first"}))
     assert cli.main(["table", "1", labelled, f"mine={one}"]) == 0
     said = capsys.readouterr().out

@@ -32,8 +32,9 @@ def column_of(result: dict) -> str:
 def row_of(table: Table, result: dict, name: str) -> str:
     """The row of a result for which none was said: its label's, or the one row of CoTracker; or ValueError."""
     ours = [row.key for row in table.rows if row.ours]
-    if result.get("label", {}).get("row") in ours:
-        return result["label"]["row"]
+    label = result.get("label", {})
+    if label.get("row") in ours or label.get("suite", "").removesuffix("_small") == f"table{table.number}":
+        return label["row"]
     if len(ours) == 1 and result["tracker"] == "cotracker":
         return ours[0]
     raise ValueError(
