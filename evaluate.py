@@ -8,9 +8,11 @@ Stopped at any moment, the same command goes on from the videos it has. Processe
 import os
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import hydra
+import torch
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -75,13 +77,19 @@ def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict
         return None
     found, broken = collected(benchmark, rows, config.wait_minutes, helpers.check)
     record = results.record(heading, benchmark, found, broken)
-    record |= {"measured_by": rows.commits(found)} | ({"label": label} if label else {})
+    record |= {"device": device(tracker), "measured_by": rows.commits(found)} | ({"label": label} if label else {})
     print_end(found, record)
     path = results.write(config.out, record)
     if config.pictures:
         draw_worst(tracker, benchmark, found, config.pictures, Path(config.out) / "worst")
     print(f"wrote {path}")
     return record
+
+
+def device(tracker: Tracker) -> str:
+    """What the tracker runs on, which its seconds depend on."""
+    on = next(chain(tracker.parameters(), tracker.buffers()), torch.empty(0)).device
+    return torch.cuda.get_device_name(on) if on.type == "cuda" else f"{on.type}, {torch.get_num_threads()} threads"
 
 
 def print_row(row: Row) -> None:

@@ -20,7 +20,7 @@ from cotracker.overrides import misspelt, nearest
 ROOT = Path(__file__).parents[1]
 FIELDS = (
     "benchmark tracker protocol checkpoint protocol_hash commit versions found expected missing broken unscored "
-    "seconds mean interval worst videos measured_by"
+    "seconds mean interval worst videos device measured_by"
 ).split()
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from cotracker.benchmarks.metrics import badja, tapvid
 from cotracker.benchmarks.protocols import first, from_first_frame
 from cotracker.benchmarks.rows import Rows, collected
 from cotracker.benchmarks.run import Unreadable, evaluate
+from cotracker.helpers import Helpers
 from cotracker.trackers.static import Static
 from cotracker.types import Clip
 from cotracker.worst import errors, pictures
@@ -255,16 +255,24 @@ def test_two_processes_give_the_numbers_of_one(tmp_path):
     assert two.stdout.count("\n001 ") + two.stdout.startswith("001 ") == 1
 
 
-def test_a_dead_worker_ends_the_run_with_one_sentence(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os\nif os.environ.get('RANK') == '1':\n    os._exit(7)\n"
-    )  # a worker that dies at once
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    begin = time.monotonic()
-    command = [sys.executable, str(ROOT / "evaluate.py"), *SMALL, "benchmark.clips.count=2", "out=out", "workers=2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert done.returncode == 2 and "worker 1 ended with exit code 7" in done.stderr
-    assert time.monotonic() - begin < 120 and not (tmp_path / "out" / "results.json").exists()
+def test_a_dead_worker_ends_the_run_with_one_sentence(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    threads = torch.get_num_threads()
+    with pytest.raises(ValueError, match="worker 1 ended with exit code 7: its own words say why"):
+        with Helpers(2, ["-c", "import sys; sys.exit(7)"]) as helpers:
+            assert helpers.place() == (0, 2) == helpers.place() and len(helpers.processes) == 1
+            helpers.processes[0].wait()
+            helpers.told(lambda row: None)({"name": "v"})
+    torch.set_num_threads(threads)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    with Helpers(2, []) as helpers:  # torchrun's: no more are started
+        assert helpers.place() == (3, 4) and not helpers.processes
+    monkeypatch.setenv("EVALUATE_HELPER", "1")
+    orphan = Helpers(1, [])
+    orphan.parent = -1
+    with pytest.raises(ValueError, match="the first process is gone"):
+        orphan.told(lambda row: None)({"name": "v"})
 
 
 def test_a_partial_set_with_pictures(tmp_path):

@@ -139,6 +139,7 @@ def test_a_wrong_setting_is_refused(weights):
 
 def result(label, **more):
     held = {"benchmark": label["column"], "tracker": "cotracker", "protocol": {"queries": "first"}, "label": label,
+            "device": "cpu, 1 threads",
             "checkpoint": {"name": "x", "hash": "y"}, "found": 2, "expected": 2, "mean": {"seg": 50.0, "3px": 10.0},
             "interval": {"seg": [40.0, 60.0], "3px": None}, "videos": [{"name": "a", "seconds": 2.0}]}  # fmt: skip
     return held | {"protocol_hash": protocol_hash(held)} | more
@@ -204,7 +205,7 @@ def test_lines_stand_where_their_values_are():
     curves = [np.median(place[place[:, 1] < 400, 0]) for place in places]
     assert abs(curves[0] - 34) < 2 and abs(curves[1] - (34 + (360 - 36 - 34) / 2)) < 2
     seconds = series.panels(series.data(8, [{"row": "a", "x": 9}], [result({"row": "a", "column": "badja"})], []))
-    assert seconds == [("BADJA", "points added on a grid", {"seconds a video": [(9, 2.0)]})]
+    assert seconds == [("BADJA, 2 videos", "points added on a grid", {"s / video": [(9, 2.0)]})]
     assert lines([], "nothing measured").shape[2] == 3
 
 

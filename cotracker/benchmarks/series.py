@@ -10,7 +10,7 @@ SHOWN = {4: ("aj", "delta_avg", "oa", "seg", "3px"), 7: ("aj", "delta_avg", "oa"
 
 
 def data(figure: int, rows: list[dict], results: list[dict], missing: list[str]) -> dict:
-    """{figure, x, caption, points: [{x, benchmark, metric, value, low, high, found, expected}], missing}, plain values.
+    """{figure, x, place, caption, devices, points: [{x, benchmark, metric, value, …}], missing}, plain values.
 
     rows: the suite's, each with its x.  "seconds" is the mean over videos of the time that one took.
     """
@@ -22,8 +22,10 @@ def data(figure: int, rows: list[dict], results: list[dict], missing: list[str])
         count = {key: result[key] for key in ("found", "expected", "protocol_hash")}
         for metric in SHOWN[figure]:
             points += [where | one | count for one in _values(result, metric)]
-    caption = f"Figure {figure} of the paper ({place}): {axis}. Ours."
-    return {"figure": figure, "x": axis, "place": place, "caption": caption, "points": points, "missing": missing}
+    devices = sorted({result["device"] for result in results})
+    caption = f"Figure {figure} of the paper ({place}): {axis}. Ours, on {'; '.join(devices) or 'nothing yet'}."
+    said = {"figure": figure, "x": axis, "place": place, "caption": caption, "devices": devices}
+    return said | {"points": points, "missing": missing}
 
 
 def csv(data: dict) -> str:
@@ -43,10 +45,18 @@ def panels(data: dict) -> list[tuple[str, str, dict[str, list[tuple[float, float
         lines: dict[str, list[tuple[float, float]]] = {}
         for point in data["points"]:
             if point["benchmark"] == name and point["value"] is not None:
-                label = METRICS.get(point["metric"], "seconds a video")
+                label = METRICS.get(point["metric"], "s / video").replace("δ", "delta")  # which Pillow's font lacks
                 lines.setdefault(label, []).append((point["x"], point["value"]))
-        found.append((title(name), data["x"], {label: sorted(line) for label, line in lines.items()}))
+        found.append(
+            (f"{title(name)}, {_videos(data, name)}", data["x"], {label: sorted(line) for label, line in lines.items()})
+        )
     return found
+
+
+def _videos(data: dict, benchmark: str) -> str:
+    """`3 of 7 videos`, or `30 videos` where these are all."""
+    counts = {(p["found"], p["expected"]) for p in data["points"] if p["benchmark"] == benchmark}
+    return " or ".join(f"{n} videos" if n == of else f"{n} of {of} videos" for n, of in sorted(counts))
 
 
 def _values(result: dict, metric: str) -> list[dict]:
