@@ -89,7 +89,9 @@ def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict
 def device(tracker: Tracker) -> str:
     """What the tracker runs on, which its seconds depend on."""
     on = next(chain(tracker.parameters(), tracker.buffers()), torch.empty(0)).device
-    return torch.cuda.get_device_name(on) if on.type == "cuda" else f"{on.type}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    own = f"{on.type}, {threads} thread{'' if threads == 1 else 's'}"
+    return torch.cuda.get_device_name(on) if on.type == "cuda" else own
 
 
 def print_row(row: Row) -> None:

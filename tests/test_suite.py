@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from badja_fixture import write_badja
+from fastcapture_fixture import write_fastcapture
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 from PIL import Image
+from tapvid_fixture import write_davis, write_kinetics
 from test_model import tiny
 
 import evaluate
@@ -235,6 +238,28 @@ def test_a_whole_small_table_and_figure(tmp_path, weights, monkeypatch, capsys):
         ["experiment=figure7_small", f"checkpoints.paper.file={weights}", "columns=[sprites_val]", *TINY]
     )
     assert (tmp_path / "outputs" / "figure7_small" / "figure7_small.png").is_file()
+
+
+def test_the_papers_tables_from_folders_as_people_have_them(tmp_path, weights, monkeypatch, capsys):
+    """Tables 2 and 3 at full form, on miniatures of TAP-Vid's, BADJA's and FastCapture's files."""
+    monkeypatch.chdir(tmp_path)
+    write_davis(tmp_path / "data")
+    write_kinetics(tmp_path / "data")
+    write_badja(tmp_path / "data" / "BADJA")
+    words = ["datasets=data", f"checkpoints.paper.file={weights}", *TINY[:2]]
+    evaluate.run_suite(["experiment=table2", *words])
+    said = capsys.readouterr().out
+    row = next(line for line in said.splitlines() if line.startswith("| CoTracker"))
+    assert row.count(" / ") == 9 and " / - " not in row and "‡ DAVIS First: ours on 2 of 30 videos" in said
+    held = json.loads((tmp_path / "outputs/table2/cotracker/davis_strided/results.json").read_text())
+    assert held["protocol"]["queries"] == "strided" and held["protocol"]["direction"] == "both"
+    assert held["protocol"]["points"] == "single"
+    with pytest.raises(SystemExit) as end:
+        evaluate.run_suite(["experiment=table3", *words])
+    assert end.value.code == 1 and "not measured: cotracker fastcapture: " in capsys.readouterr().out
+    write_fastcapture(tmp_path / "data" / "fastcapture")
+    evaluate.run_suite(["experiment=table3", *words])
+    assert "not measured" not in capsys.readouterr().out
 
 
 def test_a_model_looks_through_another_window(weights):

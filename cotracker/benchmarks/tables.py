@@ -161,7 +161,7 @@ class Shown:
             for said in dict.fromkeys(
                 one for result in results for one in (_partial(result), _unlike_the_paper(result))
             ):
-                notes += [f"‡ {title(name)}: ours {said}"] if said else []
+                notes += [f"‡ {title(name)}: ours {said}"] if said and name in dict(self.table.columns) else []
             broken = {one["name"] or one["reason"] for result in results for one in result.get("broken", [])}
             notes += [f"{title(name)}: could not be read: {', '.join(sorted(broken))}"] if broken else []
         places = [f"{row.key} {name} {self.filled[row.key, name].get('protocol_hash')}"
