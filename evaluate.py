@@ -1,22 +1,34 @@
 """Measure a tracker on a benchmark: python evaluate.py benchmark=badja benchmark.root=DIR tracker=static out=DIR
 
 Prints a row per video and the mean, and writes DIR/results.json. Settings: configs/evaluate.yaml, or --help.
+A table or figure of the paper: python evaluate.py experiment=table2 datasets=DIR (settings: configs/evaluation/).
+Stopped at any moment, the same command goes on from the videos it has. Processes share videos: workers=2, or torchrun.
 """
 
 import os
 import sys
-import time
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import hydra
+import torch
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from cotracker import suite
 from cotracker.benchmarks import results
+from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import NEAR
-from cotracker.benchmarks.run import Row, evaluate, mean, metric_keys, unscored
+from cotracker.benchmarks.rows import Rows, collected
+from cotracker.benchmarks.run import Row, evaluate, metric_keys, unscored
+from cotracker.benchmarks.written import write_json
 from cotracker.building import build_benchmark, made
+from cotracker.helpers import Helpers
 from cotracker.overrides import refuse_misspelt
+from cotracker.trackers.tracker import Tracker
+from cotracker.visualize import write_png
+from cotracker.worst import pictures
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -24,28 +36,62 @@ CONFIGS = Path(__file__).parent / "configs"
 @hydra.main(config_path="configs", config_name="evaluate", version_base=None)
 def main(config: DictConfig) -> None:
     """Exit code 0 and results.json, or 2 and one sentence (HYDRA_FULL_ERROR=1 shows where it came from)."""
+    guarded(lambda helpers: run(config, helpers) and 0, config)
+
+
+def run_suite(arguments: list[str]) -> None:
+    """All runs of a table or figure: exit code 0; 1 where some could not be, and the rest is written; or 2."""
+    config = suite.config(CONFIGS, arguments)
+    guarded(lambda helpers: suite.run(CONFIGS, config, lambda one, label: run(one, helpers, label)), config)
+
+
+def guarded(work: Callable[[Helpers], int | None], config: DictConfig) -> None:
+    """Leaves with the work's exit code, or with 2 and one sentence."""
     try:
-        run(config)
+        with Helpers(config.workers, [__file__, *sys.argv[1:]]) as helpers:
+            code = work(helpers)
     except MissingMandatoryValue as error:
-        key = error.full_key
-        sys.exit(_refused(f"{key} is missing: say {key}=…", error))
+        sys.exit(_refused(f"{error.full_key} is missing: say {error.full_key}=…", error))
+    except (ValueError, OSError, OmegaConfBaseException) as error:
+        sys.exit(_refused(str(error).splitlines()[0], error))
+    if code:
+        sys.exit(code)
+
+
+def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict | None:
+    """The results.json written, for one tracker on one benchmark; None in all processes but the first.
+
+    label: what a table calls this result, kept in it.
+    """
+    if type(config.pictures) is not int or config.pictures < 0:
+        raise ValueError(f"pictures must be a whole number of videos, 0 or more, not {config.pictures}")
+    try:
+        benchmark, tracker = build_benchmark(config.benchmark, limit=config.limit), made(config.tracker)
     except (ValueError, OSError) as error:
-        sys.exit(_refused(str(error), error))
-
-
-def run(config: DictConfig) -> Path:
-    """The results.json written, for one tracker on one benchmark."""
-    benchmark = build_benchmark(config.benchmark)
-    tracker = made(config.tracker)
+        raise suite.Unavailable(str(error)) from error
     heading = results.heading(config.tracker.name, tracker, benchmark)
-    results.refuse_unlike(config.out, heading)
-    begin = time.perf_counter()
-    rows = evaluate(tracker, benchmark, progress=print_row)
-    record = results.record(heading, benchmark, rows, time.perf_counter() - begin)
-    print_end(rows, record)
+    rows = Rows(results.begin(config.out, heading), results.identity(heading))
+    rank, world = helpers.place()
+    evaluate(tracker, benchmark, rank, world, helpers.told(print_row), rows)
+    if rank:
+        return None
+    found, broken = collected(benchmark, rows, config.wait_minutes, helpers.check)
+    record = results.record(heading, benchmark, found, broken)
+    record |= {"device": device(tracker), "measured_by": rows.commits(found)} | ({"label": label} if label else {})
+    print_end(found, record)
     path = results.write(config.out, record)
+    if config.pictures:
+        draw_worst(tracker, benchmark, found, config.pictures, Path(config.out) / "worst")
     print(f"wrote {path}")
-    return path
+    return record
+
+
+def device(tracker: Tracker) -> str:
+    """What the tracker runs on, which its seconds depend on."""
+    on = next(chain(tracker.parameters(), tracker.buffers()), torch.empty(0)).device
+    threads = torch.get_num_threads()
+    own = f"{on.type}, {threads} thread{'' if threads == 1 else 's'}"
+    return torch.cuda.get_device_name(on) if on.type == "cuda" else own
 
 
 def print_row(row: Row) -> None:
@@ -55,12 +101,21 @@ def print_row(row: Row) -> None:
 
 
 def print_end(rows: list[Row], record: dict) -> None:
-    """The mean, how many videos there were, and what was left out of the mean."""
-    print_row({"name": "mean", **mean(rows), "seconds": record["seconds"]})
+    """The mean and its interval, how many videos there were, and what was left out of the mean."""
+    mean = {key: float("nan") if value is None else value for key, value in record["mean"].items()}
+    print_row({"name": "mean", **mean, "seconds": record["seconds"]})
+    if len(rows) > 1:
+        spans = [f"{key} {low:.1f} to {high:.1f}" for key, (low, high) in _known(record["interval"])[:3]]
+        print(f"95 % intervals over videos: {', '.join(spans)}")
+        print(f"worst videos: {', '.join(record['worst'])}")
     missing = f" (missing: {', '.join(record['missing'])})" if record["missing"] else ""
     print(f"found {record['found']} of {record['expected']} expected{missing}")
+    for one in record["broken"]:
+        print(f"broken: {one['name']}: {one['reason']}" if one["name"] else f"broken: {one['reason']}")
     if unscored(rows):
         print(f"left out of the mean, as nothing is scored there: {', '.join(unscored(rows))}")
+    if [str(record["commit"])] != record["measured_by"] and rows:
+        print(f"some videos were measured by other commits of this code: {', '.join(record['measured_by'])}")
     print_breakdown(record.get("breakdown", {}))
 
 
@@ -73,6 +128,23 @@ def print_breakdown(breakdown: dict) -> None:
             print(f"  {name:<18} {values['count']:8d} {known}")
 
 
+def draw_worst(tracker: Tracker, benchmark: Benchmark, rows: list[Row], count: int, folder: Path) -> None:
+    """Writes <place>_<video>.png of the worst videos' worst tracks, and points.json, which says what is drawn."""
+    drawn = []
+    for place, (name, picture, points) in enumerate(pictures(tracker, benchmark, rows, count), start=1):
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:80]
+        file = f"{place}_{plain}.png"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_png(folder / file, picture)
+        drawn.append({"picture": file, "video": name, "points": points})
+    write_json(folder / "points.json", {"colours": "truth green, answer red, rings unseen", "drawn": drawn})
+    print(f"wrote {len(drawn)} pictures to {folder}: truth green, answer red")
+
+
+def _known(intervals: dict) -> list[tuple[str, list[float]]]:
+    return [(key, span) for key, span in intervals.items() if span is not None]
+
+
 def _refused(sentence: str, error: Exception) -> int:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
@@ -81,5 +153,10 @@ def _refused(sentence: str, error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    refuse_misspelt(CONFIGS, "evaluate", sys.argv[1:])
-    main()
+    words = sys.argv[1:]
+    if suite.asked(words):
+        refuse_misspelt(CONFIGS / "evaluation", "suite", words)
+        run_suite(words)
+    else:
+        refuse_misspelt(CONFIGS, "evaluate", words)
+        main()

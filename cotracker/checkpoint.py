@@ -65,14 +65,16 @@ def read_card(path: str | Path) -> dict:
     return _read(path)[1]
 
 
-def load_model(path: str | Path) -> CoTracker:
+def load_model(path: str | Path, window: int | None = None) -> CoTracker:
     """The CoTracker of a checkpoint, built from the file alone, in evaluation mode.
+
+    window: frames of a window, where they shall be others than it was trained with (table 9); no weight depends on it.
 
     Its `forward(video, queries, updates=None)` returns the Estimates, one a window. ValueError with what is wrong
     where the file is not a checkpoint of ours, is damaged, or its weights do not fit its config.
     """
     tensors, card = _read(path)
-    model = _built(path, card["model"])
+    model = _built(path, card["model"] if window is None else card["model"] | {"window": window})
     difference = keys_difference(model, tensors)
     if difference:
         raise ValueError(f"{path}: the weights do not fit the model that the file describes:\n{difference}")

@@ -1,4 +1,4 @@
-"""`cotracker track` and `cotracker data`: the command line. Reads arguments, glues the rooms, says what came of it."""
+"""`cotracker track`, `data`, `compare` and `table`: the command line. Reads arguments, glues the rooms."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import cotracker
-from cotracker import cli_data, output, queries
+from cotracker import cli_compare, cli_data, output, queries
 from cotracker.data.video import VideoFile, open_video, read_picture, write_video
 from cotracker.trackers.tracker import Tracker, usable_device
 from cotracker.trackers.wrappers import Bidirectional, Chunked, Reversed
@@ -176,9 +176,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="cotracker", description="Track points through a video, or check data to train on.")
+    parser = _Parser(
+        prog="cotracker", description="Track points through a video, check data to train on, compare results."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     cli_data.add_to(commands)
+    cli_compare.add_to(commands)
     command = commands.add_parser("track", help="track points through a video file or a folder of frames")
     command.set_defaults(run=track)
     add = command.add_argument

@@ -66,6 +66,21 @@ def cumulative(panels: list[tuple[Axis, dict[str, np.ndarray]]]) -> Image.Image:
     return whole
 
 
+def lines(panels: list[tuple[str, str, dict[str, list[tuple[float, float]]]]], caption: str) -> np.ndarray:
+    """A picture H W 3 uint8, a panel for each (title, name of the x axis, {label: [(x, y), …]}), caption below.
+
+    y begins at 0; every x that a line has is a tick. Labels have the same colour in all panels.
+    """
+    labels = list(dict.fromkeys(label for _, _, held in panels for label in held))
+    whole = Image.new("RGB", (max(1, len(panels)) * WIDTH, HEIGHT + 24), "white")
+    for number, (title, axis, held) in enumerate(panels):
+        panel = Image.new("RGB", (FINE * WIDTH, FINE * HEIGHT), "white")
+        _draw_lines(ImageDraw.Draw(panel), title, axis, held, labels)
+        whole.paste(panel.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS), (number * WIDTH, 0))
+    ImageDraw.Draw(whole).text((12, HEIGHT + 2), caption, "#222222", ImageFont.load_default(13))
+    return np.asarray(whole)
+
+
 def tile(clip: Clip, width: int = 200, points: int = 48, trail: int = 8) -> np.ndarray:
     """H 2*width 3 uint8: two frames of a clip, a third and two thirds through, with the trails of some points."""
     _, _, high, wide = clip.video.shape
@@ -113,6 +128,52 @@ def _grid(pen: ImageDraw.ImageDraw, axis: Axis) -> None:
         y = BOX[3] - share / 100 * (BOX[3] - BOX[1])
         pen.line((BOX[0], y, BOX[2], y), "#dddddd", FINE)
         pen.text((BOX[0] - 8 * FINE, y), f"{share} %", "#444444", font, anchor="rm")
+
+
+def _draw_lines(pen: ImageDraw.ImageDraw, title: str, axis: str, held: dict, labels: list[str]) -> None:
+    """One panel of `lines`."""
+    font, large = ImageFont.load_default(13 * FINE), ImageFont.load_default(15 * FINE)
+    xs = sorted({x for line in held.values() for x, _ in line}) or [0]
+    top = _round_up(max((y for line in held.values() for _, y in line), default=1))
+    span = max(xs[-1] - xs[0], 1e-9)
+    right = BOX[2] - 70 * FINE  # beside it stand the labels
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return BOX[0] + (x - xs[0]) / span * (right - BOX[0]), BOX[3] - y / top * (BOX[3] - BOX[1])
+
+    pen.text((BOX[0], 8 * FINE), title, "#222222", large)
+    pen.text((right, BOX[3] + 19 * FINE), axis, "#222222", font, anchor="ra")
+    last = -np.inf
+    for x in xs:
+        pen.line((*place(x, 0), *place(x, top)), "#dddddd", FINE)
+        if place(x, 0)[0] - last > 26 * FINE:  # else the numbers would touch
+            last = place(x, 0)[0]
+            pen.text((last, BOX[3] + 4 * FINE), f"{x:g}", "#444444", font, anchor="ma")
+    for y in np.linspace(0, top, 6):
+        pen.line((*place(xs[0], y), *place(xs[-1], y)), "#dddddd", FINE)
+        pen.text((BOX[0] - 8 * FINE, place(xs[0], y)[1]), f"{y:.3g}", "#444444", font, anchor="rm")
+    heights = _apart({label: place(xs[-1], line[-1][1])[1] for label, line in held.items()}, 17 * FINE)
+    for label, line in held.items():
+        colour = COLOURS[labels.index(label) % len(COLOURS)]
+        places = [place(x, y) for x, y in line]
+        pen.line(places, colour, 2 * FINE, joint="curve")
+        for x, y in places:
+            pen.ellipse((x - 3 * FINE, y - 3 * FINE, x + 3 * FINE, y + 3 * FINE), colour)
+        pen.text((right + 10 * FINE, heights[label]), label, colour, font, anchor="lm")
+
+
+def _round_up(value: float) -> float:
+    """The least of 1, 2, 5 times a power of ten, or 3, 4, 6, 8 of them, that is not below the value."""
+    scale = 10.0 ** math.floor(math.log10(max(value, 1e-9)))
+    return next(step * scale for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * scale >= value * (1 - 1e-9))
+
+
+def _apart(heights: dict[str, float], least: float) -> dict[str, float]:
+    """The heights, in their order, pushed down where two would be closer than `least`."""
+    moved, last = {}, -math.inf
+    for label in sorted(heights, key=heights.get):
+        last = moved[label] = max(heights[label], last + least)
+    return moved
 
 
 def _curve(axis: Axis, values: np.ndarray) -> list[tuple[float, float]]:

@@ -23,7 +23,9 @@ from train import run
 FOLDER = Path(__file__).parents[1] / "configs"
 ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
          "cluster": "train", "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
-CHOICES = sorted((path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml"))
+CHOICES = sorted(
+    (path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml") if path.parent.name != "evaluation"
+)  # configs/evaluation is a folder of its own, for suites of runs: tests/test_suite.py
 NEEDS_WEIGHTS = ("table6_dinov2",)  # which are not shipped
 EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
 GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere

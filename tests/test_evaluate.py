@@ -19,7 +19,8 @@ from cotracker.overrides import misspelt, nearest
 
 ROOT = Path(__file__).parents[1]
 FIELDS = (
-    "benchmark tracker protocol checkpoint commit versions found expected missing unscored seconds mean videos"
+    "benchmark tracker protocol checkpoint protocol_hash commit versions found expected missing broken unscored "
+    "seconds mean interval worst videos device measured_by"
 ).split()
 
 
@@ -48,7 +49,7 @@ def test_a_whole_run(tmp_path):
     assert saved["checkpoint"] == {"name": None, "hash": None} and saved["tracker"] == "static"
     (video,) = saved["videos"]
     assert list(video) == ["name", "seg", "3px", "seconds"] and video["name"] == "camel"
-    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "results.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "results.json", "rows"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
 
     again = _run(tmp_path, *words)
@@ -149,7 +150,7 @@ def test_nothing_scored_is_null_and_named(tmp_path):
         {"name": "one", "seg": 50.0, "3px": 10.0, "seconds": 1.0},
         {"name": "two", "seg": math.nan, "3px": math.nan, "seconds": 1.0},
     ]
-    path = results.write(tmp_path / "new" / "folder", results.record(HEADING, BENCHMARK, rows, 2.0))
+    path = results.write(tmp_path / "new" / "folder", results.record(HEADING, BENCHMARK, rows))
     saved = json.loads(path.read_text())
     assert saved["mean"] == {"seg": 50.0, "3px": 10.0} and saved["unscored"] == ["two"]
     assert saved["videos"][1]["seg"] is None

@@ -24,11 +24,13 @@ from cotracker.data.stream import TrainingStream
 from cotracker.data.synthetic import heldout
 from cotracker.data.synthetic.heldout import HeldOut
 from cotracker.data.synthetic.sprites import Sprites
+from cotracker.helpers import Helpers
 from cotracker.trackers.static import Static
 from cotracker.types import Clip, Tracks
 
 ROOT = Path(__file__).parents[1]
 DRAWN = ["sprites_val", "scenes3d_val"]
+HEADING = {"benchmark": "b", "tracker": "t", "protocol": {}, "checkpoint": {"name": None, "hash": None}}
 
 
 @dataclass
@@ -117,8 +119,8 @@ def test_the_breakdown_stands_in_the_results_and_leaves_the_metrics_alone():
     benchmark = replace(plain, made=clips.made, breakdown=by_motion_and_occlusion)
     rows, plain_rows = rows_of(Static(), benchmark), rows_of(Static(), plain)
     assert metric_keys(rows) == metric_keys(plain_rows) and mean(rows) == pytest.approx(mean(plain_rows), nan_ok=True)
-    saved = json.loads(json.dumps(record({}, benchmark, rows, 1.0), allow_nan=False))
-    assert set(saved) - set(record({}, plain, plain_rows, 1.0)) == {"breakdown", "made"}
+    saved = json.loads(json.dumps(record(HEADING, benchmark, rows), allow_nan=False))
+    assert set(saved) - set(record(HEADING, plain, plain_rows)) == {"breakdown", "made"}
     assert all("errors" not in row for row in saved["videos"])
     counts = [values["count"] for values in saved["breakdown"]["motion"].values()]
     shown = sum(int((q.scored & q.truth.visible).sum()) for q in map(first, clips))
@@ -222,7 +224,8 @@ def test_a_drawn_benchmark_pins_every_field_of_its_generator(name):
 def test_evaluate_prints_and_writes_the_breakdown(tmp_path, capsys):
     small = [f"benchmark.clips.generator.{setting}" for setting in ("frames=6", "height=48", "width=64", "points=9")]
     config = composed("sprites_val", *small, "benchmark.clips.count=2", f"out={tmp_path}")
-    saved = json.loads(evaluate.run(config).read_text())
+    evaluate.run(config, Helpers(1, []))
+    saved = json.loads((tmp_path / "results.json").read_text())
     assert list(saved["breakdown"]) == ["motion", "reappearing"] and saved["made"]["settings"]["points"] == 9
     lines = capsys.readouterr().out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("motion"))
@@ -230,4 +233,4 @@ def test_evaluate_prints_and_writes_the_breakdown(tmp_path, capsys):
         assert line.split(name)[1].split()[0] == str(values["count"])
     assert sum(values["count"] for values in saved["breakdown"]["motion"].values()) > 20
     with pytest.raises(ValueError, match="holds another result.*clips"):
-        evaluate.run(composed("sprites_val", *small[:3], "benchmark.clips.count=2", f"out={tmp_path}"))
+        evaluate.run(composed("sprites_val", *small[:3], "benchmark.clips.count=2", f"out={tmp_path}"), Helpers(1, []))

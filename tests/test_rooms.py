@@ -24,15 +24,19 @@ ALLOWED = {
     "cotracker.figures": ["visualize", "types"],
     "cotracker.output": ["types"],
     "cotracker.overrides": [],
-    "cotracker.building": ["benchmarks"],
+    "cotracker.building": ["benchmarks", "types"],
     "cotracker.watching": ["benchmarks", "model", "trackers", "training", "visualize", "queries", "types"],
+    "cotracker.helpers": [],
+    "cotracker.worst": ["benchmarks", "trackers.tracker", "visualize", "types"],
+    "cotracker.suite": ["benchmarks", "checkpoint", "figures", "visualize"],
     "cotracker.cli_data": ["data"],
+    "cotracker.cli_compare": ["benchmarks"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
 ENTRY_POINTS = ["train", "evaluate", "cotracker.cli", "cotracker.bench", "scripts"]  # may import whatever they like
 OUTSIDE = {  # packages that only these may import, beside the entry points
-    "hydra": ["cotracker.overrides", "cotracker.building"],
-    "omegaconf": ["cotracker.overrides", "cotracker.building"],
+    "hydra": ["cotracker.overrides", "cotracker.building", "cotracker.suite"],
+    "omegaconf": ["cotracker.overrides", "cotracker.building", "cotracker.suite"],
     "cv2": ["cotracker.data", "cotracker.visualize", "cotracker.output", "cotracker.trackers.frame_to_frame",
             "cotracker.trackers.lucas_kanade", "cotracker.trackers.dis_flow"],
     "tensorboard": ["cotracker.training.log"],

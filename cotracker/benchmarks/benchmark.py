@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cotracker.benchmarks.breakdown import Errors
+from cotracker.benchmarks.protocols import BOTH_DIRECTIONS
 from cotracker.types import Clip, Questions, Tracks
 
 
@@ -16,6 +17,8 @@ class Benchmark:
     expected: the names of the videos when all of it is there, for `found 3 of 7 expected`; empty where unknown.
     made: what the clips were made from, where they are drawn: whatever changes them changes it.
     breakdown: (answers, questions, clip) -> errors by kind (see breakdown.py), or None.
+    names: of the clips, by index, so that a video is known without being read; empty where only its clip tells.
+    broken: a sentence for each video whose files are there and could not even be listed among the clips.
     """
 
     name: str
@@ -25,6 +28,13 @@ class Benchmark:
     expected: tuple[str, ...] = ()
     made: dict = field(default_factory=dict)
     breakdown: Callable[[Tracks, Questions, Clip], Errors] | None = None
+    names: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+    @property
+    def both_directions(self) -> bool:
+        """Whether it asks about frames before a query too."""
+        return self.protocol in BOTH_DIRECTIONS
 
     def describe(self) -> dict:
         """How it asks and measures, by the names of the two functions, and a hash of `made`: goes into results.json."""

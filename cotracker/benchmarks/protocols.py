@@ -12,7 +12,8 @@ def from_first_frame(clip: Clip) -> Questions:
     A point that is never annotated is asked all the same, at its stored (0, 0), and never scored.
     """
     start = torch.zeros(clip.tracks.shape[1], dtype=torch.long)
-    return _questions(clip, start, torch.arange(len(start)))
+    points = torch.arange(len(start))
+    return _questions(clip, start, points, _frames(clip) > start)
 
 
 def first(clip: Clip) -> Questions:
@@ -23,14 +24,32 @@ def first(clip: Clip) -> Questions:
     shown = clip.visible & clip.valid
     points = shown.any(0).nonzero()[:, 0]
     start = shown[:, points].int().argmax(0)
-    return _questions(clip, start, points)
+    return _questions(clip, start, points, _frames(clip) > start)
 
 
-def _questions(clip: Clip, start: Tensor, points: Tensor) -> Questions:
-    """The questions about some points (n,), each from its frame `start` (n,) on."""
+def strided(clip: Clip, step: int = 5) -> Questions:
+    """Every point asked anew in each of the frames 0, 5, 10, … that shows it; scored in all frames but that one.
+
+    TAP-Vid's "queried strided" (Doersch et al. 2022): both directions of time. By frame, then in the points' order; a
+    point that is seen only between those frames is not asked.
+    """
+    shown = clip.visible & clip.valid
+    start, points = shown[::step].nonzero().unbind(-1)
+    return _questions(clip, step * start, points, _frames(clip) != step * start)
+
+
+BOTH_DIRECTIONS = (strided,)  # a tracker that goes forwards only is run backwards too (run.facing)
+
+
+def _frames(clip: Clip) -> Tensor:
+    """T 1: the frames' numbers."""
+    return torch.arange(clip.tracks.shape[0])[:, None]
+
+
+def _questions(clip: Clip, start: Tensor, points: Tensor, asked: Tensor) -> Questions:
+    """The questions about some points (n,), each from its frame `start` (n,); asked T n: scored where known."""
     xy, visible, valid = clip.tracks[:, points], clip.visible[:, points], clip.valid[:, points]
     place = xy[start, torch.arange(len(points))]
     queries = torch.cat([start[:, None].to(place), place], dim=-1)
-    later = torch.arange(len(xy))[:, None] > start
     truth = Tracks(xy[None], visible[None].float(), visible[None])
-    return Questions(queries[None], truth, (later & valid)[None])
+    return Questions(queries[None], truth, (asked & valid)[None])

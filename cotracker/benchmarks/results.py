@@ -1,21 +1,21 @@
 """results.json: everything a number needs to be believed and compared, written whole or not at all."""
 
+import hashlib
 import json
 import math
-import os
-import platform
-import subprocess
 import tempfile
-from importlib import metadata
 from pathlib import Path
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import pooled
-from cotracker.benchmarks.run import Row, mean, unscored
+from cotracker.benchmarks.intervals import interval
+from cotracker.benchmarks.run import Row, facing, known, mean, metric_keys, unscored
+from cotracker.benchmarks.written import commit, read_json, versions, write_json
 from cotracker.trackers.tracker import Tracker
 
-NAME = "results.json"
-PACKAGES = ("cotracker-anew", "torch", "torchvision", "numpy", "opencv-python-headless", "mujoco")
+__all__ = ["commit", "heading", "identity", "record", "refuse_unlike", "versions", "write"]
+NAME, HEADING = "results.json", "rows/.heading.json"
+WORST = 5  # so many of the worst videos are listed
 
 
 def heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> dict:
@@ -23,28 +23,40 @@ def heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> dict:
 
     A tracker made from a file says so under "checkpoint" of its describe(); the others have None there.
     """
-    said = tracker.describe()
+    said = facing(tracker, benchmark).describe()
     checkpoint = said.pop("checkpoint", None) or {"name": None, "hash": None}
     protocol = benchmark.describe() | {key: value for key, value in said.items() if key != "tracker"}
     same = {"benchmark": benchmark.name, "tracker": tracker_name, "protocol": protocol, "checkpoint": checkpoint}
     return json.loads(json.dumps(same))  # as it will be read back: tuples are lists
 
 
-def record(heading: dict, benchmark: Benchmark, rows: list[Row], seconds: float) -> dict:
+def identity(heading: dict) -> str:
+    """A hash of all that makes two rows alike: the heading, where a checkpoint counts by its weights, not its name."""
+    return _hash(heading | {"checkpoint": heading["checkpoint"]["hash"]})
+
+
+def record(heading: dict, benchmark: Benchmark, rows: list[Row], broken: list[dict] | None = None) -> dict:
     """All of results.json; percentages and seconds are rounded to 4 decimals, and null where nothing was counted.
 
+    "protocol_hash" is of benchmark and protocol. "interval" is of the mean over videos, 95 %, by bootstrap. "worst" are
+    videos by their first metric. "broken" are {name, reason}; "seconds" of all videos, whichever process had them.
     "breakdown" (errors by kind) and "made" (what drawn clips were made from) are there where the benchmark has them.
     """
     names = [row["name"] for row in rows]
+    bad = [one["name"] for one in broken or []]
     whole = heading | {
+        "protocol_hash": protocol_hash(heading),
         "commit": commit(),
         "versions": versions(),
         "found": len(rows),
-        "expected": len(benchmark.expected) or len(rows),
-        "missing": [name for name in benchmark.expected if name not in names],
+        "expected": len(benchmark.expected) or len(rows) + len(bad),
+        "missing": [name for name in benchmark.expected if name not in (*names, *bad)],
+        "broken": broken or [],
         "unscored": unscored(rows),
-        "seconds": _plain(seconds),
-        "mean": {key: _plain(value) for key, value in mean(rows).items()},
+        "seconds": _plain(sum(row["seconds"] for row in rows)),
+        "mean": _plain(mean(rows)),
+        "interval": {key: _plain(interval(known(rows, key))) for key in metric_keys(rows)},
+        "worst": worst(rows),
         "videos": [{key: _plain(value) for key, value in row.items() if key != "errors"} for row in rows],
     }
     if benchmark.breakdown:
@@ -52,28 +64,53 @@ def record(heading: dict, benchmark: Benchmark, rows: list[Row], seconds: float)
     return whole | ({"made": benchmark.made} if benchmark.made else {})
 
 
+def protocol_hash(heading: dict) -> str:
+    """A hash of how was asked, tracked and measured: another one where any of it is another."""
+    return _hash({key: heading[key] for key in ("benchmark", "protocol")})
+
+
+def worst(rows: list[Row], count: int = WORST) -> list[str]:
+    """Names of the videos where the first metric is lowest, the worst first; none where nothing is counted."""
+    key = next(iter(metric_keys(rows)), "")
+    scored = [row for row in rows if not math.isnan(row[key])]
+    return [row["name"] for row in sorted(scored, key=lambda row: row[key])[:count]]
+
+
 def refuse_unlike(folder: str | Path, heading: dict) -> None:
     """Nothing, when `folder` can hold such a result; else ValueError says why not. To be asked before the long part.
 
-    The folder is made where it is not there, and written to; a results.json within must be of the same heading.
+    The folder is made where it is not there, and written to; a results.json within, and the rows of a run that has not
+    ended, must be of the same heading.
     """
-    path = Path(folder) / NAME
     if Path(folder).exists() and not Path(folder).is_dir():
         raise ValueError(f"out={folder} is a file: give a folder")
     _refuse_unwritable(Path(folder))
-    if not path.exists():
-        return
+    for name in (NAME, HEADING):
+        path = Path(folder) / name
+        if path.exists():
+            _refuse_other(path, heading)
+
+
+def begin(folder: str | Path, heading: dict) -> Path:
+    """The folder for the rows of this heading, which is written down there; ValueError as refuse_unlike."""
+    refuse_unlike(folder, heading)
+    path = Path(folder) / HEADING
+    return (path if path.exists() else write_json(path, heading)).parent
+
+
+def _refuse_other(path: Path, heading: dict) -> None:
     try:
-        there = json.loads(path.read_text())
+        there = read_json(path)
         differing = [key for key in heading if there.get(key) != heading[key]]
         if there.get("checkpoint", {}).get("hash") == heading["checkpoint"]["hash"]:  # the same weights, renamed
             differing = [key for key in differing if key != "checkpoint"]
-    except (ValueError, AttributeError, IsADirectoryError) as error:
+    except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is there and is not a result of evaluate.py: give another out=DIR") from error
     if differing:
         telling = [key for key in differing if key != "protocol" or "tracker" not in differing]
         differs = "; ".join(f"{key} there is {_short(there, heading, key)}" for key in telling)
-        raise ValueError(f"{path} holds another result ({differs}): give another out=DIR, or remove that file")
+        remove = f"{path.parent}" if path.name != NAME else "that file and rows/"
+        raise ValueError(f"{path} holds another result ({differs}): give another out=DIR, or remove {remove}")
 
 
 def _refuse_unwritable(folder: Path) -> None:
@@ -87,47 +124,18 @@ def _refuse_unwritable(folder: Path) -> None:
 
 def write(folder: str | Path, record: dict) -> Path:
     """The path of the results.json just written in `folder`; other files there are left alone."""
-    path = Path(folder) / NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{NAME}.{os.getpid()}")
-    try:
-        beside.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    return write_json(Path(folder) / NAME, record)
 
 
-def commit() -> str | None:
-    """The commit of this code, with "+changes" when tracked files differ from it; None outside a git checkout."""
-    folder = Path(__file__).parent
-    try:
-        name = _git(folder, "rev-parse", "HEAD")
-        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return name + ("+changes" if changes else "")
+def _hash(value: dict) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on; those not installed are left out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # opencv goes by several names
-            continue
-    return found
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def _plain(value: str | float | dict) -> str | float | dict | None:
+def _plain(value: str | float | dict | list | None) -> str | float | dict | list | None:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 4)
     return value

@@ -157,9 +157,11 @@ def predictor(
     threshold: float | None = None,
     published: bool = False,
     device: str = "auto",
+    window: int | None = None,
 ) -> Tracker:
     """The tracker of a checkpoint (a file, a name, or None for the one that ships), as configs/tracker describes it."""
-    return load(checkpoint, updates, resolution, single_point, (global_grid, local_grid), threshold, published, device)
+    support = (global_grid, local_grid)
+    return load(checkpoint, updates, resolution, single_point, support, threshold, published, device, window)
 
 
 def load(
@@ -171,10 +173,11 @@ def load(
     threshold: float | None,
     published: bool,
     device: str,
+    window: int | None = None,
 ) -> Tracker:
     """What load_tracker and predictor share; ValueError where the checkpoint cannot be used."""
     path = checkpoint.find(name_or_path or checkpoint.SHIPPED)
-    model, card = checkpoint.load_model(path), checkpoint.read_card(path)
+    model, card = checkpoint.load_model(path, window), checkpoint.read_card(path)
     if threshold is None:
         threshold = card.get("threshold", THRESHOLD)
     identity = {"name": path.stem, "hash": card["hash"]}

@@ -38,7 +38,7 @@ class HeldOut:
         if type(seed) is not int or seed < 0:
             raise ValueError(f"benchmark.clips.seed must be a whole number, 0 or more, not {seed}")
         self.generator, self.seed = generator, seed
-        self.expected = [f"{k:03d}" for k in range(count)]
+        self.names = self.expected = [f"{k:03d}" for k in range(count)]
         settings = json.loads(json.dumps(asdict(generator)))  # as read back: tuples are lists
         self._drawn_from = {
             "generator": type(generator).__name__,
