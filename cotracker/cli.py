@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import cotracker
-from cotracker import cli_data, output, queries
+from cotracker import cli_bench, cli_data, output, queries
 from cotracker.data.video import VideoFile, open_video, read_picture, write_video
 from cotracker.trackers.tracker import Tracker, usable_device
 from cotracker.trackers.wrappers import Bidirectional, Chunked, Reversed
@@ -179,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="cotracker", description="Track points through a video, or check data to train on.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     cli_data.add_to(commands)
+    cli_bench.add_to(commands)
     command = commands.add_parser("track", help="track points through a video file or a folder of frames")
     command.set_defaults(run=track)
     add = command.add_argument
