@@ -8,7 +8,6 @@ shapes (model/flops.py); the peak is the best of many 2048 x 2048 products at th
 import dataclasses
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from cotracker import checkpoint
 from cotracker.data.video import open_video, write_video
+from cotracker.machine import matrix_peak, now, peak_memory
 from cotracker.model import flops
 from cotracker.model.correlation import correlate
 from cotracker.model.cotracker import CoTracker
@@ -178,15 +178,15 @@ def _counted(setting: Setting, model: CoTracker) -> int:
 def _timed(work: Callable, counted: int, setting: Setting, least: float = 0.0) -> dict:
     """Best and median seconds of a call, and what follows; calls shorter than `least` seconds are made many times."""
     device, dtype = torch.device(setting.device), getattr(torch, setting.dtype)
-    begin = _now(device)
+    held, begin = peak_memory(device), now(device)
     work()
-    calls = max(1, int(least / max(_now(device) - begin, 1e-6)))
+    calls = max(1, int(least / max(now(device) - begin, 1e-6)))
     seconds, cpu, peaks = [], [], [matrix_peak(dtype, device)]
     for _ in range(setting.repeats):
-        begin, begin_cpu = _now(device), time.process_time()
+        begin, begin_cpu = now(device), time.process_time()
         for _ in range(calls):
             work()
-        seconds.append((_now(device) - begin) / calls)
+        seconds.append((now(device) - begin) / calls)
         cpu.append((time.process_time() - begin_cpu) / calls)
         peaks.append(matrix_peak(dtype, device))
     best, peak = min(seconds), max(peaks)
@@ -196,6 +196,7 @@ def _timed(work: Callable, counted: int, setting: Setting, least: float = 0.0) -
         "cpu_seconds": min(cpu),
         "frames_per_second": setting.frames / best,
         "gigabytes": peak_memory(device) / 1e9,
+        "gigabytes_before": held / 1e9,
         "gflop": counted / 1e9,
         "gflops": counted / best / 1e9,
         "peak_gflops": peak,
@@ -203,32 +204,6 @@ def _timed(work: Callable, counted: int, setting: Setting, least: float = 0.0) -
         "load": os.getloadavg()[0],
         "machine": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {setting.threads} threads",
     }
-
-
-def matrix_peak(dtype: torch.dtype, device: torch.device, side: int = 2048, repeats: int = 5) -> float:
-    """GFLOP/s of the fastest of some square matrix products."""
-    a = torch.randn(side, side, device=device).to(dtype)
-    a @ a
-    taken = []
-    for _ in range(repeats):
-        begin = _now(device)
-        a @ a
-        taken.append(_now(device) - begin)
-    return 2 * side**3 / min(taken) / 1e9
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes held at most: by PyTorch on a GPU, by this process on a CPU.
-
-    Linux hands ru_maxrss on from the process that started this one; VmHWM is this one's own.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return 1024 * int(lines["VmHWM"].split()[0])
-    return (1 if sys.platform == "darwin" else 1024) * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class Drawn:
@@ -270,12 +245,6 @@ def _decoder(setting: Setting, folder: Path) -> Callable[[], None]:
         place[0] += 1
 
     return decode
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

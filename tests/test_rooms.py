@@ -26,7 +26,8 @@ ALLOWED = {
     "cotracker.building": ["benchmarks"],
     "cotracker.watching": ["benchmarks", "model", "trackers", "training", "visualize", "queries", "types"],
     "cotracker.cli_data": ["data"],
-    "cotracker.bench": ["data", "trackers", "model", "checkpoint", "queries", "geometry", "types"],
+    "cotracker.machine": [],
+    "cotracker.bench": ["machine", "data", "trackers", "model", "checkpoint", "queries", "geometry", "types"],
     "cotracker.bench_report": ["figures"],
     "cotracker.cli_bench": ["bench", "bench_report", "benchmarks"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only

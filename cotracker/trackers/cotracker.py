@@ -72,7 +72,7 @@ class CoTrackerPredictor(Tracker):
             asked = estimate.asked[:, None]
             xy[:, start:stop] = torch.where(asked[..., None], estimate.tracks[-1], xy[:, start:stop])
             logits[:, start:stop] = torch.where(asked, estimate.logits, logits[:, start:stop])
-            maps = [level[:, model.window // 2 :] for level in maps]
+            maps = [level[:, model.window // 2 :].clone() for level in maps]  # a view would hold the frames before
         return xy, logits
 
     def _maps(self, video: Video, start: int, stop: int) -> list[Tensor]:
