@@ -13,6 +13,7 @@ def load_tracker(
     single_point: bool = False,
     threshold: float | None = None,
     published: bool = False,
+    precision: str = "float32",
     device: str = "auto",
 ):
     """A Tracker from a checkpoint: a file, the name of one in checkpoints/, or None for the one that ships.
@@ -21,9 +22,10 @@ def load_tracker(
     updates: M.  resolution: (H, W) the network sees, None for the video's own.  support: sides of the global and of
     the local grid of support points, 0 to 64, None for none.  single_point: each query by itself (the paper's
     evaluation, with support=(6, 6)).  threshold: of visibility, None for the checkpoint's.  published: resize, grids
-    and stitching as the published v1 code has them.  `resolution=None, support=None` is the bare windowed network.
+    and stitching as the published v1 code has them.  precision: "float32", or "bfloat16", which is about twice as fast
+    and moves points by some hundredths of a pixel.  `resolution=None, support=None` is the bare windowed network.
     ValueError, one sentence, where the checkpoint or a setting cannot be used.
     """
     from cotracker.trackers.cotracker import load
 
-    return load(name_or_path, updates, resolution, single_point, support, threshold, published, device)
+    return load(name_or_path, updates, resolution, single_point, support, threshold, published, precision, device)

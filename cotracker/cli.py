@@ -1,6 +1,7 @@
-"""`cotracker track`, `data`, `compare` and `table`: the command line. Reads arguments, glues the rooms."""
+"""`cotracker track`, `data`, `bench`, `compare` and `table`: the command line. Reads arguments, glues the rooms."""
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,14 +13,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 import cotracker
-from cotracker import cli_compare, cli_data, output, queries
-from cotracker.data.video import VideoFile, open_video, read_picture, write_video
+from cotracker import cli_bench, cli_compare, cli_data, output, queries
+from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, read_picture, write_video
+from cotracker.machine import peak_memory
+from cotracker.model.cotracker import CoTracker
+from cotracker.trackers.plan import parse_bytes, plan, working_bytes
 from cotracker.trackers.tracker import Tracker, usable_device
 from cotracker.trackers.wrappers import Bidirectional, Chunked, Reversed
 from cotracker.types import Tracks, Video
 from cotracker.visualize import overlay, rainbow
 
 MOST_POINTS = 100_000  # of a grid
+MOST_AT_ONCE = 1024  # points together, where neither --points-at-once nor --memory says otherwise
+SUPPORT = 36  # points that load_tracker adds to each turn: a grid of 6 x 6
 SIDES = (32, 4096)  # smallest and largest side of --resolution
 WRITTEN = ("overlay.mp4", "tracks.npz", "tracks.csv")
 
@@ -53,9 +59,9 @@ def track(arguments: argparse.Namespace) -> None:
     output.refuse_overwriting(arguments.out, WRITTEN, [Path(one) for one in read if one is not None])
     with closing(open_video(arguments.video)) as video, output.folder(arguments.out, WRITTEN) as folder:
         asked = make_queries(arguments, video)
-        tracker = make_tracker(arguments, asked, device)
+        tracker, at_once = make_tracker(arguments, asked, device, video)
         begin = time.perf_counter()
-        turns = -(-asked.shape[1] // arguments.points_at_once)
+        turns = -(-asked.shape[1] // at_once)
         tracks = run(tracker, video, asked, device, passes=turns * (2 if tracker.both_directions else 1))
         seconds = time.perf_counter() - begin
         output.write_npz(folder / "tracks.npz", tracks, asked, video.fps, video.shape[-2:])
@@ -84,8 +90,10 @@ def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
     return asked if arguments.mask is None else _within(asked, arguments.mask, size, count)
 
 
-def make_tracker(arguments: argparse.Namespace, asked: Tensor, device: torch.device) -> Tracker:
-    """The Tracker of the checkpoint, for so many points at once and the direction.
+def make_tracker(
+    arguments: argparse.Namespace, asked: Tensor, device: torch.device, video: VideoFile
+) -> tuple[Tracker, int]:
+    """The Tracker of the checkpoint, for so many points at once and the direction; and how many at once.
 
     `both` is no more than forward when all start at frame 0.
     """
@@ -94,14 +102,38 @@ def make_tracker(arguments: argparse.Namespace, asked: Tensor, device: torch.dev
         updates=arguments.updates,
         resolution=arguments.resolution,
         threshold=arguments.threshold,
+        precision=arguments.precision,
         device=device.type,
     )
-    tracker = Chunked(tracker, arguments.points_at_once)
+    at_once = points_at_once(arguments, tracker, asked, device, video)
+    tracker = Chunked(tracker, at_once)
     if arguments.direction == "backward":
-        return Reversed(tracker)
+        return Reversed(tracker), at_once
     if arguments.direction == "both" and not tracker.both_directions and asked[..., 0].max() > 0:
-        return Bidirectional(tracker)
-    return tracker
+        return Bidirectional(tracker), at_once
+    return tracker, at_once
+
+
+def points_at_once(
+    arguments: argparse.Namespace, tracker: Tracker, asked: Tensor, device: torch.device, video: VideoFile
+) -> int:
+    """As asked for; else as many as --memory allows, and no more than 1024."""
+    if arguments.points_at_once is not None:
+        return arguments.points_at_once
+    if arguments.memory is None:
+        return MOST_AT_ONCE
+    models = [part for part in tracker.modules() if isinstance(part, CoTracker)]
+    if not models:
+        raise ValueError("--memory is known for CoTracker alone: say --points-at-once")
+    held = peak_memory(device) + (0 if device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape)))
+    left = working_bytes(device, arguments.memory, held)
+    size, own = arguments.resolution, tuple(video.shape[-2:])
+    made = plan(models[0], video.shape[1], size, asked.shape[1], left, arguments.updates, SUPPORT, video_size=own)
+    print(
+        f"{_counted(min(made.points_at_once, asked.shape[1]), 'point')} at once: about "
+        f"{(held + made.bytes) / 1e9:.1f} of {arguments.memory / 1e9:.1f} GB, {made.operations / 1e12:.2f} TFLOP"
+    )
+    return made.points_at_once
 
 
 class Counted:
@@ -182,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     cli_data.add_to(commands)
     cli_compare.add_to(commands)
+    cli_bench.add_to(commands)
     command = commands.add_parser("track", help="track points through a video file or a folder of frames")
     command.set_defaults(run=track)
     add = command.add_argument
@@ -201,7 +234,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
     add("--threshold", type=_share, metavar="P", help="visible above this visibility, 0 to <1 (default: the tracker's)")
     add("--resolution", type=_resolution, default=(384, 512), metavar="HxW", help="size tracked at (default: 384x512)")
-    add("--points-at-once", type=_positive, default=1024, metavar="K", help=at_once)
+    add("--points-at-once", type=_positive, metavar="K", help=at_once)
+    add("--memory", type=_bytes, metavar="SIZE", help="take as many points at once as fit this, such as 2GB or 800MB")
+    add("--precision", choices=["float32", "bfloat16"], default="float32", help="bfloat16 is faster (default: float32)")
     add("--trail", type=_whole, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")
     return parser
 
@@ -221,6 +256,13 @@ def _grid(text: str) -> int:
     if count**2 > MOST_POINTS:
         raise argparse.ArgumentTypeError(f"{text} x {text} points are too many: ask {int(MOST_POINTS**0.5)} at most")
     return count
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _share(text: str) -> float:

@@ -19,8 +19,8 @@ def loaded(monkeypatch) -> list:
     """The calls of load_tracker, which gives the oracle."""
     calls = []
 
-    def load_tracker(name_or_path, *, updates, resolution, threshold, device):
-        assert device in ("cpu", "cuda")
+    def load_tracker(name_or_path, *, updates, resolution, threshold, precision, device):
+        assert device in ("cpu", "cuda") and precision == "float32"
         calls.append((name_or_path, updates, resolution, threshold))
         return Oracle()
 
@@ -344,3 +344,16 @@ def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):
     monkeypatch.setattr(cli, "overlay", broken)
     assert track(clip(tmp_path), "--out", tmp_path / "out") == 130
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "peak_memory", lambda device: 500_000_000)
+    video, common = clip(tmp_path), ["--updates", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20]
+    assert track(video, "--out", tmp_path / "out", *common, "--precision", "bfloat16", "--memory", "595MB") == 0
+    said = capsys.readouterr().out.splitlines()[0]
+    assert 0 < int(said.split(" points at once")[0]) < 400 and said.endswith("TFLOP") and "0.6 of 0.6 GB" in said
+    assert results(tmp_path / "out")["xy"].shape == (9, 400, 2)
+    for memory, sentence in (("510MB", "10 MB beside the program are too few"), ("400MB", "than the program itself"),
+                             ("many", "many is not a size such as 2GB")):  # fmt: skip
+        assert track(video, "--out", tmp_path / "no", *common, "--memory", memory) == 2
+        assert sentence in capsys.readouterr().err and not (tmp_path / "no").exists()

@@ -29,16 +29,22 @@ def correlate(pyramid: list[Tensor], features: Tensor, cells: Tensor, neighbourh
 
     pyramid: one map b S h w C a level, b = B, or 1 when all B share one video.  features Q: B S N C.
     cells: B S N 2, positions in cells of the first level.  Outside a map counts as zero.
+    neighbourhood, radius: as in `offsets`.
     """
-    side = 2 * radius + 1
-    chosen = [(dx + radius) * side + dy + radius for dx, dy in offsets(neighbourhood, radius)]
     out = []
     for level, maps in enumerate(pyramid):
         values = read_products(maps, features, cells / 2**level, radius)
-        if len(chosen) < side * side:
-            values = values[..., torch.tensor(chosen, device=values.device)]
-        out.append(values)
+        out.append(values if neighbourhood == "square" else _diamond_of(values, radius))
     return torch.cat(out, dim=-1) / features.shape[-1] ** 0.5
+
+
+def _diamond_of(values: Tensor, radius: int) -> Tensor:
+    """Those of a square's values (..., side^2) within |dx| + |dy| <= radius; slices, a list would go to the device."""
+    side, runs = 2 * radius + 1, []
+    for dx in range(-radius, radius + 1):
+        centre, reach = (dx + radius) * side + radius, radius - abs(dx)
+        runs.append(values[..., centre - reach : centre + reach + 1])
+    return torch.cat(runs, dim=-1)
 
 
 def read_products(maps: Tensor, features: Tensor, cells: Tensor, radius: int, whole: bool | None = None) -> Tensor:
@@ -78,7 +84,7 @@ def _interpolated(maps: Tensor, features: Tensor, cells: Tensor, radius: int, wh
 
 def _products_of_whole_map(maps: Tensor, features: Tensor, index: Tensor) -> Tensor:
     """Products B S N K at flat cells `index`: every cell's product, then the K wanted."""
-    flat = maps.flatten(2, 3)  # b S hw C
+    flat, features = maps.flatten(2, 3), features.to(maps.dtype)  # b S hw C
     if maps.shape[0] == features.shape[0]:
         volume = features @ flat.transpose(-1, -2)
     else:  # all B clips share one video: their points are one long list

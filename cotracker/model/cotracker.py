@@ -102,7 +102,7 @@ class CoTracker(nn.Module):
         self.stride, self.window, self.updates, self.levels = stride, window, updates, levels
         self.neighbourhood, self.radius = neighbourhood, radius
         self.scrambled_flags, self.repeat_last_frame = scrambled_flags, repeat_last_frame
-        self.recompute = recompute
+        self.recompute, self.dtype = recompute, torch.float32  # to_bfloat16() changes the latter
         frequencies = linear_frequencies(motion_waves) if linear_motion_waves else wave_frequencies(motion_waves)
         self.register_buffer("frequencies", frequencies, persistent=False)
         if encoder == "dinov2":
@@ -142,13 +142,24 @@ class CoTracker(nn.Module):
         return [torch.cat(level).unflatten(0, video.shape[:2]) for level in zip(*parts)]
 
     def _encoded(self, frames: Tensor) -> list[Tensor]:
-        return pyramid(self.encoder(frames.float() * (2 / 255) - 1), self.levels)
+        frames = frames.float() * (2 / 255) - 1
+        return pyramid(self.encoder(frames.to(self.dtype)), self.levels)
 
     def _kept(self, function: Callable, *arguments):
         """function(*arguments), of which autograd keeps the arguments alone where `recompute` asks for it."""
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
         return function(*arguments)
+
+    def to_bfloat16(self) -> "CoTracker":
+        """This network, for inference: encoder, maps and the transformer's blocks become bfloat16, in place.
+
+        Positions, motion, what the transformer reads and writes, visibility and the norms' statistics stay float32.
+        """
+        self.dtype = torch.bfloat16
+        for part in (self.encoder, self.transformer.time, self.transformer.group):
+            part.to(self.dtype)
+        return self
 
     def compile_parts(self, backend: str = "inductor") -> None:
         """Nothing comes out: the transformer is compiled in place at its next call; names in the state dict stay.
@@ -266,9 +277,13 @@ class CoTracker(nn.Module):
         near = correlate(maps, appearance, cells, self.neighbourhood, self.radius)
         motion = self._motion(cells - cells[:, :1])
         tokens = torch.cat([motion, near, appearance.float(), flags], dim=-1) + code
-        delta = self.transformer(tokens, asked, known).float()
+        delta = self.transformed(tokens, asked, known)
         cells = cells + delta[..., :2]
         return cells, appearance + F.gelu(self.feature_update(self.feature_norm(delta[..., 2:]))).float()
+
+    def transformed(self, tokens: Tensor, asked: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """Psi of eq. 3 of tokens B S N G: changes of position and features, B S N (2 + C), in float32."""
+        return self.transformer(tokens, asked, known, self.dtype).float()
 
     def _query_features(self, carry: Carry, base: Tensor, seen_before: Tensor) -> Tensor:
         """Q of eq. 1, B N C: sampled from the base map for queries whose frame is first seen here, else kept."""
@@ -276,8 +291,8 @@ class CoTracker(nn.Module):
         frame = (carry.queries[..., 0].round() - carry.start).long()
         here = carry.real & ~seen_before & (frame >= 0) & (frame < length)
         clip = torch.arange(batch, device=frame.device)[:, None] * length  # b = 1: all clips share one video
-        cells = carry.queries[..., 1:] / self.stride
-        cells = torch.minimum(cells.clamp(min=0), cells.new_tensor([width - 1, height - 1]))  # held at the border
+        x, y = (carry.queries[..., 1:] / self.stride).unbind(-1)
+        cells = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=-1)  # held at the border
         sampled = sample_maps(base.flatten(0, 1), clip + frame.clamp(0, length - 1), cells)
         return torch.where(here[..., None], sampled, carry.features)
 

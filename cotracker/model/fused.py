@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 EPS = 1e-5
+try:  # oneDNN's linear layer with the nonlinearity in its epilogue: what torch.compile uses on a CPU
+    _LINEAR_POINTWISE = torch.ops.mkldnn._linear_pointwise.default
+except AttributeError:  # a PyTorch built without oneDNN
+    _LINEAR_POINTWISE = None
 
 
 def norm_relu(x: Tensor) -> Tensor:
@@ -37,6 +41,14 @@ def fuse(levels: list[Tensor], size: tuple[int, int], conv: nn.Conv2d) -> Tensor
 def gelu_linear(x: Tensor, linear: nn.Linear) -> Tensor:
     """linear(gelu(x)), gelu by its tanh formula, in the dtype of x; what the linear layer read is not kept."""
     return _GeluLinear.apply(x, linear.weight, linear.bias)
+
+
+def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
+    """gelu(linear(x)), gelu by its tanh formula: one step on a CPU, where it is without a gradient."""
+    fusible = x.device.type == "cpu" and x.dtype == linear.weight.dtype and not torch.is_autocast_enabled("cpu")
+    if _LINEAR_POINTWISE is None or not fusible or x.dtype not in (torch.float32, torch.bfloat16):
+        return F.gelu(linear(x), approximate="tanh")
+    return _LINEAR_POINTWISE(x, linear.weight, linear.bias, "gelu", [], "tanh")
 
 
 def _as_batches(x: Tensor) -> tuple[Tensor, ...]:

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cotracker.model.fused import gelu_linear
+from cotracker.model.fused import gelu_linear, linear_gelu
 
-SHORT = 128  # up to this length plain matrix products beat the fused kernel on a CPU
+SHORT = 128  # up to this length plain matrix products beat the fused kernel on a CPU, where gradients are wanted
+SHORT_INFERENCE = {torch.float32: 8, torch.bfloat16: 512}  # and where none are, by the dtype
 
 
 class Attention(nn.Module):
@@ -24,12 +25,16 @@ class Attention(nn.Module):
         """K L D of x K L D; bias K 1 1 L is added to the logits (0, or very negative for keys left out)."""
         count, length, width = x.shape
         q, k, v = self.qkv(x).view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        if x.device.type == "cpu" and length <= SHORT:
+        if x.device.type == "cpu" and length <= self._short(q):
             logits = (q * (width // self.heads) ** -0.5) @ k.transpose(-1, -2)
             x = (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype) @ v
         else:
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
         return self.out(x.transpose(1, 2).reshape(count, length, width))
+
+    @staticmethod
+    def _short(q: Tensor) -> int:
+        return SHORT if torch.is_grad_enabled() else SHORT_INFERENCE.get(q.dtype, SHORT)
 
 
 class Block(nn.Module):
@@ -43,8 +48,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x = x + self.attention(F.layer_norm(x, x.shape[-1:], eps=1e-6), bias)
-        hidden = self.expand(F.layer_norm(x, x.shape[-1:], eps=1e-6))
-        return x + gelu_linear(hidden, self.contract)
+        y = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+        if torch.is_grad_enabled():
+            return x + gelu_linear(self.expand(y), self.contract)
+        return x + self.contract(linear_gelu(y, self.expand))
 
 
 def key_bias(known: Tensor | None) -> Tensor | None:
@@ -67,12 +74,24 @@ class Transformer(nn.Module):
         self.group = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(group_layers))
         self.head = nn.Linear(width, outputs)
 
-    def forward(self, tokens: Tensor, asked: Tensor | None = None, frames: Tensor | None = None) -> Tensor:
-        """asked B N: the points that others may read.  frames B S: the frames that others may read.  None: all."""
+    def forward(
+        self,
+        tokens: Tensor,
+        asked: Tensor | None = None,
+        frames: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """asked B N: the points that others may read.  frames B S: the frames that others may read.  None: all.
+
+        dtype: of the blocks, where it is not that of the two layers around them: those see positions, and eight bits
+        of a distance of 60 cells leave a quarter of a cell.
+        """
         batch, window, points, _ = tokens.shape
         time_bias = None if frames is None else key_bias(frames.repeat_interleave(points, dim=0))
         group_bias = None if asked is None else key_bias(asked.repeat_interleave(window, dim=0))
         x = self.embed(tokens)
+        if dtype != torch.float32:
+            x = x.to(dtype)
         width = x.shape[-1]
         for time, group in zip_longest(self.time, self.group):
             if time is not None:
@@ -81,4 +100,4 @@ class Transformer(nn.Module):
             if group is not None:
                 y = group(x.reshape(batch * window, points, width), group_bias)  # BS N D
                 x = y.view(batch, window, points, width)
-        return self.head(x)
+        return self.head(x if dtype == torch.float32 else x.to(self.head.weight.dtype))

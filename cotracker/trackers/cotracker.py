@@ -14,6 +14,7 @@ from cotracker.trackers.wrappers import OneByOne, Resized, Supported
 from cotracker.types import Tracks, Video
 
 MOST_SUPPORT = 64  # points on a side of a support grid
+PRECISIONS = ("float32", "bfloat16")
 THRESHOLD = 0.5  # of visibility, where neither the call nor the checkpoint's card names one
 
 
@@ -41,17 +42,20 @@ class CoTrackerPredictor(Tracker):
         self.model, self.updates, self.threshold, self.published = model, updates, threshold, published
         self.identity = identity or {}
 
-    @torch.no_grad()
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         """Tracks of queries B N 3 in a video B T 3 H W, or B sets of queries in one video 1 T 3 H W."""
         queries = check_queries(queries, video)
-        device = self.model.frequencies.device
-        xy, logits = self._stitched(video, queries.to(device))
+        with torch.inference_mode():
+            answer = self._answer(video, queries.to(self.model.frequencies.device))
+        return Tracks(*(part.clone().to(queries.device) for part in answer))  # of inference_mode: could not be written
+
+    def _answer(self, video: Video, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """xy B T N 2, visibility B T N, visible B T N."""
+        xy, logits = self._stitched(video, queries)
         visibility = logits.sigmoid()
         if not self.published:
-            xy, visibility = _pinned(xy, visibility, queries.to(device))
-        visible = (visibility > self.threshold) | (visibility == 1)  # 1 is above any: so the query itself is seen
-        return Tracks(xy, visibility, visible).to(queries.device)
+            xy, visibility = _pinned(xy, visibility, queries)
+        return xy, visibility, (visibility > self.threshold) | (visibility == 1)  # 1 is above any: the query is seen
 
     def _stitched(self, video: Video, queries: Tensor) -> tuple[Tensor, Tensor]:
         """xy B T N 2 and visibility logits B T N; zeros in frames before a point's first window."""
@@ -68,7 +72,7 @@ class CoTrackerPredictor(Tracker):
             asked = estimate.asked[:, None]
             xy[:, start:stop] = torch.where(asked[..., None], estimate.tracks[-1], xy[:, start:stop])
             logits[:, start:stop] = torch.where(asked, estimate.logits, logits[:, start:stop])
-            maps = [level[:, model.window // 2 :] for level in maps]
+            maps = [level[:, model.window // 2 :].clone() for level in maps]  # a view would hold the frames before
         return xy, logits
 
     def _maps(self, video: Video, start: int, stop: int) -> list[Tensor]:
@@ -96,7 +100,8 @@ class CoTrackerPredictor(Tracker):
     def describe(self) -> dict:
         network = {"updates": self.updates, "window": self.model.window, "stride": self.model.stride}
         rule = {"threshold": self.threshold, "points": "joint", "direction": "forward", "published": self.published}
-        return {"tracker": "cotracker"} | network | rule | {"checkpoint": self.identity}
+        lower = {} if self.model.dtype == torch.float32 else {"precision": str(self.model.dtype).split(".")[1]}
+        return {"tracker": "cotracker"} | network | rule | lower | {"checkpoint": self.identity}
 
 
 def _pinned(xy: Tensor, visibility: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,6 +139,13 @@ def build_chain(
     return tracker
 
 
+def in_precision(model: CoTracker, precision: str) -> CoTracker:
+    """The model, for inference in this precision: "float32" leaves it as it is, "bfloat16" lowers it in place."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be float32 or bfloat16, not {precision!r}")
+    return model if precision == "float32" else model.to_bfloat16()
+
+
 def _check_support(support: tuple[int, int] | None) -> tuple[int, int]:
     """The sides of the global and of the local support grid, or a ValueError with one sentence."""
     if support is None:
@@ -156,12 +168,13 @@ def predictor(
     local_grid: int = 6,
     threshold: float | None = None,
     published: bool = False,
+    precision: str = "float32",
     device: str = "auto",
     window: int | None = None,
 ) -> Tracker:
     """The tracker of a checkpoint (a file, a name, or None for the one that ships), as configs/tracker describes it."""
     support = (global_grid, local_grid)
-    return load(checkpoint, updates, resolution, single_point, support, threshold, published, device, window)
+    return load(checkpoint, updates, resolution, single_point, support, threshold, published, precision, device, window)
 
 
 def load(
@@ -172,6 +185,7 @@ def load(
     support: tuple[int, int] | None,
     threshold: float | None,
     published: bool,
+    precision: str,
     device: str,
     window: int | None = None,
 ) -> Tracker:
@@ -181,5 +195,6 @@ def load(
     if threshold is None:
         threshold = card.get("threshold", THRESHOLD)
     identity = {"name": path.stem, "hash": card["hash"]}
+    model = in_precision(model, precision)
     chain = build_chain(model, updates, resolution, single_point, support, threshold, published, identity)
     return chain.to(usable_device(device)).eval()

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor
 
 from cotracker.geometry import resize_video
@@ -17,7 +18,8 @@ class ResizedVideo:
         self.shape = (*video.shape[:-2], *size)
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        return resize_video(check_frames(self.video[index]), self.size, self.align_corners)
+        frames = check_frames(self.video[index]).split(1, dim=1)  # in turn: floats of a large video's frames are large
+        return torch.cat([resize_video(frame, self.size, self.align_corners) for frame in frames], dim=1)
 
 
 class ReversedVideo:

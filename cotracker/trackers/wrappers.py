@@ -94,12 +94,12 @@ class OneByOne(Wrapper):
     """Tracks each query by itself, from its own frame on (section 3.5, "single target point").
 
     Queries of one frame are asked together, as a batch over the one video, at most `at_once` at a time; the tracker
-    can keep what it computed from a frame for all of them (views.SharedVideo).
+    can keep what it computed from a frame for all of them (views.SharedVideo), in `memory` bytes.
     """
 
-    def __init__(self, tracker: Tracker, at_once: int = 24):
+    def __init__(self, tracker: Tracker, at_once: int = 24, memory: float = 2e9):
         super().__init__(tracker)
-        self.at_once = at_once
+        self.at_once, self.memory = at_once, memory
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         queries = check_queries(queries, video)
@@ -108,7 +108,7 @@ class OneByOne(Wrapper):
 
     def _one_video(self, video: Video, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """xy T N 2, visibility T N, visible T N of queries N 3."""
-        shared = SharedVideo(video)
+        shared = SharedVideo(video, budget=self.memory)
         frames, points = video.shape[1], queries.shape[0]
         xy = queries[:, 1:].expand(frames, -1, -1).clone()
         visibility = queries.new_zeros(frames, points)

@@ -1,0 +1,218 @@
+"""The fast paths of inference, each held to the plain float32 one; and what a window may not do on a GPU.
+
+Plain is what runs where gradients are wanted: it is what training, and the parity tests, see.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cotracker import checkpoint, load_tracker
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.fused import linear_gelu
+from cotracker.model.transformer import Transformer
+from cotracker.queries import grid
+from cotracker.trackers import cotracker
+from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain, in_precision, predictor
+from cotracker.trackers.wrappers import Chunked, OneByOne, Supported
+
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "cotracker_tiny.safetensors"
+FRAMES, SIZE = 14, (96, 128)
+
+
+def loaded() -> CoTracker:
+    return checkpoint.load_model(SHIPPED)
+
+
+def film(frames: int = FRAMES, size: tuple[int, int] = SIZE) -> Tensor:
+    """uint8 1 T 3 H W: smooth noise with fine detail that moves by (1.5, 0.5) pixels a frame, read between pixels."""
+    rng = torch.Generator().manual_seed(3)
+    height, width = size[0] + 2 * frames, size[1] + 2 * frames
+    layers = [
+        F.interpolate(torch.rand(1, 3, height // k, width // k, generator=rng), (height, width), mode="bicubic")
+        for k in (4, 8, 16)
+    ]
+    picture, out = sum(layers) / 3, []
+    y, x = torch.meshgrid(torch.arange(float(size[0])), torch.arange(float(size[1])), indexing="ij")
+    for t in range(frames):
+        place = torch.stack([2 * (x + 1.5 * t) / (width - 1) - 1, 2 * (y + 0.5 * t) / (height - 1) - 1], dim=-1)
+        out.append(F.grid_sample(picture, place[None], align_corners=True)[0])
+    return (255 * torch.stack(out)[None]).clamp(0, 255).round().byte()
+
+
+VIDEO, QUERIES = film(), grid(5, SIZE, margin=12)
+QUERIES[0, ::4, 0] = 5
+
+
+@pytest.fixture(scope="module")
+def plain() -> Tensor:
+    """xy B T N 2 of the plain path, window by window as the predictor stitches them."""
+    model, xy = loaded(), torch.zeros(1, FRAMES, QUERIES.shape[1], 2)
+    assert torch.is_grad_enabled()  # which chooses the plain ways
+    model.encoder.requires_grad_(False)
+    for estimate in model(VIDEO, QUERIES, 6):
+        window = estimate.tracks[-1].detach()
+        part = xy[:, estimate.start : estimate.start + window.shape[1]]
+        part.copy_(torch.where(estimate.asked[:, None, :, None], window, part))
+    return xy
+
+
+def deviation(tracks: Tensor, plain: Tensor) -> Tensor:
+    """Pixels, of every point in every frame after its query's."""
+    after = torch.arange(FRAMES)[:, None] > QUERIES[0, :, 0]
+    return (tracks - plain).norm(dim=-1)[0][after]
+
+
+def test_the_film_can_be_followed(plain):
+    """So that what follows is no agreement about nothing."""
+    since = (torch.arange(FRAMES)[:, None] - QUERIES[0, :, 0]).clamp(min=0)[..., None]
+    truth = QUERIES[0, :, 1:] - since * torch.tensor([1.5, 0.5])
+    inside = ((truth > 3) & (truth < torch.tensor([SIZE[1] - 4, SIZE[0] - 4]))).all(-1)
+    assert deviation(truth[None], plain).median() < 1.5 and inside.float().mean() > 0.8
+
+
+PATHS = {
+    "inference": (lambda model: CoTrackerPredictor(model), 2e-3, 2e-3),
+    "shared frames": (lambda model: _Shared(CoTrackerPredictor(model)), 2e-3, 2e-3),
+    "compiled": (lambda model: CoTrackerPredictor(_compiled(model)), 2e-3, 2e-3),
+    "bfloat16": (lambda model: CoTrackerPredictor(in_precision(model, "bfloat16")), 0.5, 1.0),
+}
+
+
+class _Shared(nn.Module):
+    """Asks a predictor about a video whose frames are encoded once for all who ask."""
+
+    def __init__(self, tracker):
+        super().__init__()
+        self.tracker = tracker
+
+    def forward(self, video, queries):
+        shared = cotracker.SharedVideo(video)
+        self.tracker(shared, queries)
+        return self.tracker(shared, queries)
+
+
+def _compiled(model: CoTracker) -> CoTracker:
+    model.compile_parts(backend="eager")  # traced as for inductor, without its compiler
+    return model
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_each_fast_path_gives_what_the_plain_one_does(name, plain):
+    make, high, most = PATHS[name]
+    error = deviation(make(loaded())(VIDEO, QUERIES).xy, plain)
+    assert error.quantile(0.999) <= high and error.max() <= most
+    assert (error.median() > 1e-3) == (name == "bfloat16")  # or it would not have been another precision
+
+
+def test_the_single_point_protocol_is_that_of_each_query_alone():
+    tracker = Supported(CoTrackerPredictor(loaded()), 3, 3)
+    queries = QUERIES[:, 3:6]
+    together = OneByOne(tracker, at_once=2)(VIDEO, queries).xy
+    for n in range(3):
+        start = int(queries[0, n, 0])
+        query = torch.cat([torch.zeros(1, 1, 1), queries[:, n : n + 1, 1:]], dim=-1)
+        alone = tracker(VIDEO[:, start:], query).xy
+        assert (together[:, start:, n] - alone[:, :, 0]).abs().max() < 5e-3
+
+
+def test_what_is_approximate_is_off_by_default_and_named():
+    exact = load_tracker(SHIPPED, resolution=None, support=None, device="cpu")
+    lower = load_tracker(SHIPPED, resolution=None, support=None, precision="bfloat16", device="cpu")
+    assert exact.model.dtype == torch.float32 and "precision" not in exact.describe()
+    assert lower.describe() == exact.describe() | {"precision": "bfloat16"}
+    assert predictor(SHIPPED, precision="bfloat16", device="cpu").describe()["precision"] == "bfloat16"
+    with pytest.raises(ValueError, match="precision must be float32 or bfloat16, not 'float16'"):
+        load_tracker(SHIPPED, precision="float16", device="cpu")
+
+
+def test_coordinates_stay_float32_in_bfloat16(monkeypatch):
+    model, seen = in_precision(loaded(), "bfloat16"), {}
+    inner = Transformer.forward
+
+    def forward(self, tokens, asked, frames, dtype):
+        seen.update(tokens=tokens.dtype, blocks=dtype, weights=self.time[0].expand.weight.dtype)
+        return inner(self, tokens, asked, frames, dtype)
+
+    monkeypatch.setattr(Transformer, "forward", forward)
+    answer = CoTrackerPredictor(model, 1)(VIDEO[:, :4], QUERIES[:, 1:3])
+    assert answer.xy.dtype == answer.visibility.dtype == torch.float32
+    assert seen == {"tokens": torch.float32, "blocks": torch.bfloat16, "weights": torch.bfloat16}
+    assert model.encode(VIDEO[:, :1])[0].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype, near", [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_a_linear_layer_with_its_nonlinearity(dtype, near):
+    layer, x = nn.Linear(24, 40).to(dtype), 3 * torch.randn(2, 7, 24).to(dtype)
+    with torch.inference_mode():
+        ours, theirs = (
+            linear_gelu(x, layer),
+            F.gelu(F.linear(x.float(), layer.weight.float(), layer.bias.float()), approximate="tanh"),
+        )
+    assert ours.dtype == dtype and (ours.float() - theirs).abs().max() < near * theirs.abs().max()
+
+
+def test_answers_can_be_written_to():
+    tracks = build_chain(loaded(), 1, None, support=None)(VIDEO[:, :4], QUERIES[:, 1:3])
+    tracks.xy.add_(1)  # a tensor of inference_mode would refuse
+    assert not tracks.xy.is_inference()
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations for which a GPU would be waited: numbers read from it, and lists sent to it."""
+
+    WAITING = (
+        "_local_scalar_dense",
+        "item",
+        "nonzero",
+        "masked_select",
+        "lift_fresh",
+        "_unique2",
+        "equal",
+        "is_nonzero",
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().split("::")[1].split(".")[0]
+        if name in self.WAITING:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", [{}, {"neighbourhood": "square"}, {"repeat_last_frame": True}])
+def test_nothing_in_a_window_waits_for_the_device(kind):
+    model = CoTracker(channels=16, widths=(8, 8, 12, 12), fuse_width=16, hidden=32, heads=2, time_layers=1,
+                      group_layers=1, motion_waves=4, **kind)  # fmt: skip
+    with torch.inference_mode():
+        maps = model.encode(VIDEO[:, :8])
+        carry = model.begin(QUERIES)
+        carry, _ = model.step(carry, maps, 2)
+        with Waits() as waits:
+            model.step(carry, maps, 2)
+            model.encode(VIDEO[:, :1])
+    assert waits.found == []
+    with Waits() as waits:
+        torch.ones(3).sum().item()
+    assert waits.found
+
+
+def test_memory_of_a_window_does_not_grow_with_the_video(monkeypatch):
+    """Frames and maps alive at once; tests/test_bench.py measures whole processes."""
+    most, inner = [], CoTracker.step
+
+    def step(self, carry, maps, *rest):
+        most.append(maps[0].shape[1])
+        return inner(self, carry, maps, *rest)
+
+    monkeypatch.setattr(CoTracker, "step", step)
+    model = loaded()
+    Chunked(CoTrackerPredictor(model, 1), 2)(film(30, (40, 56)), QUERIES[:, 1:4] * torch.tensor([1, 0.3, 0.3]))
+    assert max(most) == model.window
