@@ -22,7 +22,7 @@ from cotracker.model.published import PUBLISHED
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 PARTIAL = ".partial"  # ends the names of files that are being written
-SHIPPED = "cotracker_tiny"  # the checkpoint used where none is named
+SHIPPED = "cotracker_small"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
     (r"^fnet\.conv1\.", "encoder.stem."),

@@ -14,7 +14,7 @@ from cotracker import bench, bench_report, machine
 from cotracker.cli import main
 from cotracker.data.video import write_video
 
-SMALL = ["bench", "--model", "cotracker_tiny", "--resolution", "32x48", "--frames", "8", "--threads", "1",
+SMALL = ["bench", "--model", "cotracker_small", "--resolution", "32x48", "--frames", "8", "--threads", "1",
          "--updates", "1", "--repeats", "1", "--device", "cpu"]  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_whole_runs_and_stages_are_measured_written_and_drawn(here, tmp_path, ca
 
 
 def test_stages_and_the_protocol_in_this_process(here):
-    setting = bench.Setting(kind="stages", model="cotracker_tiny", points=4, frames=8, height=32, width=48,
+    setting = bench.Setting(kind="stages", model="cotracker_small", points=4, frames=8, height=32, width=48,
                             threads=1, updates=1, repeats=1)  # fmt: skip
     rows = bench.measure(setting)
     assert [r["stage"] for r in rows] == list(bench.STAGES)

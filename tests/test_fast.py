@@ -20,7 +20,7 @@ from cotracker.trackers import cotracker
 from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain, in_precision, predictor
 from cotracker.trackers.wrappers import Chunked, OneByOne, Supported
 
-SHIPPED = Path(__file__).parents[1] / "checkpoints" / "cotracker_tiny.safetensors"
+SHIPPED = Path(__file__).parents[1] / "checkpoints" / "cotracker_small.safetensors"
 FRAMES, SIZE = 14, (96, 128)
 
 

@@ -17,7 +17,7 @@ FULL = CoTracker()
 ])  # fmt: skip
 def test_memory_is_as_measured(points, size, dtype):
     """Within 0.85 to 1.6 here, for small runs; within 0.9 to 1.5 at the sizes of docs/speed.md."""
-    setting = bench.Setting(model="cotracker_tiny", points=points, frames=12, height=size[0], width=size[1],
+    setting = bench.Setting(model="cotracker_small", points=points, frames=12, height=size[0], width=size[1],
                             dtype=dtype, threads=1, updates=1, repeats=1)  # fmt: skip
     (row,) = bench.in_own_process(setting)
     measured = 1e9 * (row["gigabytes"] - row["gigabytes_before"])

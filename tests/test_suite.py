@@ -99,7 +99,7 @@ def test_settings_of_the_paper():
     """Of some cells, what the paper says: 6 updates at 384x512, and table 1's eight rows."""
     config = suite.config(CONFIGS, ["experiment=table1", "datasets=x"])
     for known in config.checkpoints.values():
-        known.file = "cotracker_tiny"
+        known.file = "cotracker_small"
     cells = {row.row: suite.cell(CONFIGS, config, row, "davis_first").tracker for row in config.rows}
     assert len(cells) == 8
     for name, (single, wide, near) in {
@@ -109,9 +109,9 @@ def test_settings_of_the_paper():
         one = cells[name]
         assert (one.single_point, one.global_grid, one.local_grid) == (single, wide, near), name
         assert one.updates == 6 and list(one.resolution) == [384, 512]
-    nine = suite.config(CONFIGS, ["experiment=table9", "datasets=x", "checkpoints.stride8.file=cotracker_tiny"])
+    nine = suite.config(CONFIGS, ["experiment=table9", "datasets=x", "checkpoints.stride8.file=cotracker_small"])
     assert [suite.cell(CONFIGS, nine, row, "badja").tracker.window for row in nine.rows] == [8, 12, 16, 20, 24]
-    two = suite.config(CONFIGS, ["experiment=table2", "datasets=x", "checkpoints.paper.file=cotracker_tiny"])
+    two = suite.config(CONFIGS, ["experiment=table2", "datasets=x", "checkpoints.paper.file=cotracker_small"])
     strided = suite.cell(CONFIGS, two, two.rows[0], "davis_strided")
     assert strided.benchmark.protocol.endswith(".strided") and strided.tracker.single_point
 
