@@ -178,6 +178,20 @@ def test_rows_are_said_or_known_or_refused(tmp_path, capsys):
     assert cli.main(["table", "10"]) == 2 and cli.main(["table", "2", str(tmp_path / "none")]) == 2
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"videos": [{"x": 1}]}, {"videos": "abc"}, {"protocol": None}, {"protocol": {}}, {"mean": None},
+     {"mean": {"aj": "much"}}, {"videos": [{"name": "v00", "aj": "much"}]}, {"checkpoint": None}, {"checkpoint": {}},
+     {"label": "x"}, {"label": {}}, {"interval": 3}],
+)  # fmt: skip
+def test_a_result_that_was_meddled_with_is_refused_in_one_sentence(tmp_path, capsys, spoilt):
+    good, bad = written(tmp_path / "good", davis()), written(tmp_path / "bad", davis() | spoilt)
+    for words in (["compare", good, bad], ["table", "2", f"cotracker={bad}"]):
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert "was changed since evaluate.py wrote it" in said and said.count("\n") == 1
+
+
 def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     """Nobody may read a quick look at 96x128 as the paper's evaluation."""
     quick = davis()
