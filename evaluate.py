@@ -70,6 +70,8 @@ def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict
     """
     if type(config.pictures) is not int or config.pictures < 0:
         raise ValueError(f"pictures must be a whole number of videos, 0 or more, not {config.pictures}")
+    if type(config.wait_minutes) not in (int, float) or config.wait_minutes < 0:
+        raise ValueError(f"wait_minutes must be a number, 0 or more, not {config.wait_minutes}")
     try:
         benchmark, tracker = build_benchmark(config.benchmark, limit=config.limit), made(config.tracker)
     except (ValueError, OSError) as error:

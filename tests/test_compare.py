@@ -202,6 +202,31 @@ def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     assert "- ‡ DAVIS First: ours with updates 4, not 6 and resolution [96, 128], not [384, 512]" in said
 
 
+@pytest.mark.parametrize(
+    "changed, note",
+    [
+        ({"points": "joint"}, "with points joint, not single"),
+        ({"support": {"global_grid": 6, "local_grid": 0}}, "with local_grid 0, not 6"),
+        ({"support": None}, "with global_grid 0, not 6 and local_grid 0, not 6"),
+    ],
+)
+def test_other_points_or_support_are_marked_where_the_paper_has_one_answer(tmp_path, capsys, changed, note):
+    other = davis()
+    other["protocol"] |= changed
+    path = written(tmp_path / "other", other)
+    assert cli.main(["table", "2", path]) == 0
+    said = capsys.readouterr().out
+    assert "60.6 / 55.0 ‡" in said and f"- ‡ DAVIS First: ours {note}" in said
+    assert cli.main(["table", "1", f"all_grid={path}"]) == 0 and "‡" not in capsys.readouterr().out  # which varies them
+
+
+def test_another_tracker_in_cotrackers_row_is_marked(tmp_path, capsys):
+    path = written(tmp_path / "still", davis() | {"tracker": "static"})
+    assert cli.main(["table", "2", f"cotracker={path}"]) == 0
+    said = capsys.readouterr().out
+    assert "60.6 / 55.0 ‡" in said and "- ‡ DAVIS First: ours by tracker=static" in said
+
+
 def test_columns_are_named_by_their_protocol():
     assert tables.column_of(davis()) == "davis_first" and tables.column_of(davis("strided")) == "davis_strided"
     assert tables.column_of(result([1.0], benchmark="sprites_val")) == "sprites_val"

@@ -313,7 +313,12 @@ def test_a_partial_set_with_pictures(tmp_path):
 
 @pytest.mark.parametrize(
     "word, sentence",
-    [("limit=0", "limit must be"), ("pictures=-1", "pictures must be"), ("workers=0", "workers must be")],
+    [
+        ("limit=0", "limit must be"),
+        ("pictures=-1", "pictures must be"),
+        ("workers=0", "workers must be"),
+        ("wait_minutes=soon", "wait_minutes must be"),
+    ],
 )
 def test_wrong_numbers_are_refused(tmp_path, capsys, word, sentence):
     data = write_badja(tmp_path / "data")

@@ -141,7 +141,8 @@ def test_a_wrong_setting_is_refused(weights):
 
 
 def result(label, **more):
-    held = {"benchmark": label["column"], "tracker": "cotracker", "protocol": {"queries": "first"}, "label": label,
+    asked = {"queries": "first", "support": {"global_grid": 6, "local_grid": 6}}
+    held = {"benchmark": label["column"], "tracker": "cotracker", "protocol": asked, "label": label,
             "device": "cpu, 1 threads",
             "checkpoint": {"name": "x", "hash": "y"}, "found": 2, "expected": 2, "mean": {"seg": 50.0, "3px": 10.0},
             "interval": {"seg": [40.0, 60.0], "3px": None}, "videos": [{"name": "a", "seconds": 2.0}]}  # fmt: skip
