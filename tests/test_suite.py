@@ -129,6 +129,13 @@ def test_what_is_missing_is_named_with_the_command():
         suite.cell(CONFIGS, config, config.rows[0], "badja")
 
 
+def test_converted_weights_can_be_run_as_published(weights):
+    words = ["experiment=table3_small", "tracker.published=true"]
+    assert misspelt(CONFIGS / "evaluation", "suite", words) is None
+    config = given(weights, "table3_small", "tracker.published=true")
+    assert suite.cell(CONFIGS, config, config.rows[0], "scenes3d_3px").tracker.published is True
+
+
 def test_a_wrong_setting_is_refused(weights):
     config = given(weights, "table3_small")
     config.rows[0] = OmegaConf.create({"row": "cotracker", "checkpoint": "paper", "settings": {"updats": 3}})
