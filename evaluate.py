@@ -42,7 +42,12 @@ def main(config: DictConfig) -> None:
 def run_suite(arguments: list[str]) -> None:
     """All runs of a table or figure: exit code 0; 1 where some could not be, and the rest is written; or 2."""
     config = suite.config(CONFIGS, arguments)
-    guarded(lambda helpers: suite.run(CONFIGS, config, lambda one, label: run(one, helpers, label)), config)
+
+    def work(helpers: Helpers) -> int:
+        code = suite.run(CONFIGS, config, lambda one, label: run(one, helpers, label))
+        return code if helpers.first else 0  # what is missing the first process says; a helper's 1 would end it
+
+    guarded(work, config)
 
 
 def guarded(work: Callable[[Helpers], int | None], config: DictConfig) -> None:
@@ -65,6 +70,8 @@ def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict
     """
     if type(config.pictures) is not int or config.pictures < 0:
         raise ValueError(f"pictures must be a whole number of videos, 0 or more, not {config.pictures}")
+    if type(config.wait_minutes) not in (int, float) or config.wait_minutes < 0:
+        raise ValueError(f"wait_minutes must be a number, 0 or more, not {config.wait_minutes}")
     try:
         benchmark, tracker = build_benchmark(config.benchmark, limit=config.limit), made(config.tracker)
     except (ValueError, OSError) as error:

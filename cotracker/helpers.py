@@ -34,6 +34,11 @@ class Helpers:
                 process.terminate()
             process.wait()
 
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that gathers and writes; starts none."""
+        return int(os.environ.get("RANK", 0)) == 0
+
     def place(self) -> tuple[int, int]:
         """This process's rank, and how many there are, all started now."""
         if self.workers > 1:

@@ -96,8 +96,8 @@ def file_of(suite: DictConfig, name: str) -> Path:
     try:
         return checkpoint.find(known.file)
     except ValueError as error:
-        how = f"train it by `{known.train}`, " if known.get("train") else ""
-        raise Unavailable(f"no checkpoint {name} at {known.file}: {how}or say checkpoints.{name}.file=FILE") from error
+        how = f"train it by `{known.train}`, or " if known.get("train") else ""
+        raise Unavailable(f"no checkpoint {name} at {known.file}: {how}say checkpoints.{name}.file=FILE") from error
 
 
 def write(suite: DictConfig, found: list[dict], missing: list[str]) -> None:

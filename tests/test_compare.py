@@ -178,6 +178,20 @@ def test_rows_are_said_or_known_or_refused(tmp_path, capsys):
     assert cli.main(["table", "10"]) == 2 and cli.main(["table", "2", str(tmp_path / "none")]) == 2
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"videos": [{"x": 1}]}, {"videos": "abc"}, {"protocol": None}, {"protocol": {}}, {"mean": None},
+     {"mean": {"aj": "much"}}, {"videos": [{"name": "v00", "aj": "much"}]}, {"checkpoint": None}, {"checkpoint": {}},
+     {"label": "x"}, {"label": {}}, {"interval": 3}],
+)  # fmt: skip
+def test_a_result_that_was_meddled_with_is_refused_in_one_sentence(tmp_path, capsys, spoilt):
+    good, bad = written(tmp_path / "good", davis()), written(tmp_path / "bad", davis() | spoilt)
+    for words in (["compare", good, bad], ["table", "2", f"cotracker={bad}"]):
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert "was changed since evaluate.py wrote it" in said and said.count("\n") == 1
+
+
 def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     """Nobody may read a quick look at 96x128 as the paper's evaluation."""
     quick = davis()
@@ -186,6 +200,31 @@ def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "60.6 / 55.0 ‡" in said
     assert "- ‡ DAVIS First: ours with updates 4, not 6 and resolution [96, 128], not [384, 512]" in said
+
+
+@pytest.mark.parametrize(
+    "changed, note",
+    [
+        ({"points": "joint"}, "with points joint, not single"),
+        ({"support": {"global_grid": 6, "local_grid": 0}}, "with local_grid 0, not 6"),
+        ({"support": None}, "with global_grid 0, not 6 and local_grid 0, not 6"),
+    ],
+)
+def test_other_points_or_support_are_marked_where_the_paper_has_one_answer(tmp_path, capsys, changed, note):
+    other = davis()
+    other["protocol"] |= changed
+    path = written(tmp_path / "other", other)
+    assert cli.main(["table", "2", path]) == 0
+    said = capsys.readouterr().out
+    assert "60.6 / 55.0 ‡" in said and f"- ‡ DAVIS First: ours {note}" in said
+    assert cli.main(["table", "1", f"all_grid={path}"]) == 0 and "‡" not in capsys.readouterr().out  # which varies them
+
+
+def test_another_tracker_in_cotrackers_row_is_marked(tmp_path, capsys):
+    path = written(tmp_path / "still", davis() | {"tracker": "static"})
+    assert cli.main(["table", "2", f"cotracker={path}"]) == 0
+    said = capsys.readouterr().out
+    assert "60.6 / 55.0 ‡" in said and "- ‡ DAVIS First: ours by tracker=static" in said
 
 
 def test_columns_are_named_by_their_protocol():

@@ -135,6 +135,17 @@ def test_no_code_of_a_pth_runs(tmp_path, legacy):
     assert not mark.exists()
 
 
+def test_other_frames_or_points_are_another_protocol(tmp_path):
+    write_fastcapture(tmp_path)
+
+    def said(**settings):
+        made = FastCapture(tmp_path, **settings).made
+        return Benchmark("fastcapture", [], from_first_frame, within_pixels, made=made).describe()["clips"]
+
+    assert said() == said(frames=100, points=20)
+    assert len({said(), said(points=40), said(frames=50)}) == 3
+
+
 def test_no_set_is_said_in_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="holds no sequence of FastCapture: benchmark.root must be"):
         FastCapture(tmp_path)

@@ -134,6 +134,20 @@ def test_broken_videos_are_named_and_the_rest_is_measured(tmp_path):
         evaluate(Static(), benchmark(Clips(["b"], broken=["b"])))
 
 
+def test_a_question_that_no_tracker_answers_costs_its_video_alone(tmp_path):
+    held = [clip("a"), clip("far", 1), clip("b", 2)]
+    tracks = held[1].tracks.clone()
+    tracks[0, 2] = torch.tensor([400.0, 10.0])  # asked there, in a picture 40 wide
+    held[1] = replace(held[1], tracks=tracks)
+    asked = Benchmark("b", held, from_first_frame, badja, names=("a", "far", "b"))
+    rows = Rows(tmp_path, "one")
+    measured = evaluate(Static(), asked, kept=rows)
+    found, broken = collected(asked, rows, wait_minutes=0)
+    assert found == measured and [row["name"] for row in found] == ["a", "b"]
+    assert [one["name"] for one in broken] == ["far"]
+    assert broken[0]["reason"].startswith("far: a query lies far outside the 40x32 picture")
+
+
 def test_the_first_process_waits_for_rows_and_not_for_ever(tmp_path):
     asked, rows = benchmark(Clips(["a", "b"])), Rows(tmp_path, "one")
     evaluate(Static(), asked, rank=0, world=2, kept=rows)
@@ -266,6 +280,7 @@ def test_a_dead_worker_ends_the_run_with_one_sentence(monkeypatch):
     torch.set_num_threads(threads)
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "3")
+    assert not Helpers(2, []).first
     with Helpers(2, []) as helpers:  # torchrun's: no more are started
         assert helpers.place() == (3, 4) and not helpers.processes
     monkeypatch.setenv("EVALUATE_HELPER", "1")
@@ -273,6 +288,18 @@ def test_a_dead_worker_ends_the_run_with_one_sentence(monkeypatch):
     orphan.parent = -1
     with pytest.raises(ValueError, match="the first process is gone"):
         orphan.told(lambda row: None)({"name": "v"})
+
+
+@pytest.mark.parametrize("rank, code", [("0", 1), ("1", 0)])
+def test_a_helper_that_finds_something_missing_does_not_end_the_table(monkeypatch, rank, code):
+    """Exit code 1 of a helper reads as a failure in the first process, which then left the table unwritten."""
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(evaluate_py.suite, "run", lambda *rest: 1)  # something was missing
+    ended = []
+    monkeypatch.setattr(evaluate_py, "guarded", lambda work, config: ended.append(work(Helpers(2, []))))
+    evaluate_py.run_suite(["experiment=table3_small"])
+    assert ended == [code]
 
 
 def test_a_partial_set_with_pictures(tmp_path):
@@ -286,7 +313,12 @@ def test_a_partial_set_with_pictures(tmp_path):
 
 @pytest.mark.parametrize(
     "word, sentence",
-    [("limit=0", "limit must be"), ("pictures=-1", "pictures must be"), ("workers=0", "workers must be")],
+    [
+        ("limit=0", "limit must be"),
+        ("pictures=-1", "pictures must be"),
+        ("workers=0", "workers must be"),
+        ("wait_minutes=soon", "wait_minutes must be"),
+    ],
 )
 def test_wrong_numbers_are_refused(tmp_path, capsys, word, sentence):
     data = write_badja(tmp_path / "data")

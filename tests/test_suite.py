@@ -129,6 +129,13 @@ def test_what_is_missing_is_named_with_the_command():
         suite.cell(CONFIGS, config, config.rows[0], "badja")
 
 
+def test_converted_weights_can_be_run_as_published(weights):
+    words = ["experiment=table3_small", "tracker.published=true"]
+    assert misspelt(CONFIGS / "evaluation", "suite", words) is None
+    config = given(weights, "table3_small", "tracker.published=true")
+    assert suite.cell(CONFIGS, config, config.rows[0], "scenes3d_3px").tracker.published is True
+
+
 def test_a_wrong_setting_is_refused(weights):
     config = given(weights, "table3_small")
     config.rows[0] = OmegaConf.create({"row": "cotracker", "checkpoint": "paper", "settings": {"updats": 3}})
@@ -141,7 +148,8 @@ def test_a_wrong_setting_is_refused(weights):
 
 
 def result(label, **more):
-    held = {"benchmark": label["column"], "tracker": "cotracker", "protocol": {"queries": "first"}, "label": label,
+    asked = {"queries": "first", "support": {"global_grid": 6, "local_grid": 6}}
+    held = {"benchmark": label["column"], "tracker": "cotracker", "protocol": asked, "label": label,
             "device": "cpu, 1 threads",
             "checkpoint": {"name": "x", "hash": "y"}, "found": 2, "expected": 2, "mean": {"seg": 50.0, "3px": 10.0},
             "interval": {"seg": [40.0, 60.0], "3px": None}, "videos": [{"name": "a", "seconds": 2.0}]}  # fmt: skip

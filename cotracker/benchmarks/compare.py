@@ -21,7 +21,33 @@ def load(path: str | Path) -> dict:
     lacking = [field for field in FIELDS if field not in result]
     if lacking:
         raise ValueError(f"{path} lacks {', '.join(lacking)}: no result of evaluate.py, or an older one: run it again")
+    wrong = _misshapen(result)
+    if wrong:
+        raise ValueError(f"{path} was changed since evaluate.py wrote it ({wrong} is of another kind): run it again")
     return result
+
+
+def _misshapen(result: dict) -> str | None:
+    """The first field whose value is of another kind than evaluate.py writes."""
+    numbers = (int, float, type(None))
+    kinds = {"benchmark": str, "tracker": str, "protocol": dict, "checkpoint": dict, "mean": dict, "videos": list}
+    wrong = [field for field, kind in kinds.items() if not isinstance(result[field], kind)]
+    wrong += [field for field in ("label", "interval") if not isinstance(result.get(field, {}), dict)]
+    if wrong:
+        return wrong[0]
+    if not {"name", "hash"} <= result["checkpoint"].keys() or "queries" not in result["protocol"]:
+        return "protocol or checkpoint"
+    if "label" in result and not {"row", "column"} <= result["label"].keys():
+        return "label"
+    if not all(isinstance(value, numbers) for value in result["mean"].values()):
+        return "mean"
+    good = all(
+        isinstance(video, dict)
+        and isinstance(video.get("name"), str)
+        and all(isinstance(video.get(metric), numbers) for metric in result["mean"])
+        for video in result["videos"]
+    )
+    return None if good else "videos"
 
 
 def differences(first: dict, second: dict, allowed: tuple[str, ...] = ()) -> list[str]:

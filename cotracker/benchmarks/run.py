@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import Errors
-from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.tracker import Tracker, check_queries
 from cotracker.trackers.wrappers import Bidirectional
 from cotracker.types import Clip, Questions, Tracks, Video
 
@@ -85,12 +85,20 @@ def answers(tracker: Tracker, benchmark: Benchmark, clip: Clip, device: torch.de
 
 
 def read(benchmark: Benchmark, index: int) -> Clip:
-    """The clip; Unreadable, with its name where that is known, where its reader says what is wrong with it."""
+    """The clip; Unreadable, with its name where that is known, where its reader says what is wrong with it.
+
+    So is a clip whose truth asks what no tracker answers, as a point far outside the picture: the others are measured.
+    """
     try:
-        return benchmark.clips[index]
+        clip = benchmark.clips[index]
     except (ValueError, OSError) as error:
         name = benchmark.names[index] if benchmark.names else f"#{index}"
         raise Unreadable(name, _sentence(error)) from error
+    try:
+        check_queries(benchmark.protocol(clip).queries, _OneVideo(clip, torch.device("cpu")))
+    except ValueError as error:
+        raise Unreadable(clip.name, f"{clip.name}: {_sentence(error)}") from error
+    return clip
 
 
 def mean(rows: list[Row]) -> dict[str, float]:

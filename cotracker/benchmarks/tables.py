@@ -17,6 +17,7 @@ NAMED = {
     ("davis_strided", "strided"): "davis_strided", ("kinetics", "first"): "kinetics_first",
 }  # fmt: skip
 EVALUATED = {"updates": [6], "resolution": [[384, 512], [378, 504]]}  # sections 4.2 and A; the second for DINOv2
+ASKED = {"points": ["single"], "global_grid": [6], "local_grid": [6]}  # section 4.2; table 1 is about others
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
 Filled = dict[tuple[str, str], dict]  # (row, column) -> results.json
@@ -150,7 +151,8 @@ class Shown:
             return _number(said)
         if result is None:
             return f"{_number(said)} / -"
-        mark = " ‡" if said is not None and (_unlike_the_paper(result) or _partial(result)) else ""
+        unlike = _unlike_the_paper(result, self.table.number) or _partial(result)
+        mark = " ‡" if said is not None and unlike else ""
         return f"{_number(said)} / {_number(result['mean'].get(metric))}{mark}"
 
     def _notes(self) -> list[str]:
@@ -159,7 +161,7 @@ class Shown:
         for name, _ in self._columns():
             results = [one for (_, column), one in self.filled.items() if column == name]
             for said in dict.fromkeys(
-                one for result in results for one in (_partial(result), _unlike_the_paper(result))
+                one for result in results for one in (_partial(result), _unlike_the_paper(result, self.table.number))
             ):
                 notes += [f"‡ {title(name)}: ours {said}"] if said and name in dict(self.table.columns) else []
             broken = {one["name"] or one["reason"] for result in results for one in result.get("broken", [])}
@@ -174,10 +176,15 @@ def _partial(result: dict) -> str:
     return "" if result["found"] == result["expected"] else f"on {result['found']} of {result['expected']} videos"
 
 
-def _unlike_the_paper(result: dict) -> str:
-    """What of the tracker's settings is not as the paper evaluates, in words; nothing where all is."""
+def _unlike_the_paper(result: dict, table: int) -> str:
+    """What of the tracker and its settings is not as the paper evaluates for this table; nothing where all is."""
+    if result["tracker"] != "cotracker":
+        return f"by tracker={result['tracker']}"
     said = result["protocol"]
-    other = [(key, said[key], usual[0]) for key, usual in EVALUATED.items() if said.get(key, usual[0]) not in usual]
+    support = said.get("support") or {"global_grid": 0, "local_grid": 0}
+    said = said | {key: value for key, value in support.items() if key in ASKED}
+    wanted = EVALUATED if table == 1 else EVALUATED | ASKED
+    other = [(key, said[key], usual[0]) for key, usual in wanted.items() if said.get(key, usual[0]) not in usual]
     return f"with {' and '.join(f'{key} {ours}, not {right}' for key, ours, right in other)}" if other else ""
 
 

@@ -18,6 +18,7 @@ class FastCapture:
     A Clip holds the video T 3 H W, decoded when sliced; tracks T N 2 in pixels of the pictures, of `points` points
     drawn from those visible in frame 0 as the published evaluation draws them; visible T N; valid T N; no masks.
     `files`: of each clip, its tracks.  `faults`, `broken`: none, as every sequence is listed.
+    `made`: the two settings, without which two results cannot be told apart.
     ValueError, one sentence: there is nothing at all; `clips[i]`: what is missing or wrong, naming its file.
     """
 
@@ -36,6 +37,7 @@ class FastCapture:
             raise ValueError(
                 f"{root} holds no sequence of FastCapture: benchmark.root must be the folder with {wanted}"
             )
+        self.made = {"frames": frames, "points": points}
         self.faults: dict[Path, str] = {}
         self.names = sorted(names)
         self.files = [self.root / TRACKS / f"{name}.pth" for name in self.names]
