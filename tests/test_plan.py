@@ -16,7 +16,7 @@ FULL = CoTracker()
     (1000, (128, 160), "float32"), (300, (256, 320), "bfloat16"),
 ])  # fmt: skip
 def test_memory_is_as_measured(points, size, dtype):
-    """Within 0.85 to 1.6 here, for small runs; within 0.9 to 1.5 at the sizes of docs/speed.md."""
+    """Runs that the constant of the plan was not chosen by (docs/speed.md names those)."""
     setting = bench.Setting(model="cotracker_small", points=points, frames=12, height=size[0], width=size[1],
                             dtype=dtype, threads=1, updates=1, repeats=1)  # fmt: skip
     (row,) = bench.in_own_process(setting)
