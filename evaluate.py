@@ -1,7 +1,7 @@
 """Measure a tracker on a benchmark: python evaluate.py benchmark=badja benchmark.root=DIR tracker=static out=DIR
 
 Prints a row per video and the mean, and writes DIR/results.json. Settings: configs/evaluate.yaml, or --help.
-A table or figure of the paper: python evaluate.py experiment=table2 datasets=DIR (settings: configs/evaluation/).
+A table or figure of the paper: python evaluate.py experiment=table2 datasets=DIR (settings: configs/suites/).
 Stopped at any moment, the same command goes on from the videos it has. Processes share videos: workers=2, or torchrun.
 """
 
@@ -162,7 +162,7 @@ def _refused(sentence: str, error: Exception) -> int:
 if __name__ == "__main__":
     words = sys.argv[1:]
     if suite.asked(words):
-        refuse_misspelt(CONFIGS / "evaluation", "suite", words)
+        refuse_misspelt(CONFIGS / "suites", "suite", words)
         run_suite(words)
     else:
         refuse_misspelt(CONFIGS, "evaluate", words)

@@ -1,6 +1,6 @@
 """For evaluate.py: the many runs that make one of the paper's tables or figures, and what is written of them.
 
-configs/evaluation/experiment/*.yaml says which; each run has a folder of its own, from which it goes on when stopped.
+configs/suites/experiment/*.yaml says which; each run has a folder of its own, from which it goes on when stopped.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,8 @@ def asked(words: list[str]) -> bool:
 
 
 def config(configs: Path, words: list[str]) -> DictConfig:
-    """The suite's config: configs/evaluation/suite.yaml with the experiment and the other overrides."""
-    with initialize_config_dir(str(configs.resolve() / "evaluation"), version_base=None):
+    """The suite's config: configs/suites/suite.yaml with the experiment and the other overrides."""
+    with initialize_config_dir(str(configs.resolve() / "suites"), version_base=None):
         return compose("suite", overrides=words)
 
 

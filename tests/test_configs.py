@@ -24,15 +24,15 @@ FOLDER = Path(__file__).parents[1] / "configs"
 ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
          "cluster": "train", "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
 CHOICES = sorted(
-    (path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml") if path.parent.name != "evaluation"
-)  # configs/evaluation is a folder of its own, for suites of runs: tests/test_suite.py
+    (path.parent.name, path.stem) for path in FOLDER.glob("*/*.yaml") if path.parent.name != "suites"
+)  # configs/suites is a folder of its own, for suites of runs: tests/test_suite.py
 NEEDS_WEIGHTS = ("table6_dinov2",)  # which are not shipped
 EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
 GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere
 BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
 WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
                  ("augment", "published"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
-WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites")]
+WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped")]
 NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 

@@ -106,10 +106,8 @@ def test_four_workers_write_the_bytes_of_none(uninterrupted, tmp_path):
     assert contents(tmp_path / "four") == contents(uninterrupted)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
-    out = tmp_path / "clips"
-    words = [*SLOWER, f"count={COUNT}", f"out={out}", "workers=2"]
+def stopped(out, words: list[str], stop: signal.Signals) -> tuple:
+    """The process, stopped after three clips or more; what it said; the clips there and their inodes."""
     process = start(*words)
     wait_for_clips(out, 3, process)
     if stop == signal.SIGKILL:
@@ -121,7 +119,17 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
     while session_members(process.pid):
         assert time.monotonic() < deadline, "workers outlive the run that started them"
         time.sleep(0.05)
-    there = {name: (out / name).stat().st_ino for name in clip_names(out)}
+    return process, said, {name: (out / name).stat().st_ino for name in clip_names(out)}
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
+    for attempt in range(4):  # on a busy machine all clips may be there before the signal is heard
+        out = tmp_path / f"clips{attempt}"
+        words = [*SLOWER, f"count={COUNT}", f"out={out}", "workers=2"]
+        process, said, there = stopped(out, words, stop)
+        if len(there) < COUNT:
+            break
     assert 3 <= len(there) < COUNT
     if stop == signal.SIGINT:
         assert process.returncode == 130 and "Traceback" not in said

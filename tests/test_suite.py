@@ -24,7 +24,7 @@ from cotracker.overrides import misspelt
 from cotracker.trackers.cotracker import predictor
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FOLDER = CONFIGS / "evaluation" / "experiment"
+FOLDER = CONFIGS / "suites" / "experiment"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "small")
 EXPECTED = [f"table{n}" for n in range(1, 10)] + [f"figure{n}" for n in (4, 7, 8)]
 NOT_IN_THE_PAPER = {"all_both"}
@@ -131,7 +131,7 @@ def test_what_is_missing_is_named_with_the_command():
 
 def test_converted_weights_can_be_run_as_published(weights):
     words = ["experiment=table3_small", "tracker.published=true"]
-    assert misspelt(CONFIGS / "evaluation", "suite", words) is None
+    assert misspelt(CONFIGS / "suites", "suite", words) is None
     config = given(weights, "table3_small", "tracker.published=true")
     assert suite.cell(CONFIGS, config, config.rows[0], "scenes3d_3px").tracker.published is True
 
@@ -141,7 +141,7 @@ def test_a_wrong_setting_is_refused(weights):
     config.rows[0] = OmegaConf.create({"row": "cotracker", "checkpoint": "paper", "settings": {"updats": 3}})
     with pytest.raises(ValueError, match="cotracker, badja: .*updats"):
         suite.cell(CONFIGS, config, config.rows[0], "badja")
-    folder = CONFIGS / "evaluation"
+    folder = CONFIGS / "suites"
     assert "did you mean experiment=table2?" in misspelt(folder, "suite", ["experiment=tabel2"])
     assert "did you mean datasets?" in misspelt(folder, "suite", ["experiment=table2", "dataset=x"])
     assert misspelt(folder, "suite", ["experiment=table2", "datasets=x", "checkpoints.paper.file=y"]) is None
