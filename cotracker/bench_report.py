@@ -1,5 +1,6 @@
 """What `cotracker bench` shows of its rows: a table, exponents, a figure, and two files side by side."""
 
+import io
 import json
 import math
 import os
@@ -128,12 +129,9 @@ def draw(path: Path, rows: list[dict]) -> None:
             (BOX[0] + 8 * FINE, BOX[1] + (6 + 16 * number) * FINE), name, colour, ImageFont.load_default(11 * FINE)
         )
     small = picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        small.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    drawn = io.BytesIO()
+    small.save(drawn, format="PNG")
+    _replace(path, drawn.getvalue())
 
 
 def _axis(title: str, values: list[float]) -> Axis:

@@ -23,6 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cotracker.benchmarks import results
+from cotracker.machine import matrix_peak, now
 from cotracker.model.cotracker import CoTracker
 from cotracker.training.objective import Objective
 from cotracker.training.optim import Optimiser
@@ -114,14 +115,14 @@ def stepper(recompute: bool, bfloat16: bool, device: torch.device, options: argp
     clip = example(options).to(device)
 
     def step() -> dict:
-        cpu, start = time.process_time(), _now(device)
+        cpu, start = time.process_time(), now(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             loss, _ = objective(model, clip)
-        forward = _now(device)
+        forward = now(device)
         optimiser.backward(loss)
-        backward = _now(device)
+        backward = now(device)
         optimiser.step(bool(optimiser.norm().isfinite()))
-        end = _now(device)
+        end = now(device)
         seconds = {"forward": forward - start, "backward": backward - forward, "optimiser": end - backward}
         return seconds | {"step": end - start, "cpu": time.process_time() - cpu}
 
@@ -137,24 +138,6 @@ def example(options: argparse.Namespace) -> Clip:
     tracks = start + torch.randn(frames, points, 2).cumsum(0)
     known = torch.ones(frames, points, dtype=torch.bool)
     return collate([Clip(video, tracks, known, known)])
-
-
-def matrix_peak(dtype: torch.dtype, device: torch.device, side: int = 2048, repeats: int = 5) -> float:
-    """GFLOP/s of the fastest of some square matrix products."""
-    a = torch.randn(side, side, device=device).to(dtype)
-    a @ a
-    taken = []
-    for _ in range(repeats):
-        start = _now(device)
-        a @ a
-        taken.append(_now(device) - start)
-    return 2 * side**3 / min(taken) / 1e9
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def _maxrss() -> int:
