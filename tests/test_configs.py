@@ -32,7 +32,8 @@ GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere
 BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
 WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
                  ("augment", "published"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
-WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped")]
+WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped"),
+              ("data", "self_training"), ("generator", "pseudo")]  # fmt: skip
 NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 
@@ -182,7 +183,10 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     data = whole["data"]
     for k, source in enumerate(data.get("sources", [data])):
         at = f"data.sources.{k}" if "sources" in data else "data"
-        if "root" in source:
+        if "augment" in source:
+            small += [f"{at}.source.root={clips}", f"{at}.source.frames=24"]
+            small += [f"{at}.augment.{key}" for key in ("height=32", "width=48", "points=8", "least_points=2")]
+        elif "root" in source:
             small += [f"{at}.root={clips}"]
             augmented = "height" in whole["augment"]
             small += [f"augment.{key}" for key in ("height=32", "width=32", "points=8") if augmented]

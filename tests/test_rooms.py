@@ -28,6 +28,7 @@ ALLOWED = {
     "cotracker.watching": ["benchmarks", "model", "trackers", "training", "visualize", "queries", "types"],
     "cotracker.helpers": [],
     "cotracker.worst": ["benchmarks", "trackers.tracker", "visualize", "types"],
+    "cotracker.pseudo": ["data", "trackers", "queries", "geometry", "types"],
     "cotracker.suite": ["benchmarks", "checkpoint", "figures", "visualize"],
     "cotracker.cli_data": ["data"],
     "cotracker.cli_compare": ["benchmarks"],
