@@ -123,12 +123,31 @@ def build_parts(cfg: DictConfig, group: Group) -> dict:
     if objective.points == 0:  # the encoder alone is trained: what takes no part takes no gradient
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and name.startswith("encoder."))
+    if t.only is not None:
+        train_only(model, list(t.only))
     if t.compile:
         model.compile_parts()
     scaled = t.precision == "float16"
     modules = [model, objective]
     optimiser = Optimiser(modules, t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema, scaled)
     return {"model": model, "objective": objective, "optimiser": optimiser}
+
+
+def train_only(model: nn.Module, parts: list[str]) -> None:
+    """Leaves a gradient to the parameters of these parts alone; ValueError for a part that has none to train."""
+    for part in parts:
+        if not any(p.requires_grad and _is_of(name, part) for name, p in model.named_parameters()):
+            raise ValueError(f"train.only={part} is no part of the model: its parts are {', '.join(part_names(model))}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and any(_is_of(name, part) for part in parts))
+
+
+def _is_of(parameter: str, part: str) -> bool:
+    return f"{parameter}.".startswith(f"{part}.")
+
+
+def part_names(model: nn.Module) -> list[str]:
+    return list(dict.fromkeys(name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad))
 
 
 def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> TrainingStream:

@@ -138,7 +138,19 @@ def test_starting_from_weights(smoke, tmp_path):
         run(config(f"out={tmp_path}/b", "model.hidden=32", f"train.init_from={smoke}/model.safetensors"))
 
 
+def test_only_the_parts_named_are_trained(smoke, tmp_path):
+    start = f"train.init_from={smoke}/model.safetensors"
+    run(config(f"out={tmp_path}", "train.steps=2", start, "train.only=[visibility,encoder.fuse]"))
+    before, after = (checkpoint.load_model(out / "model.safetensors").state_dict() for out in (smoke, tmp_path))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    asked = {name for name in before if name.startswith(("visibility.", "encoder.fuse."))}
+    assert moved == asked and len(asked) > 2
+    with pytest.raises(ValueError, match="train.only=fuse is no part of the model: its parts are encoder"):
+        run(config(f"out={tmp_path}/b", "train.only=[fuse]"))
+
+
 @pytest.mark.parametrize("word, sentence", [
+    ("train.only=visibility", "train.only must be a list of parts of the model"),
     ("train.lr=abc", "train.lr must be a number"),
     ("train.batch=0", "train.batch must be a whole number from 1"),
     ("train.steps=-1", "train.steps must be"),

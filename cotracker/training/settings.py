@@ -44,6 +44,9 @@ def check(settings: dict) -> None:
         if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= largest:
             noun = "a whole number" if kind is WHOLE else "a number"
             raise ValueError(f"train.{name} must be {noun} from {least} to {largest}, not {value}")
+    only = t["only"]
+    if only is not None and not (isinstance(only, list) and only and all(isinstance(part, str) for part in only)):
+        raise ValueError(f"train.only must be a list of parts of the model, as [visibility], or null, not {only}")
     _check_kept(settings["checkpoint"])
     for name, choices in CHOICES.items():
         if type(t[name]) is not type(choices[0]) or t[name] not in choices:
