@@ -176,12 +176,17 @@ def _counted(setting: Setting, model: CoTracker) -> int:
 
 
 def _timed(work: Callable, counted: int, setting: Setting, least: float = 0.0) -> dict:
-    """Best and median seconds of a call, and what follows; calls shorter than `least` seconds are made many times."""
+    """Best and median seconds of a call, and what follows; calls shorter than `least` seconds are made many times.
+
+    With no repeats the first call, of a network not warmed up, is what is measured.
+    """
     device, dtype = torch.device(setting.device), getattr(torch, setting.dtype)
-    held, begin = peak_memory(device), now(device)
+    held, begin, begin_cpu = peak_memory(device), now(device), time.process_time()
     work()
-    calls = max(1, int(least / max(now(device) - begin, 1e-6)))
-    seconds, cpu, peaks = [], [], [matrix_peak(dtype, device)]
+    first, first_cpu = now(device) - begin, time.process_time() - begin_cpu
+    calls = max(1, int(least / max(first, 1e-6)))
+    seconds, cpu = ([], []) if setting.repeats else ([first], [first_cpu])
+    peaks = [matrix_peak(dtype, device)]
     for _ in range(setting.repeats):
         begin, begin_cpu = now(device), time.process_time()
         for _ in range(calls):

@@ -29,7 +29,8 @@ def add_to(commands) -> None:
     add("--threads", nargs="+", type=_positive, default=[os.cpu_count() or 1], metavar="K", help="default: all cores")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
     add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
-    add("--repeats", type=_positive, default=3, metavar="K", help="measured runs, after one to warm up (default: 3)")
+    repeats = "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
+    add("--repeats", type=_repeats, default=3, metavar="K", help=repeats)
     add("--compile", action="store_true", help="compile the transformer (see CoTracker.compile_parts)")
     add("--video", metavar="FILE", help="a video file to track, with its decoding, instead of drawn frames")
     add("--points-at-once", type=_positive, metavar="K", help="track so many points at a time (default: all)")
@@ -88,6 +89,10 @@ def _positive(text: str) -> int:
     if not (text.isdecimal() and 0 < len(text) < 10 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
+
+
+def _repeats(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -36,6 +37,13 @@ def here(monkeypatch):
 def row(**changed) -> dict:
     """A row as `measure` makes them, of another setting or with other numbers."""
     return bench.dataclasses.asdict(bench.Setting()) | NUMBERS | changed
+
+
+def test_no_repeats_measure_the_one_call_that_is_made():
+    calls = []
+    setting = bench.Setting(points=4, frames=8, threads=1, repeats=0)
+    row = bench._timed(lambda: (time.sleep(0.05), calls.append(1)), 10**9, setting)
+    assert len(calls) == 1 and 0.05 <= row["seconds"] == row["median"] < 1
 
 
 def test_whole_runs_and_stages_are_measured_written_and_drawn(here, tmp_path, capsys):
