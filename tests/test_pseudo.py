@@ -145,3 +145,22 @@ def test_generate_writes_them_in_the_layout_with_what_is_believed(folder, tmp_pa
     assert clip_names(tmp_path) == [entry["name"]]
     clip = read_clip(tmp_path / entry["name"])
     assert clip.video.shape == (10, 3, 96, 128) and (clip.valid & clip.visible).any()
+
+
+def test_agreement_is_the_share_that_is_believed():
+    from agreement import agreement
+
+    video = panning()
+    right, still = Knowing(video), Knowing(video, speed=torch.zeros(2))
+    assert agreement(video, right, 60) > 0.5 and agreement(video, still, 60) == 0
+    with pytest.raises(ValueError, match="too few"):
+        agreement(video[:5], right, 60)
+
+
+def test_agreement_of_checkpoints_on_files(folder, capsys):
+    from agreement import main
+
+    assert main([str(folder / "plane.mp4"), "--points", "12", "--frames", "8"]) == 0
+    assert "shipped: plane " in capsys.readouterr().out
+    assert main([str(folder / "plane.mp4"), "--points", "0"]) == 2
+    assert main([str(folder / "none.mp4")]) == 2 and "none.mp4" in capsys.readouterr().err
