@@ -6,8 +6,10 @@ Tiny networks with the head scaled by 0.01, so that an untrained one moves point
 import pytest
 import torch
 
+from cotracker.model import transformer
 from cotracker.model.cotracker import CoTracker, wave_frequencies, window_starts
 from cotracker.model.published import PUBLISHED, linear_frequencies
+from cotracker.model.transformer import Transformer
 
 TINY = dict(channels=16, widths=(8, 8, 12, 12), fuse_width=16, hidden=32, heads=2, time_layers=2, group_layers=2,
             motion_waves=8, radius=2, updates=2)  # fmt: skip
@@ -223,6 +225,25 @@ def test_both_ways_to_correlations_give_the_same_tracks(monkeypatch):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("asked", [None, torch.rand(2, 9, generator=torch.Generator().manual_seed(1)) < 0.7])
+def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
+    """Inference on a CPU takes so many tokens at once as a cache holds; here 28 of 126: four sequences of 7, or three of 9."""
+    torch.manual_seed(0)
+    network = Transformer(11, 5, width=16, heads=2, time_layers=2, group_layers=2, mlp_ratio=2.0)
+    tokens = torch.randn(2, 7, 9, 11)
+    frames = torch.ones(2, 7, dtype=torch.bool)
+    frames[1, 5:] = False
+    with torch.inference_mode():
+        whole = network(tokens, asked, frames)
+        monkeypatch.setattr(transformer, "CACHED_TOKENS", 28)
+        calls = []
+        block = transformer.Block._answer
+        monkeypatch.setattr(transformer.Block, "_answer", lambda *a: calls.append(len(a[1])) or block(*a))
+        turns = network(tokens, asked, frames)
+    assert set(calls) == {2, 3, 4}, calls  # 18 = 4 * 4 + 2, 14 = 4 * 3 + 2
+    torch.testing.assert_close(turns, whole, atol=1e-6, rtol=1e-5)
+
+
 def test_a_step_is_pure_and_forward_is_their_loop():
     model, video, queries = tiny(), clips(2, 14), asked(2, 14)
     maps = model.encode(video)

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 WHOLE_MAP_CELLS = (
     4096  # up to so many cells the matrix product over the whole map is the faster way (scripts/profile_correlation.py)
 )
+CACHED_NUMBERS = 2**18  # numbers of rows gathered at once on a CPU, so that a cache holds them
 CHUNK_NUMBERS = 2**24  # numbers of a temporary above which points are taken in turns
 
 
@@ -106,7 +107,12 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, features: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(rows, features, index)
-        return (F.embedding(index, rows) @ features[..., None].to(rows.dtype))[..., 0]
+        features, turn = features.to(rows.dtype), max(1, CACHED_NUMBERS // (index.shape[-1] * rows.shape[-1]))
+        if rows.device.type != "cpu" or index[..., 0].numel() <= turn:
+            return (F.embedding(index, rows) @ features[..., None])[..., 0]
+        pairs = zip(index.flatten(0, -2).split(turn), features.flatten(0, -2)[..., None].split(turn))
+        products = torch.cat([F.embedding(some, rows) @ feature for some, feature in pairs])
+        return products.view(index.shape)
 
     @staticmethod
     @once_differentiable

@@ -10,6 +10,7 @@ from cotracker.model.fused import gelu_linear, linear_gelu
 
 SHORT = 128  # up to this length plain matrix products beat the fused kernel on a CPU, where gradients are wanted
 SHORT_INFERENCE = {torch.float32: 8, torch.bfloat16: 512}  # and where none are, by the dtype
+CACHED_TOKENS = 2048  # so many tokens, and a block's temporaries of them, stay in a CPU's cache
 
 
 class Attention(nn.Module):
@@ -47,6 +48,15 @@ class Block(nn.Module):
         self.contract = nn.Linear(int(width * mlp_ratio), width)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """K L D of x K L D; bias as in Attention. For inference on a CPU sequences are taken in turns."""
+        turn = max(1, CACHED_TOKENS // x.shape[1])
+        whole = len(x) <= turn or x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if whole:
+            return self._answer(x, bias)
+        biases = [None] * -(-len(x) // turn) if bias is None else bias.split(turn)
+        return torch.cat([self._answer(*some) for some in zip(x.split(turn), biases)])
+
+    def _answer(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x = x + self.attention(F.layer_norm(x, x.shape[-1:], eps=1e-6), bias)
         y = F.layer_norm(x, x.shape[-1:], eps=1e-6)
         if torch.is_grad_enabled():
