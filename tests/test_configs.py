@@ -33,7 +33,8 @@ BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
 WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
                  ("augment", "published"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
 WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped"),
-              ("data", "self_training"), ("data", "visibility"), ("generator", "pseudo")]  # fmt: skip
+              ("data", "self_training"), ("data", "real_drawn_spatial"), ("data", "visibility"),
+              ("generator", "pseudo")]  # fmt: skip
 NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 
