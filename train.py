@@ -100,6 +100,7 @@ def run(cfg: DictConfig) -> int | None:
     if group.first:
         prepare_folder(Path(cfg.out), cfg)
     stop = whole.train()
+    del whole
     group.leave()
     return stop.hand_on()
 

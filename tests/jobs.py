@@ -61,7 +61,10 @@ def watched(overrides: list[str], until: int | None = None, data: dict | None = 
 
 
 if __name__ == "__main__":
-    group = join(torch.device("cpu"), timeout_minutes=1)
+    group, leave = join(torch.device("cpu"), timeout_minutes=1), Group.leave
     train.join, Group.leave = (lambda device, timeout: group), (lambda self: None)  # one group for all the runs
     for job in json.loads(Path(sys.argv[1]).read_text()):
         watched(**job)
+    leave(group)
+    threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+    assert not any("gloo" in name for name in threads), f"after the group was left: {threads}"

@@ -49,7 +49,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """K L D of x K L D; bias as in Attention. For inference on a CPU sequences are taken in turns."""
-        turn = max(1, CACHED_TOKENS // x.shape[1])
+        turn = max(1, CACHED_TOKENS // max(1, x.shape[1]))
         whole = len(x) <= turn or x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
         if whole:
             return self._answer(x, bias)
