@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import torch
 
 from cotracker.model import flops
-from cotracker.model.correlation import CHUNK_NUMBERS, WHOLE_MAP_CELLS, offsets
+from cotracker.model.correlation import CACHED_NUMBERS, CHUNK_NUMBERS, WHOLE_MAP_CELLS, offsets
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.transformer import CACHED_TOKENS
 
-OVERHEAD = 65e6  # bytes of convolutions' scratch, allocators' gaps and the like
+OVERHEAD = 60e6  # bytes of convolutions' scratch, allocators' gaps and the like
+SCRATCH = 1.5  # what float32 convolutions hold on a CPU, of their maps, as measured; in bfloat16 1
 MOST_POINTS = 1024  # at once, where no budget says otherwise: all pairs of points attend to each other
 MOST_QUERIES = 24  # of the single-point protocol, at once
 
@@ -90,7 +92,8 @@ def _bytes(
     read = model.window * 3 * (4 * size[0] * size[1] + 2 * video_size[0] * video_size[1])
     answers = 4 * 12 * frames * points
     encoding = read + window + max(_encoder_bytes(model, size), window)
-    updating = window + model.window * tokens * _token_bytes(model) + _correlation_bytes(model, size, tokens)
+    once = max(_block_bytes(model, tokens), _correlation_bytes(model, size, tokens))
+    updating = window + _token_bytes(model, tokens) + once
     return OVERHEAD + answers + max(encoding, updating)
 
 
@@ -99,24 +102,42 @@ def _encoder_bytes(model: CoTracker, size: tuple[int, int]) -> float:
     widths, fused = model.config["widths"], model.config["fuse_width"]
     pixels, cells = size[0] * size[1], size[0] * size[1] / model.stride**2
     levels = sum(width * pixels / 4 ** (stage + 1) for stage, width in enumerate(widths))
-    return model.dtype.itemsize * max(levels + (2 * sum(widths) + fused) * cells, widths[0] * pixels)
+    numbers = max(levels + (2 * sum(widths) + fused) * cells, widths[0] * pixels)
+    return numbers * model.dtype.itemsize * (SCRATCH if _on_cpu(model) and model.dtype == torch.float32 else 1)
 
 
-def _token_bytes(model: CoTracker) -> float:
-    """Of a point in a frame: its token, code and parts, float32, and what a block holds at once."""
-    config, inputs, width = model.config, model.transformer.embed.in_features, model.config["hidden"]
-    block = 3 * width + max(6 * width, int(width * config["mlp_ratio"]))
-    return 4 * (3 * inputs + 4 * config["channels"]) + model.dtype.itemsize * block
+def _token_bytes(model: CoTracker, tokens: int) -> float:
+    """Of points in the frames of a window: their tokens, codes and parts, float32, and what is kept between blocks."""
+    inputs, width = model.transformer.embed.in_features, model.config["hidden"]
+    each = 4 * (3 * inputs + 4 * model.config["channels"]) + model.dtype.itemsize * 4 * width
+    return model.window * tokens * each
+
+
+def _block_bytes(model: CoTracker, tokens: int) -> float:
+    """What a block holds at once; on a CPU it takes its sequences in turns, of one frame's points at the least."""
+    width, count = model.config["hidden"], model.window * tokens
+    turn = min(count, max(tokens, CACHED_TOKENS)) if _on_cpu(model) else count
+    return turn * model.dtype.itemsize * (3 * width + max(6 * width, int(width * model.config["mlp_ratio"])))
 
 
 def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> float:
     """Of the largest temporary: rows around points, or products with a whole map; points are taken in turns."""
     cells = size[0] * size[1] / model.stride**2
-    local = (2 * model.radius + 2) ** 2 * model.config["channels"]
-    each = max(local if cells > WHOLE_MAP_CELLS else 0, min(cells, WHOLE_MAP_CELLS))
-    near = 4 * len(offsets("square", model.radius)) * 8  # indices and what is interpolated
-    numbers = min(CHUNK_NUMBERS, model.window * tokens * each)
-    return numbers * model.dtype.itemsize + numbers / each * near
+    local, near = (2 * model.radius + 2) ** 2 * model.config["channels"], len(offsets("square", model.radius))
+
+    def taken(each: float, at_once: int) -> float:
+        numbers = min(CHUNK_NUMBERS, model.window * tokens * each)
+        beside = numbers / each * near * 4 * 8  # indices and what is interpolated
+        return min(numbers, at_once) * model.dtype.itemsize + beside
+
+    gathered = taken(local, CACHED_NUMBERS if _on_cpu(model) else CHUNK_NUMBERS) if cells > WHOLE_MAP_CELLS else 0
+    while cells > WHOLE_MAP_CELLS:  # the first level whose products are with the whole map
+        cells /= 4
+    return max(gathered, taken(cells, CHUNK_NUMBERS))
+
+
+def _on_cpu(model: CoTracker) -> bool:
+    return next(model.parameters()).device.type == "cpu"
 
 
 def _operations(
