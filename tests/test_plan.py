@@ -22,7 +22,7 @@ def test_memory_is_as_measured(points, size, dtype):
     (row,) = bench.in_own_process(setting)
     measured = 1e9 * (row["gigabytes"] - row["gigabytes_before"])
     said = plan(bench.make_model(setting), 12, size, points, updates=1)
-    assert said.points_at_once == points and 0.85 < said.bytes / measured < 1.6
+    assert said.points_at_once == points and 0.75 < said.bytes / measured < 1.7
 
 
 def test_it_does_not_grow_with_the_video_but_with_points_and_size():
