@@ -227,7 +227,7 @@ def test_both_ways_to_correlations_give_the_same_tracks(monkeypatch):
 @torch.no_grad()
 @pytest.mark.parametrize("asked", [None, torch.rand(2, 9, generator=torch.Generator().manual_seed(1)) < 0.7])
 def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
-    """Inference on a CPU takes so many tokens at once as a cache holds; here 28 of 126: four sequences of 7, or three of 9."""
+    """Inference on a CPU takes as many tokens at once as a cache holds; here 28 of 126: 4 sequences of 7, or 3 of 9."""
     torch.manual_seed(0)
     network = Transformer(11, 5, width=16, heads=2, time_layers=2, group_layers=2, mlp_ratio=2.0)
     tokens = torch.randn(2, 7, 9, 11)

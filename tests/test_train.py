@@ -19,7 +19,7 @@ from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, Estimate
 from cotracker.queries import training_mix
 from cotracker.training.attention import group_attention
-from cotracker.training.handover import later_window
+from cotracker.training.handover import later_window, led_astray
 from cotracker.training.objective import Objective, matching_loss, track_loss, visibility_loss
 from cotracker.training.optim import Optimiser
 from cotracker.types import Clip
@@ -356,6 +356,30 @@ def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
     assert torch.allclose(alone.tracks[-1], found.tracks[-1], atol=1e-3)
 
 
+def test_points_led_astray_go_with_one_nearby_from_some_frame_on():
+    example, rng = clip(frames=24), np.random.default_rng(3)
+    frames, points = example.tracks.shape[1:3]
+    example.tracks[0] = torch.tensor([20.0, 20.0]) + torch.arange(points)[:, None] * torch.tensor([7.0, 0.0])
+    example.tracks[0, :, ::2, 1] += torch.arange(frames)[:, None]  # every second one walks down
+    example.tracks[0, :, -1] += 500  # and the last is far from all
+    example.visible[:], example.valid[:] = True, True
+    example.visible[0, 3:, 1] = example.visible[0, 9, 3] = (
+        False  # hidden, so nobody goes with it; with valid false nobody goes from there either
+    )
+    example.valid[0, :, 3] = False  # nor from where it is not known to be
+    window = slice(6, 14)
+    tracks, visible = led_astray(example, window, 60.0, 1.0, rng)
+    apart = (tracks - example.tracks[:, window]).norm(dim=-1)[0]
+    gone = apart > 0
+    assert gone[:, 5].any() and gone[:, ::2].any() and not gone[:, -1].any() and not gone[:, 3].any()
+    assert (gone.int().diff(dim=0) >= 0).all()  # once gone it does not come back
+    steps = tracks[0].diff(dim=0)[..., 1]
+    assert set(steps.unique().tolist()) == {0.0, 1.0} and (tracks[0].diff(dim=0)[..., 0] == 0).all()
+    assert visible[0][gone].all() and torch.equal(visible[0, :, [3, -1]], example.visible[0, window][:, [3, -1]])
+    same = led_astray(example, window, 60.0, 0.0, rng)
+    assert torch.equal(same[0], example.tracks[:, window]) and torch.equal(same[1], example.visible[:, window])
+
+
 def test_training_on_later_windows_alone_moves_every_part_of_the_network():
     example = clip(frames=24)
     torch.manual_seed(0)
@@ -369,8 +393,12 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
     short, _ = objective(model, clip(frames=8))
     plain, _ = Objective(updates=2, matching_weight=1.0, small_errors=4.0)(model, clip(frames=8))
     assert short.item() == plain.item()  # too short for a later window
+    led = Objective(updates=2, handover=1.0, handover_astray=0.5, matching_weight=1.0, small_errors=4.0)
+    assert led(model, example)[0].item() != loss.item()
     with pytest.raises(ValueError, match="objective.handover must be a number from 0 to 1"):
         Objective(handover=1.5)
+    with pytest.raises(ValueError, match="objective.handover_astray must be a number from 0 to 1"):
+        Objective(handover_astray=-1)
 
 
 def test_windows_trained_apart_are_clips_of_their_own():

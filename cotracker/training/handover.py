@@ -2,7 +2,9 @@
 
 Unrolling a long clip (section 3.3) shows the network what it inherits, but costs every frame's features. Here only the
 query's frame and one window are encoded, however far apart, and the tracks handed over are the truth put off by errors
-of all sizes: so a network learns to find its way back to what was asked for, instead of carrying errors on.
+of all sizes: so a network learns to find its way back to what was asked for, instead of carrying errors on. Some can be
+put off as real tracks are lost: from some frame on they go with another point that is near, of a limb's background or
+of what hides it.
 """
 
 import numpy as np
@@ -13,14 +15,17 @@ from torch import Tensor
 from cotracker.model.cotracker import Carry, CoTracker, Estimate
 from cotracker.types import Clip
 
+NEAR = 40.0  # pixels of a frame 512 wide: from so far a point takes another with it
+
 
 def later_window(
-    model: CoTracker, clip: Clip, updates: int, errors: tuple[float, float], rng: Generator
+    model: CoTracker, clip: Clip, updates: int, errors: tuple[float, float], rng: Generator, astray: float = 0.0
 ) -> tuple[Estimate, list[int], list[Tensor], Carry]:
     """The Estimate of a window drawn from `rng`, the frames encoded (the query's first), their maps, what it was given.
 
     clip: collated, of at least 1.5 windows.  errors: least and greatest of what is handed over, in pixels of a frame
-    512 wide, log-uniform.  All points visible in the drawn query frame are asked for.
+    512 wide, log-uniform.  astray: share of the points that go with another, where one is near (`led_astray`).  All
+    points visible in the drawn query frame are asked for.
     """
     half = model.window // 2
     start = int(rng.integers(half, clip.video.shape[1] - model.window + 1))
@@ -34,10 +39,40 @@ def later_window(
         [level[:, :1] for level in maps], torch.cat([queries[..., :1] * 0, where], dim=-1), real
     )
     before = slice(start - half, start + half)
-    tracks = _put_off(clip.tracks[:, before], clip.video.shape[-1] / 512, errors, rng)
-    carry = Carry(queries, real, features, tracks, _put_in_doubt(clip.visible[:, before], rng), start)
+    scale, tracks, visible = clip.video.shape[-1] / 512, clip.tracks[:, before], clip.visible[:, before]
+    if astray:
+        tracks, visible = led_astray(clip, before, NEAR * scale, astray, rng)
+    tracks = _put_off(tracks, scale, errors, rng)
+    carry = Carry(queries, real, features, tracks, _put_in_doubt(visible, rng), start)
     _, estimate = model.step(carry, [level[:, 1:] for level in maps], updates)
     return estimate, frames, maps, carry
+
+
+def led_astray(clip: Clip, window: slice, near: float, share: float, rng: Generator) -> tuple[Tensor, Tensor]:
+    """Tracks B S N 2 and visibility B S N in a window, where a share of the points have left their surface.
+
+    Each of those, from a frame on that is drawn from the window and as many frames before it, moves as, and is seen as,
+    a point does that was visible at most `near` pixels away in that frame. Points that have none go on by themselves.
+    """
+    batch, points = clip.tracks.shape[0], clip.tracks.shape[2]
+    known, device = clip.visible & clip.valid, clip.tracks.device
+    begin, stop = max(0, 2 * window.start - window.stop), window.stop - 1
+    left = torch.from_numpy(rng.integers(begin, stop, (batch, points))).to(device)
+    clips, own = torch.arange(batch, device=device)[:, None], torch.arange(points, device=device)
+    places = clip.tracks[clips, left]  # B N N 2: where all are when the first index's point leaves
+    at = places[clips, own, own]
+    close = (places - at[:, :, None]).norm(dim=-1) <= near
+    close &= known[clips, left] & clip.valid[:, window].all(dim=1)[:, None] & (own != own[:, None])
+    close &= clip.valid[clips, left, own][..., None]
+    order = torch.from_numpy(rng.random((batch, points, points)) + 1).to(device)
+    other = (order * close).argmax(dim=-1)
+    leaves = close.any(dim=-1) & torch.from_numpy(rng.random((batch, points)) < share).to(device)
+    frame = torch.arange(window.start, window.stop, device=device)[:, None]
+    gone = leaves[:, None] & (frame > left[:, None])  # B S N
+    there = clips[..., None], frame, other[:, None]
+    moved = at[:, None] + clip.tracks[there] - places[clips, own, other][:, None]
+    tracks = torch.where(gone[..., None], moved, clip.tracks[:, window])
+    return tracks, torch.where(gone, clip.visible[there], clip.visible[:, window])
 
 
 def _put_off(tracks: Tensor, scale: float, errors: tuple[float, float], rng: Generator) -> Tensor:

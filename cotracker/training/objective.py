@@ -25,8 +25,9 @@ class Objective(nn.Module):
     queried at any frame where they are visible, the others at their first (appendix A).  small_errors adds so much of
     log(1 + |error|) to eq. 2's |error| in pixels: its slope is greatest at zero, so precision counts beside reach.
     handover: share of the batches of clips of 1.5 windows and more in which one later window is trained by itself,
-    given tracks with handover_errors (least, greatest; pixels at width 512; see handover.py); drawn once a batch, so
-    that then a step does depend on how its clips are dealt out.
+    given tracks with handover_errors (least, greatest; pixels at width 512; see handover.py), of which the share
+    handover_astray has gone with a point nearby; drawn once a batch, so that then a step does depend on how its clips
+    are dealt out.
     matching_weight 0 switches the matching loss off.  points: at most so many points of a clip are tracked, None for
     all; the matching loss takes all of them, which costs little and teaches the encoder much; with 0 it is alone.
     """
@@ -41,6 +42,7 @@ class Objective(nn.Module):
         small_errors: float = 0.0,
         handover: float = 0.0,
         handover_errors: tuple[float, float] = (0.2, 24.0),
+        handover_astray: float = 0.0,
         matching_weight: float = 0.0,
         matching_frames: int = 8,
         points: int | None = None,
@@ -48,7 +50,8 @@ class Objective(nn.Module):
         super().__init__()
         _check_whole({"updates": updates, "matching_frames": matching_frames}, least=1)
         _check_whole({} if points is None else {"points": points}, least=0)
-        _check_numbers({"late_queries": late_queries, "handover": handover}, most=1)
+        shares = {"late_queries": late_queries, "handover": handover, "handover_astray": handover_astray}
+        _check_numbers(shares, most=1)
         _check_numbers({"gamma": gamma, "visibility_weight": visibility_weight}, most=1e9)
         _check_numbers({"small_errors": small_errors, "matching_weight": matching_weight}, most=1e9)
         pair = list(handover_errors) if isinstance(handover_errors, Sequence) else []
@@ -65,7 +68,7 @@ class Objective(nn.Module):
             raise ValueError(f"objective.unrolled must be true or false, not {unrolled}")
         self.updates, self.gamma, self.unrolled, self.late_queries = updates, gamma, unrolled, late_queries
         self.small_errors = small_errors
-        self.handover, self.handover_errors = handover, tuple(pair)
+        self.handover, self.handover_errors, self.handover_astray = handover, tuple(pair), handover_astray
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
         self.matching_frames, self.points = matching_frames, points
         # the matching softmax's temperature is exp(10 x this): ten times the other parameters' pace, from 2
@@ -94,7 +97,9 @@ class Objective(nn.Module):
         """Estimates, the frames that were encoded, and their maps."""
         rng = np.random.default_rng([*_numbers(clip.seed[0]), 2])
         if 2 * clip.video.shape[1] >= 3 * model.window and rng.random() < self.handover:
-            estimate, frames, maps, _ = later_window(model, clip, self.updates, self.handover_errors, rng)
+            estimate, frames, maps, _ = later_window(
+                model, clip, self.updates, self.handover_errors, rng, self.handover_astray
+            )
             return [estimate], frames, maps
         maps = model.encode(clip.video)
         starts = [0] if self.unrolled else window_starts(clip.video.shape[1], model.window)
