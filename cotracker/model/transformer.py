@@ -26,11 +26,12 @@ class Attention(nn.Module):
         """K L D of x K L D; bias K 1 1 L is added to the logits (0, or very negative for keys left out)."""
         count, length, width = x.shape
         q, k, v = self.qkv(x).view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        bias = None if bias is None else bias.to(q.dtype)  # or bfloat16 logits would become float32, at twice the time
         if x.device.type == "cpu" and length <= self._short(q):
             logits = (q * (width // self.heads) ** -0.5) @ k.transpose(-1, -2)
             x = (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype) @ v
         else:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(x.transpose(1, 2).reshape(count, length, width))
 
     @staticmethod
