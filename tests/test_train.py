@@ -363,10 +363,8 @@ def test_points_led_astray_go_with_one_nearby_from_some_frame_on():
     example.tracks[0, :, ::2, 1] += torch.arange(frames)[:, None]  # every second one walks down
     example.tracks[0, :, -1] += 500  # and the last is far from all
     example.visible[:], example.valid[:] = True, True
-    example.visible[0, 3:, 1] = example.visible[0, 9, 3] = (
-        False  # hidden, so nobody goes with it; with valid false nobody goes from there either
-    )
-    example.valid[0, :, 3] = False  # nor from where it is not known to be
+    example.visible[0, 3:, 1] = example.visible[0, 9, 3] = False  # nobody goes with what is hidden
+    example.valid[0, :, 3] = False  # nor with, nor from, what is not known
     window = slice(6, 14)
     tracks, visible = led_astray(example, window, 60.0, 1.0, rng)
     apart = (tracks - example.tracks[:, window]).norm(dim=-1)[0]
