@@ -189,7 +189,8 @@ class Run:
         self.model, self.optimiser = parts["model"], parts["optimiser"]
         trainee = Trainee(self.model, parts["objective"], DTYPES[t["precision"]]).train()
         self.trainee = group.wrapped(trainee, static=t["accumulate"] == 1)
-        self.clips = loader(stream, t["batch"], t["workers"], progress.examples, group.rank, group.world)
+        pinned = group.device.type == "cuda"
+        self.clips = loader(stream, t["batch"], t["workers"], progress.examples, group.rank, group.world, pinned=pinned)
         at = "evaluation.benchmarks"
         named = cfg.evaluation.benchmarks.items() if t["evaluate_every"] else ()
         self.benchmarks = {name: build_benchmark(node, f"{at}.{name}") for name, node in named}
@@ -248,10 +249,12 @@ class Run:
         norm = self.optimiser.norm()
         means = {name: torch.stack([part[name] for part in parts]).mean() / group.world for name in parts[0]}
         counts = [norm.isfinite() & means["loss"].isfinite(), float(bool(stop)), sum(count for _, count, _ in bad)]
+        spent = stop.spent if t["lr_by_budget"] else 0.0
         means |= {"gradient": norm / group.world}
-        finite, asked, replaced, waited, *values = group.sums([*counts, waited / group.world, *means.values()])
+        shares = [spent / group.world, waited / group.world]
+        finite, asked, replaced, spent, waited, *values = group.sums([*counts, *shares, *means.values()])
         finite = finite == group.world
-        self.optimiser.step(finite)
+        self.optimiser.step(finite, spent)
         progress.step, progress.examples = progress.step + 1, progress.examples + self.examples_a_step
         self._count(finite, seeds, int(replaced), bad)
         seconds = time.monotonic() - began

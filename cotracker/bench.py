@@ -56,6 +56,7 @@ class Setting:
     updates: int = 6
     repeats: int = 3
     compiled: bool = False
+    replayed: bool = False  # windows as CUDA graphs
     video: str | None = None  # a file; else frames are drawn
     points_at_once: int | None = None
 
@@ -132,6 +133,8 @@ def make_model(setting: Setting) -> CoTracker:
     model = CoTracker() if setting.model == FULL else checkpoint.load_model(checkpoint.find(setting.model))
     if setting.compiled:
         model.compile_parts()
+    if setting.replayed:
+        model.replay_windows()
     return in_precision(model.eval().to(setting.device), setting.dtype)
 
 

@@ -5,6 +5,7 @@ h w cells.
 Pixels are (x, y); an integer is a pixel centre, so 0 <= x <= W-1. Visible, never occluded.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -25,15 +26,17 @@ class Video(Protocol):
 
 
 class _Moves:
-    """Mixin: `.to(device)` moves every tensor field, keeps the rest."""
+    """Mixin: `.to(device)` moves every tensor field, `.pin_memory()` puts them where a GPU copies from; others stay."""
 
     def to(self, device, non_blocking: bool = False):
-        moved = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                moved[field.name] = value.to(device, non_blocking=non_blocking)
-        return replace(self, **moved)
+        return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self):
+        return self._changed(Tensor.pin_memory)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]):
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
 
 
 @dataclass(frozen=True)

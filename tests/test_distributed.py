@@ -183,7 +183,8 @@ def test_two_processes_log_the_losses_of_one_with_twice_the_batch(folder, two):
 def test_a_killed_process_is_started_again_and_the_run_ends_as_if_nothing_had_been(two, tmp_path):
     out = tmp_path / "run"
     code, said = train(*LONG, "+data.fault=killed", f"out={out}", options=[*TWO, "--max-restarts=1"])
-    assert code == 0 and f"continuing {out}/last.pt at step 4" in said and "exitcode: -9" in said, said
+    # torchrun names the process that it found dead first: the killed one, or the other, which lost its peer
+    assert code == 0 and f"continuing {out}/last.pt at step 4" in said and "failed (exitcode: " in said, said
     assert [line["step"] for line in lines(out)] == list(range(1, 17))
     assert weights(out) == weights(two) and losses(out) == losses(two)
 

@@ -279,6 +279,26 @@ def test_the_rate_falls_in_a_line_to_the_end_of_its_cycle(extra_steps, least, mo
     assert max(rates) == pytest.approx(1, abs=0.2) and least < rates[-1] < most
 
 
+def test_the_rate_keeps_pace_with_the_time_spent():
+    layer = torch.nn.Linear(1, 1)
+    optimiser = Optimiser([layer], 1000, 1, lr=1.0, weight_decay=0.0, warmup=0.1, clip=1.0, ema=0.0)
+    rates = []
+    for spent in (0.0, 0.05, 0.1, 0.55, 0.5, 1.0, 1.2):
+        optimiser.backward(layer(torch.ones(1, 1)).sum())
+        optimiser.norm()
+        optimiser.step(True, spent)
+        rates.append(optimiser.rate)
+    assert rates == pytest.approx([0.05, 0.52, 1.0, 0.5, 0.5, 0.0, 0.0], abs=0.01)  # later steps never go back
+
+
+def test_a_budget_takes_the_rate_down_with_it(tmp_path):
+    run(config(f"out={tmp_path}/out", "train.steps=100000", "train.lr_by_budget=true", "train.budget_minutes=0.05"))
+    rates = [line["lr"] for line in lines(tmp_path / "out")]
+    assert 3 < len(rates) < 100000 and max(rates) > 10 * rates[-1]
+    with pytest.raises(ValueError, match="lr_by_budget=true needs train.budget_minutes"):
+        run(config(f"out={tmp_path}/none", "train.lr_by_budget=true"))
+
+
 def clip(batch=2, frames=6, points=8, seed=0):
     rng = np.random.default_rng(seed)
     tracks = torch.from_numpy(rng.uniform(4, 28, (batch, frames, points, 2)).astype(np.float32))

@@ -15,6 +15,7 @@ WHOLE_MAP_CELLS = (
 )
 CACHED_NUMBERS = 2**18  # numbers of rows gathered at once on a CPU, so that a cache holds them
 CHUNK_NUMBERS = 2**24  # numbers of a temporary above which points are taken in turns
+CHUNK_NUMBERS_GPU = 2**28  # where a turn costs launches, and memory is plentiful
 
 
 def offsets(neighbourhood: str, radius: int) -> list[tuple[int, int]]:
@@ -58,7 +59,8 @@ def read_products(maps: Tensor, features: Tensor, cells: Tensor, radius: int, wh
         whole = height * width <= WHOLE_MAP_CELLS
     taps = (2 * radius + 2) ** 2
     per_point = features.shape[0] * features.shape[1] * (height * width if whole else taps * channels)
-    turn = max(1, CHUNK_NUMBERS // per_point)
+    most = CHUNK_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU
+    turn = max(1, most // per_point)
     parts = [
         _interpolated(maps, f, c, radius, whole) for f, c in zip(features.split(turn, dim=2), cells.split(turn, dim=2))
     ]

@@ -17,6 +17,7 @@ from cotracker.geometry import sample_maps
 from cotracker.model.correlation import correlate, offsets
 from cotracker.model.dinov2 import DinoEncoder
 from cotracker.model.encoder import Encoder, pyramid
+from cotracker.model.graphs import Replayed
 from cotracker.model.published import linear_frequencies, scramble_flags
 from cotracker.model.transformer import Transformer
 
@@ -168,6 +169,14 @@ class CoTracker(nn.Module):
         tens of seconds of a CPU. The encoder stays as it is: nearly all of its time goes into convolutions.
         """
         self.transformer.compile(backend=backend, dynamic=True)
+
+    def replay_windows(self) -> None:
+        """Nothing comes out: for inference on a GPU a window's updates are replayed as one CUDA graph a shape.
+
+        For many windows of one shape, as of a long video: launching kernels one by one is most of a small window's
+        time. On other devices, and where gradients are wanted, nothing changes.
+        """
+        self.refine = Replayed(self.refine)
 
     def track(
         self,

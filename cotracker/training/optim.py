@@ -53,13 +53,19 @@ class Optimiser:
         self.scaler.unscale_(self.adamw)
         return nn.utils.clip_grad_norm_(self.parameters, self.clip)
 
-    def step(self, finite: bool) -> None:
-        """Moves the weights by the gathered gradient, or not at all where it was not finite; then forgets it."""
+    def step(self, finite: bool, spent: float = 0.0) -> None:
+        """Moves the weights by the gathered gradient, or not at all where it was not finite; then forgets it.
+
+        The cycle goes on by a step, or to the share `spent` of it where that is further.
+        """
         if finite:
             self.scaler.step(self.adamw)
             if self.mean is not None:
                 self.mean.update_parameters(self.live)
-            self.schedule.step()
+            end = self.schedule.total_steps - 1
+            goal = min(max(self.schedule.last_epoch + 1, int(min(spent, 1.0) * end)), end)
+            while self.schedule.last_epoch < goal:
+                self.schedule.step()
         self.scaler.update()
         self.adamw.zero_grad(set_to_none=True)
 

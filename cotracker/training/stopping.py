@@ -14,7 +14,7 @@ class Stop:
     """
 
     def __init__(self, minutes: float | None):
-        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self.began, self.seconds = time.monotonic(), None if minutes is None else 60 * minutes
         self.asked: int | None = None
         self.before = {number: signal.signal(number, self._ask) for number in SIGNALS}
 
@@ -23,7 +23,14 @@ class Stop:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def __bool__(self) -> bool:
-        return self.asked is not None or (self.deadline is not None and time.monotonic() > self.deadline)
+        return self.asked is not None or self.spent > 1
+
+    @property
+    def spent(self) -> float:
+        """The share of the time that is gone, above 1 once it is over; 0 where there is no limit."""
+        if self.seconds is None:
+            return 0.0
+        return (time.monotonic() - self.began) / self.seconds if self.seconds else float("inf")
 
     def hand_on(self) -> int | None:
         """Gives the signals back, once all is saved; returns that by which the process was asked to end, if it was.

@@ -1,0 +1,60 @@
+"""A window's updates replayed as one CUDA graph: the same kernels, without the time that launching each takes."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+WARM = 3  # calls before a capture, so that libraries have chosen their kernels
+
+
+class Replayed:
+    """`function` of tensors, lists of tensors and plain values, for inference on a GPU: captured once for each shape.
+
+    Whatever it returns is copied, so that the next call does not write over it. function: waits for no device, and does
+    the same operations whatever the numbers in its tensors are (tests/test_fast.py holds CoTracker.refine to that).
+    Each shape keeps its memory for as long as this object lives.
+    """
+
+    def __init__(self, function: Callable):
+        self.function, self._held = function, {}
+
+    def __call__(self, *arguments):
+        tensors = _tensors(arguments)
+        if torch.is_grad_enabled() or not tensors or tensors[0].device.type != "cuda":
+            return self.function(*arguments)
+        plain = tuple(value for value in arguments if not isinstance(value, Tensor | list))
+        key = plain, tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
+        if key not in self._held:
+            self._held[key] = self._captured(arguments)
+        graph, places, answer = self._held[key]
+        for place, tensor in zip(places, tensors, strict=True):
+            place.copy_(tensor)
+        graph.replay()
+        return _mapped(answer, torch.clone)
+
+    def _captured(self, arguments: tuple) -> tuple[torch.cuda.CUDAGraph, list[Tensor], object]:
+        arguments = _mapped(arguments, torch.clone)
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM):
+                self.function(*arguments)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            answer = self.function(*arguments)
+        return graph, _tensors(arguments), answer
+
+
+def _mapped(value, change: Callable[[Tensor], Tensor]):
+    """The same value with every tensor in it changed; tuples and lists stay what they are."""
+    if isinstance(value, Tensor):
+        return change(value)
+    return type(value)(_mapped(part, change) for part in value) if isinstance(value, tuple | list) else value
+
+
+def _tensors(value) -> list[Tensor]:
+    found = []
+    _mapped(value, lambda tensor: found.append(tensor) or tensor)
+    return found
