@@ -31,6 +31,7 @@ from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
 from cotracker.training.precision import let_tf32
+from cotracker.training.replay import ReplayedStep
 from cotracker.training.settings import check, unlike
 from cotracker.training.stopping import Stop
 from cotracker.types import Clip
@@ -128,6 +129,8 @@ def build_parts(cfg: DictConfig, group: Group) -> dict:
         train_only(model, list(t.only))
     if t.compile:
         model.compile_parts()
+    if t.replay and (group.device.type != "cuda" or group.world > 1):
+        raise ValueError("train.replay=true is for one process on a GPU: leave it out elsewhere")
     scaled = t.precision == "float16"
     modules = [model, objective]
     optimiser = Optimiser(modules, t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema, scaled)
@@ -189,6 +192,10 @@ class Run:
         self.model, self.optimiser = parts["model"], parts["optimiser"]
         trainee = Trainee(self.model, parts["objective"], DTYPES[t["precision"]]).train()
         self.trainee = group.wrapped(trainee, static=t["accumulate"] == 1)
+        self.replayed = None
+        if t["replay"]:
+            parts = self.model, parts["objective"], self.optimiser.parameters
+            self.replayed = ReplayedStep(*parts, DTYPES[t["precision"]])
         pinned = group.device.type == "cuda"
         self.clips = loader(stream, t["batch"], t["workers"], progress.examples, group.rank, group.world, pinned=pinned)
         at = "evaluation.benchmarks"
@@ -242,9 +249,12 @@ class Run:
             bad += [list(z) for z in zip(clip.seed, clip.replaced, clip.reason) if z[1]]
             clip = clip.to(group.device, non_blocking=True)
             more = turn + 1 < t["accumulate"] and group.world > 1
-            with self.trainee.no_sync() if more else nullcontext():
-                loss, scalars = self.trainee(clip)
-                self.optimiser.backward(loss / t["accumulate"])
+            if self.replayed:
+                scalars = self.replayed(clip)[1]
+            else:
+                with self.trainee.no_sync() if more else nullcontext():
+                    loss, scalars = self.trainee(clip)
+                    self.optimiser.backward(loss / t["accumulate"])
             parts.append(scalars)
         norm = self.optimiser.norm()
         means = {name: torch.stack([part[name] for part in parts]).mean() / group.world for name in parts[0]}

@@ -73,9 +73,10 @@ def gaps(setting: bench.Setting) -> dict:
 def line(row: dict) -> str:
     """One row of the table, in Markdown."""
     way = "graphs" if row["replayed"] else "kernels"
+    share = f"{100 * row['of_peak']:.1f} % ({row['peak_gflops'] / 1e3:.0f})"
     return (
         f"| {row['model']}, {row['dtype']}, {way} | {row['points']} | {row['frames_per_second']:.0f} | "
-        f"{1000 * row['seconds'] / row['frames']:.2f} | {100 * row['of_peak']:.1f} % ({row['peak_gflops'] / 1e3:.0f}) | "
+        f"{1000 * row['seconds'] / row['frames']:.2f} | {share} | "
         f"{row['gigabytes']:.2f} | {row['kernels_a_frame']:.0f} | {100 * row['idle']:.0f} % |"
     )
 

@@ -180,7 +180,8 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     whole = composed("train", f"experiment={name}")
     small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.fuse_width=8", "model.hidden=16", "model.heads=2",
              "model.levels=2", "model.motion_waves=4", "train.steps=2", "train.save_every=2", "train.workers=0",
-             "train.batch=1", "train.threads=1", "train.device=cpu", "train.evaluate_every=0"]  # fmt: skip
+             "train.batch=1", "train.threads=1", "train.device=cpu", "train.evaluate_every=0",
+             "train.replay=false"]  # fmt: skip
     data = whole["data"]
     for k, source in enumerate(data.get("sources", [data])):
         at = f"data.sources.{k}" if "sources" in data else "data"

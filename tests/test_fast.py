@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from waits import Waits
 
 from cotracker import checkpoint, load_tracker
 from cotracker.model.cotracker import CoTracker
@@ -160,31 +160,6 @@ def test_answers_can_be_written_to():
     tracks = build_chain(loaded(), 1, None, support=None)(VIDEO[:, :4], QUERIES[:, 1:3])
     tracks.xy.add_(1)  # a tensor of inference_mode would refuse
     assert not tracks.xy.is_inference()
-
-
-class Waits(TorchDispatchMode):
-    """Notes the operations for which a GPU would be waited: numbers read from it, and lists sent to it."""
-
-    WAITING = (
-        "_local_scalar_dense",
-        "item",
-        "nonzero",
-        "masked_select",
-        "lift_fresh",
-        "_unique2",
-        "equal",
-        "is_nonzero",
-    )
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.name().split("::")[1].split(".")[0]
-        if name in self.WAITING:
-            self.found.append(name)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("kind", [{}, {"neighbourhood": "square"}, {"repeat_last_frame": True}])

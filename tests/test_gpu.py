@@ -16,6 +16,7 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.trackers.cotracker import CoTrackerPredictor, in_precision
 from cotracker.training.objective import Objective
 from cotracker.training.precision import let_tf32
+from cotracker.training.replay import ReplayedStep, padded
 from train import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -84,6 +85,28 @@ def test_a_training_step_has_the_gradients_of_a_cpu(handover):
     assert (found[0][1] - found[1][1]).norm() < 0.02 * found[0][1].norm()
 
 
+@pytest.mark.parametrize("handover", [0.0, 1.0])
+def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover):
+    batches = loader(TrainingStream(FILM, 3), 2)
+    settings = {"updates": 2, "small_errors": 4.0, "handover": handover, "handover_astray": 0.3, "matching_weight": 2.0}
+    model, objective = shipped().train().to(GPU), Objective(points=32, **settings).to(GPU)
+    parameters = [*model.parameters(), *objective.parameters()]
+    step, losses = ReplayedStep(model, objective, parameters, torch.float32), []
+    for clip, _ in zip(batches, range(3)):
+        clip = clip.to(GPU)
+        loss, scalars = step(clip)
+        found = [loss.item(), scalars["matching"].item(), torch.cat([p.grad.flatten() for p in parameters])]
+        for parameter in parameters:
+            parameter.grad = None
+        loss, scalars = objective(model, padded(clip))
+        loss.backward()
+        expected = torch.cat([p.grad.flatten() for p in parameters])
+        assert found[:2] == pytest.approx([loss.item(), scalars["matching"].item()], rel=1e-4)
+        assert (found[2] - expected).norm() < 0.01 * expected.norm()
+        losses.append(loss.item())
+    assert len(set(losses)) == 3 and len(step._held) == 1
+
+
 def test_scenes_are_drawn_as_on_a_cpu():
     scenes = [FILM.scene(np.random.default_rng((2, k))) for k in range(3)]
     here, there = (render_batch(scenes, device).cpu().int() for device in (CPU, GPU))
@@ -91,9 +114,10 @@ def test_scenes_are_drawn_as_on_a_cpu():
     assert difference.float().mean() < 0.2 and difference.float().quantile(0.999) <= 4
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_a_run_learns_is_resumed_and_its_batches_are_pinned(precision, tmp_path):
-    words = ["experiment=smoke", "train.device=auto", f"train.precision={precision}", f"out={tmp_path}/run"]
+@pytest.mark.parametrize("precision, replay", [("float32", "false"), ("bfloat16", "true"), ("float16", "false")])
+def test_a_run_is_resumed_and_its_batches_are_pinned(precision, replay, tmp_path):
+    words = ["experiment=smoke", "train.device=auto", f"train.precision={precision}", f"train.replay={replay}",
+             f"out={tmp_path}/run"]  # fmt: skip
     for steps in (4, 8):
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             config = compose("train", overrides=[*words, "train.steps=8", "train.save_every=4", "train.workers=2",

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from waits import Waits
 
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, Estimate
 from cotracker.queries import training_mix
 from cotracker.training.attention import group_attention
-from cotracker.training.handover import later_window, led_astray
+from cotracker.training.handover import drawn_window, later_window, led_astray
 from cotracker.training.objective import Objective, matching_loss, track_loss, visibility_loss
 from cotracker.training.optim import Optimiser
+from cotracker.training.replay import padded
 from cotracker.types import Clip
 from train import run
 
@@ -356,9 +358,14 @@ def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
     torch.manual_seed(0)
     model = CoTracker(**TINY)
     rng = np.random.default_rng(5)
-    found, frames, maps, carry = later_window(model, example, 2, (0.5, 0.5), rng)
+    frames, handed = drawn_window(example, 8, (0.5, 0.5), rng)
     asked_at, start = frames[0], frames[1]
-    assert asked_at < start == found.start and 4 <= start <= 16 and frames[1:] == list(range(start, start + 8))
+    assert asked_at < start and 4 <= start <= 16 and frames[1:] == list(range(start, start + 8))
+    parts = {name: getattr(example, name)[:, frames] for name in ("video", "tracks", "visible", "valid")}
+    maps = model.encode(parts["video"])
+    found, carry = later_window(model, replace(example, **parts), maps, handed, 2)
+    assert found.start == carry.start == 1 and not carry.queries[..., 0].any()
+    carry = carry._replace(start=start, queries=carry.queries + torch.tensor([float(asked_at), 0.0, 0.0]))
     assert torch.equal(carry.real, example.visible[:, asked_at] & example.valid[:, asked_at]) and carry.real.any()
     assert torch.equal(carry.queries[carry.real][:, 1:], example.tracks[:, asked_at][carry.real])
     # the window's own maps, and features, are those of the whole video; errors have the size asked for
@@ -417,6 +424,30 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
         Objective(handover=1.5)
     with pytest.raises(ValueError, match="objective.handover_astray must be a number from 0 to 1"):
         Objective(handover_astray=-1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"handover": 1.0, "handover_astray": 0.5}, {"unrolled": False}])
+def test_a_step_whose_batch_is_posed_waits_for_no_device_and_padding_counts_for_nothing(settings):
+    example, torch_model = clip(frames=24), CoTracker(**TINY)
+    objective = Objective(updates=2, small_errors=4.0, matching_weight=1.0, points=6, **settings)
+    posed = objective.posed(example, 8)
+    with Waits() as waits:
+        loss, _ = objective.computed(torch_model, posed)
+        loss.backward()
+    assert waits.found == [] and loss.item() == objective(torch_model, example)[0].item()
+    more = padded(example)
+    assert more.tracks.shape[2] == 512 and not more.valid[:, :, 8:].any()
+    if "handover" not in settings:  # whose errors are drawn for all points, padded ones too
+        whole = Objective(updates=2, small_errors=4.0, matching_weight=1.0, **settings)
+        expected = whole(torch_model, example)[0].item()
+        assert whole(torch_model, more)[0].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_replay_is_refused_where_it_cannot_be(tmp_path):
+    with pytest.raises(ValueError, match="train.replay=true is for one process on a GPU"):
+        run(config(f"out={tmp_path}/none", "train.replay=true", "train.device=cpu"))
+    with pytest.raises(ValueError, match="train.replay=true is for one batch a step"):
+        run(config(f"out={tmp_path}/none", "train.replay=true", "train.accumulate=2"))
 
 
 def test_windows_trained_apart_are_clips_of_their_own():
@@ -482,7 +513,7 @@ def test_matching_asks_for_each_point_where_it_is_first_seen_of_the_frames_at_ha
     objective = Objective(matching_weight=1.0, matching_frames=3)
     frames = [2, 5, 9]
     maps = model.encode(example.video[:, frames])
-    found = objective._matching(model, example, frames, maps)
+    found = objective._matching(model, maps, *objective._to_match(example, frames))
     losses = [[], []]
     for b in range(2):
         for n in range(8):

@@ -169,13 +169,20 @@ class _Fuse(torch.autograd.Function):
 
 
 def _joined(levels: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
-    return torch.cat([F.interpolate(x, size=size, mode="bilinear", align_corners=True) for x in levels], dim=1)
+    maps = [F.interpolate(_for_resizing(x), size=size, mode="bilinear", align_corners=True) for x in levels]
+    return torch.cat([x.contiguous() for x in maps] if maps[0].device.type == "cuda" else maps, dim=1)
 
 
 def _resized_backward(gradient: Tensor, level: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(level.shape[2:]) == tuple(size):
         return gradient
-    return torch.ops.aten.upsample_bilinear2d_backward(gradient, size, level.shape, True)
+    resized = torch.ops.aten.upsample_bilinear2d_backward(_for_resizing(gradient), size, level.shape, True)
+    return resized.contiguous() if resized.device.type == "cuda" else resized
+
+
+def _for_resizing(x: Tensor) -> Tensor:
+    """Maps as PyTorch resizes them fast: on a GPU channels last, else one thread does a cell of all maps in turn."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cuda" else x
 
 
 def _conv_backward(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> tuple[Tensor, ...]:

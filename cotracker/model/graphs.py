@@ -20,7 +20,7 @@ class Replayed:
         self.function, self._held = function, {}
 
     def __call__(self, *arguments):
-        tensors = _tensors(arguments)
+        tensors = tensors_of(arguments)
         if torch.is_grad_enabled() or not tensors or tensors[0].device.type != "cuda":
             return self.function(*arguments)
         plain = tuple(value for value in arguments if not isinstance(value, Tensor | list))
@@ -31,10 +31,10 @@ class Replayed:
         for place, tensor in zip(places, tensors, strict=True):
             place.copy_(tensor)
         graph.replay()
-        return _mapped(answer, torch.clone)
+        return mapped(answer, torch.clone)
 
     def _captured(self, arguments: tuple) -> tuple[torch.cuda.CUDAGraph, list[Tensor], object]:
-        arguments = _mapped(arguments, torch.clone)
+        arguments = mapped(arguments, torch.clone)
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -44,17 +44,21 @@ class Replayed:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             answer = self.function(*arguments)
-        return graph, _tensors(arguments), answer
+        return graph, tensors_of(arguments), answer
 
 
-def _mapped(value, change: Callable[[Tensor], Tensor]):
-    """The same value with every tensor in it changed; tuples and lists stay what they are."""
+def mapped(value, change: Callable[[Tensor], Tensor]):
+    """The same value with every tensor in it changed; tuples, named ones too, and lists stay what they are."""
     if isinstance(value, Tensor):
         return change(value)
-    return type(value)(_mapped(part, change) for part in value) if isinstance(value, tuple | list) else value
+    if not isinstance(value, tuple | list):
+        return value
+    parts = [mapped(part, change) for part in value]
+    return type(value)(parts) if type(value) in (tuple, list) else type(value)._make(parts)
 
 
-def _tensors(value) -> list[Tensor]:
+def tensors_of(value) -> list[Tensor]:
+    """All tensors in a value, tuples and lists included, in order."""
     found = []
-    _mapped(value, lambda tensor: found.append(tensor) or tensor)
+    mapped(value, lambda tensor: found.append(tensor) or tensor)
     return found

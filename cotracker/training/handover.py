@@ -18,34 +18,39 @@ from cotracker.types import Clip
 NEAR = 40.0  # pixels of a frame 512 wide: from so far a point takes another with it
 
 
-def later_window(
-    model: CoTracker, clip: Clip, updates: int, errors: tuple[float, float], rng: Generator, astray: float = 0.0
-) -> tuple[Estimate, list[int], list[Tensor], Carry]:
-    """The Estimate of a window drawn from `rng`, the frames encoded (the query's first), their maps, what it was given.
+def drawn_window(
+    clip: Clip, window: int, errors: tuple[float, float], rng: Generator, astray: float = 0.0
+) -> tuple[list[int], tuple[Tensor, Tensor]]:
+    """Frames drawn from `rng`, that of the queries and then a later window's, and what that window is handed.
 
+    Handed over are tracks B S N 2 and visibility logits B S N of the window half a window earlier.
     clip: collated, of at least 1.5 windows.  errors: least and greatest of what is handed over, in pixels of a frame
-    512 wide, log-uniform.  astray: share of the points that go with another, where one is near (`led_astray`).  All
-    points visible in the drawn query frame are asked for.
+    512 wide, log-uniform.  astray: share of the points that go with another, where one is near (`led_astray`).
     """
-    half = model.window // 2
-    start = int(rng.integers(half, clip.video.shape[1] - model.window + 1))
+    half = window // 2
+    start = int(rng.integers(half, clip.video.shape[1] - window + 1))
     asked_at = int(rng.integers(0, start))
-    frames = [asked_at, *range(start, start + model.window)]
-    maps = model.encode(clip.video[:, frames])
-    real = clip.visible[:, asked_at] & clip.valid[:, asked_at]
-    where = clip.tracks[:, asked_at].nan_to_num(0)
-    queries = torch.cat([torch.full_like(where[..., :1], asked_at), where], dim=-1)
-    features = model.begin_features(
-        [level[:, :1] for level in maps], torch.cat([queries[..., :1] * 0, where], dim=-1), real
-    )
     before = slice(start - half, start + half)
     scale, tracks, visible = clip.video.shape[-1] / 512, clip.tracks[:, before], clip.visible[:, before]
     if astray:
         tracks, visible = led_astray(clip, before, NEAR * scale, astray, rng)
     tracks = _put_off(tracks, scale, errors, rng)
-    carry = Carry(queries, real, features, tracks, _put_in_doubt(visible, rng), start)
+    return [asked_at, *range(start, start + window)], (tracks, _put_in_doubt(visible, rng))
+
+
+def later_window(
+    model: CoTracker, clip: Clip, maps: list[Tensor], handed: tuple[Tensor, Tensor], updates: int
+) -> tuple[Estimate, Carry]:
+    """The Estimate of such a window, which starts at frame 1 of the clip, and the Carry that it was given.
+
+    clip: those frames alone.  maps: theirs.  All points visible in frame 0, the queries' own, are asked for.
+    """
+    real, where = clip.visible[:, 0] & clip.valid[:, 0], clip.tracks[:, 0].nan_to_num(0)
+    queries = torch.cat([torch.zeros_like(where[..., :1]), where], dim=-1)
+    features = model.begin_features([level[:, :1] for level in maps], queries, real)
+    carry = Carry(queries, real, features, *handed, 1)
     _, estimate = model.step(carry, [level[:, 1:] for level in maps], updates)
-    return estimate, frames, maps, carry
+    return estimate, carry
 
 
 def led_astray(clip: Clip, window: slice, near: float, share: float, rng: Generator) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from cotracker.geometry import inside_frame
 from cotracker.model.cotracker import CoTracker, Estimate, window_starts
 from cotracker.queries import training_mix
-from cotracker.training.handover import later_window
+from cotracker.training.handover import drawn_window, later_window
 from cotracker.types import Clip
 
 
@@ -76,61 +77,90 @@ class Objective(nn.Module):
 
     def forward(self, model: CoTracker, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and detached scalars by name: loss and its parts, error (px), visibility_accuracy."""
-        if self.points == 0:
-            frames = list(range(clip.video.shape[1]))
-            matching = self._matching(model, clip, frames, model.encode(clip.video))
-            loss = self.matching_weight * matching
-            return loss, {"loss": loss.detach(), "matching": matching.detach()}
-        tracked = _evenly(clip, self.points)
-        estimates, frames, maps = self._estimated(model, tracked)
-        tracks = sum(track_loss(e, tracked, self.gamma, self.small_errors) for e in estimates)
-        visibility = sum(visibility_loss(e, tracked) for e in estimates)
-        loss = tracks + self.visibility_weight * visibility
-        scalars = {"tracks": tracks, "visibility": visibility} | measures(estimates, tracked)
-        if self.matching_weight:
-            matching = self._matching(model, clip, frames, maps)
-            loss = loss + self.matching_weight * matching
-            scalars["matching"] = matching
+        return self.computed(model, self.posed(clip, model.window))
+
+    def posed(self, clip: Clip, window: int) -> "Posed":
+        """What is asked of a model with such a window about a collated clip: with all that is drawn, on its device."""
+        count, video = clip.video.shape[1], clip.video
+        frames, handed, queries, real, known = list(range(count)), None, [], [], None
+        if self.points != 0:
+            own = _evenly(clip, self.points)
+            rng = np.random.default_rng([*_numbers(clip.seed[0]), 2])
+            if 2 * count >= 3 * window and rng.random() < self.handover:
+                frames, handed = drawn_window(own, window, self.handover_errors, rng, self.handover_astray)
+                own = _frames_of(own, frames)
+            else:
+                for start in self._starts(count, window):
+                    span = slice(start, None if self.unrolled else start + window)
+                    asked = training_mix(_frames_of(own, span), self.late_queries)
+                    queries, real = [*queries, asked[0]], [*real, asked[1]]
+            video, known = own.video, (own.tracks, own.visible, own.valid)
+        matched = self._to_match(clip, frames) if self.matching_weight else None
+        return Posed(video, known, queries, real, handed, matched)
+
+    def computed(self, model: CoTracker, posed: "Posed") -> tuple[Tensor, dict[str, Tensor]]:
+        """As forward: the same operations for all of one shape, none of which waits for a GPU."""
+        maps, loss, scalars = model.encode(posed.video), 0.0, {}
+        if posed.known is not None:
+            clip = Clip(posed.video, *posed.known)
+            estimates = self._estimated(model, clip, maps, posed)
+            tracks = sum(track_loss(e, clip, self.gamma, self.small_errors) for e in estimates)
+            visibility = sum(visibility_loss(e, clip) for e in estimates)
+            loss = tracks + self.visibility_weight * visibility
+            scalars = {"tracks": tracks, "visibility": visibility} | measures(estimates, clip)
+        if posed.matched is not None:
+            scalars["matching"] = self._matching(model, maps, *posed.matched)
+            loss = loss + self.matching_weight * scalars["matching"]
         return loss, {name: value.detach() for name, value in ({"loss": loss} | scalars).items()}
 
-    def _estimated(self, model: CoTracker, clip: Clip) -> tuple[list[Estimate], list[int], list[Tensor]]:
-        """Estimates, the frames that were encoded, and their maps."""
-        rng = np.random.default_rng([*_numbers(clip.seed[0]), 2])
-        if 2 * clip.video.shape[1] >= 3 * model.window and rng.random() < self.handover:
-            estimate, frames, maps, _ = later_window(
-                model, clip, self.updates, self.handover_errors, rng, self.handover_astray
-            )
-            return [estimate], frames, maps
-        maps = model.encode(clip.video)
-        starts = [0] if self.unrolled else window_starts(clip.video.shape[1], model.window)
+    def _starts(self, frames: int, window: int) -> list[int]:
+        return [0] if self.unrolled else window_starts(frames, window)
+
+    def _estimated(self, model: CoTracker, clip: Clip, maps: list[Tensor], posed: "Posed") -> list[Estimate]:
+        if posed.handed is not None:
+            return [later_window(model, clip, maps, posed.handed, self.updates)[0]]
         estimates = []
-        for start in starts:
+        for start, queries, real in zip(self._starts(maps[0].shape[1], model.window), posed.queries, posed.real):
             frames = slice(start, None if self.unrolled else start + model.window)
-            queries, real = training_mix(_frames_of(clip, frames), self.late_queries)
             found = model.track([level[:, frames] for level in maps], queries, self.updates, real)
             estimates += [estimate._replace(start=start + estimate.start) for estimate in found]
-        return estimates, list(range(clip.video.shape[1])), maps
+        return estimates
 
-    def _matching(self, model: CoTracker, clip: Clip, frames: list[int], maps: list[Tensor]) -> Tensor:
-        """The matching loss of all points, asked for in the first of some encoded frames where they are visible.
+    def _to_match(self, clip: Clip, frames: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Which of the encoded frames are matched, B K, and of all points there: tracks B K N 2, and seen B K N.
 
         Each clip has its own such frames, drawn from its seed, whichever others are in its batch.
         """
-        clips = torch.arange(len(clip.video))[:, None]
+        device = clip.tracks.device
         chosen = torch.arange(len(frames)).expand(len(clip.video), -1)  # B K
         if len(frames) > self.matching_frames:
             rngs = [np.random.default_rng([*_numbers(seed), 1]) for seed in clip.seed]
             drawn = [rng.choice(len(frames), self.matching_frames, replace=False) for rng in rngs]
             chosen = torch.from_numpy(np.sort(drawn))
+        at = torch.arange(len(clip.video), device=device)[:, None], torch.tensor(frames)[chosen].to(device)
+        seen = clip.visible[at] & clip.valid[at]
+        return chosen.to(device), torch.where(seen[..., None], clip.tracks[at], 0.0), seen
+
+    def _matching(self, model: CoTracker, maps: list[Tensor], chosen: Tensor, tracks: Tensor, seen: Tensor) -> Tensor:
+        """The matching loss of all points, asked for in the first of the chosen frames where they are visible."""
+        clips = torch.arange(len(chosen), device=chosen.device)[:, None]
         maps = [level[clips, chosen] for level in maps]
-        at = clips, torch.tensor(frames)[chosen]
-        known = clip.visible[at] & clip.valid[at]
-        tracks = torch.where(known[..., None], clip.tracks[at], 0.0)
-        first = known.int().argmax(dim=1)
+        first = seen.int().argmax(dim=1)
         where = tracks.gather(1, first[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
-        queries, real = torch.cat([first[..., None], where], dim=-1), known.any(dim=1)
+        queries, real = torch.cat([first[..., None], where], dim=-1), seen.any(dim=1)
         features = model.begin_features(maps, queries, real)
-        return matching_loss(features, maps[0], tracks, known, real, model.stride, (10 * self.log_temperature).exp())
+        return matching_loss(features, maps[0], tracks, seen, real, model.stride, (10 * self.log_temperature).exp())
+
+
+class Posed(NamedTuple):
+    """What a loss is computed from: tensors alone, all that is random in them drawn (Objective.posed)."""
+
+    video: Tensor  # B K 3 H W, the frames that are encoded
+    known: tuple[Tensor, Tensor, Tensor] | None  # tracks, visible, valid of the tracked points there; None: no points
+    queries: list[Tensor]  # B N 3, once for all windows, or for each where they are not unrolled
+    real: list[Tensor]  # B N, in the same way
+    handed: tuple[Tensor, Tensor] | None  # what a window by itself is given: tracks B S N 2, logits B S N
+    matched: tuple[Tensor, Tensor, Tensor] | None  # frames B K, tracks and what is seen there, of all points
 
 
 def _check_whole(values: dict, least: int) -> None:
@@ -162,7 +192,7 @@ def _evenly(clip: Clip, count: int | None) -> Clip:
     return replace(clip, tracks=tracks, visible=clip.visible.gather(2, kept), valid=clip.valid.gather(2, kept))
 
 
-def _frames_of(clip: Clip, frames: slice) -> Clip:
+def _frames_of(clip: Clip, frames: slice | list[int]) -> Clip:
     parts = {name: getattr(clip, name)[:, frames] for name in ("video", "tracks", "visible", "valid")}
     return replace(clip, **parts)
 

@@ -22,11 +22,11 @@ LIMITS = {  # of train.*: kind, least and largest value; None where null is allo
     "timeout_minutes": (NUMBER, 0.01, 10**5),
 }
 CHOICES = {"precision": ("float32", "bfloat16", "float16"), "tf32": (True, False), "compile": (True, False),
-           "lr_by_budget": (True, False), "dry_run": (True, False)}  # fmt: skip
+           "lr_by_budget": (True, False), "replay": (True, False), "dry_run": (True, False)}  # fmt: skip
 
 # Settings that a continued run may change: they do not touch what is computed, or only how it is dealt out.
 FREE_NAMES = """batch accumulate most_skipped log_every save_every evaluate_every pictures_every workers threads device
-    budget_minutes timeout_minutes dry_run"""
+    budget_minutes timeout_minutes dry_run replay"""
 FREE = {"out", "data.root", "model.recompute"} | {f"train.{name}" for name in FREE_NAMES.split()}
 FREE_GROUPS = ("card.", "evaluation.", "checkpoint.")
 
@@ -49,6 +49,8 @@ def check(settings: dict) -> None:
         raise ValueError(f"train.only must be a list of parts of the model, as [visibility], or null, not {only}")
     if t["lr_by_budget"] is True and not t["budget_minutes"]:
         raise ValueError("train.lr_by_budget=true needs train.budget_minutes, which the rate then follows")
+    if t["replay"] is True and (t["accumulate"] > 1 or t["precision"] == "float16" or t["compile"] is True):
+        raise ValueError("train.replay=true is for one batch a step, not in float16 and not compiled")
     _check_kept(settings["checkpoint"])
     for name, choices in CHOICES.items():
         if type(t[name]) is not type(choices[0]) or t[name] not in choices:
