@@ -27,6 +27,7 @@ from cotracker.building import build_benchmark, made
 from cotracker.helpers import Helpers
 from cotracker.overrides import refuse_misspelt
 from cotracker.trackers.tracker import Tracker
+from cotracker.training.precision import let_tf32
 from cotracker.visualize import write_png
 from cotracker.worst import pictures
 
@@ -72,6 +73,7 @@ def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict
         raise ValueError(f"pictures must be a whole number of videos, 0 or more, not {config.pictures}")
     if type(config.wait_minutes) not in (int, float) or config.wait_minutes < 0:
         raise ValueError(f"wait_minutes must be a number, 0 or more, not {config.wait_minutes}")
+    let_tf32(False)  # a GPU's convolutions would round to 10 bits, and its numbers be others than a CPU's
     try:
         benchmark, tracker = build_benchmark(config.benchmark, limit=config.limit), made(config.tracker)
     except (ValueError, OSError) as error:
