@@ -3,6 +3,7 @@
 Plain is what runs where gradients are wanted: it is what training, and the parity tests, see.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from torch import Tensor, nn
 from waits import Waits
 
 from cotracker import checkpoint, load_tracker
+from cotracker.benchmarks.metrics import badja
+from cotracker.benchmarks.protocols import from_first_frame
+from cotracker.data.badja import BADJA
+from cotracker.geometry import resize_video
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.fused import linear_gelu
 from cotracker.model.transformer import Transformer
@@ -21,6 +26,7 @@ from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain, in_pre
 from cotracker.trackers.wrappers import Chunked, OneByOne, Supported
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints" / "cotracker_small.safetensors"
+REAL = Path(__file__).parents[2] / "shared" / "data" / "BADJA"
 FRAMES, SIZE = 14, (96, 128)
 
 
@@ -50,11 +56,15 @@ QUERIES[0, ::4, 0] = 5
 
 @pytest.fixture(scope="module")
 def plain() -> Tensor:
+    return plainly(VIDEO, QUERIES)
+
+
+def plainly(video: Tensor, queries: Tensor) -> Tensor:
     """xy B T N 2 of the plain path, window by window as the predictor stitches them."""
-    model, xy = loaded(), torch.zeros(1, FRAMES, QUERIES.shape[1], 2)
+    model, xy = loaded(), torch.zeros(1, video.shape[1], queries.shape[1], 2)
     assert torch.is_grad_enabled()  # which chooses the plain ways
     model.encoder.requires_grad_(False)
-    for estimate in model(VIDEO, QUERIES, 6):
+    for estimate in model(video, queries, 6):
         window = estimate.tracks[-1].detach()
         part = xy[:, estimate.start : estimate.start + window.shape[1]]
         part.copy_(torch.where(estimate.asked[:, None, :, None], window, part))
@@ -107,6 +117,24 @@ def test_each_fast_path_gives_what_the_plain_one_does(name, plain):
     error = deviation(make(loaded())(VIDEO, QUERIES).xy, plain)
     assert error.quantile(0.999) <= high and error.max() <= most
     assert (error.median() > 1e-3) == (name == "bfloat16")  # or it would not have been another precision
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no BADJA in {REAL}")
+def test_the_numbers_of_badja_are_those_of_the_plain_path():
+    """The first 24 frames of a horse that jumps, at half the size: seg and 3px, in percent of the joints there."""
+    clip, size = BADJA(REAL)[2], (240, 432)
+    parts = {name: getattr(clip, name)[:24] for name in ("video", "tracks", "visible", "valid", "masks")}
+    parts["tracks"] = parts["tracks"] * torch.tensor([size[1] / clip.video.shape[-1], size[0] / clip.video.shape[-2]])
+    clip = replace(clip, **parts)
+    clip = replace(clip, video=resize_video(clip.video, size).round().byte())
+    asked = from_first_frame(clip)
+    ways = {name: make(loaded()) for name, (make, *_) in PATHS.items() if name in ("inference", "bfloat16")}
+    found = {name: way(clip.video[None], asked.queries) for name, way in ways.items()}
+    found["plain"] = replace(found["inference"], xy=plainly(clip.video[None], asked.queries))
+    numbers = {name: badja(tracks, asked, clip) for name, tracks in found.items()}
+    assert numbers["inference"] == numbers["plain"] and numbers["plain"]["seg"] > 40
+    for key, value in numbers["bfloat16"].items():
+        assert abs(value - numbers["plain"][key]) <= 5
 
 
 def test_the_single_point_protocol_is_that_of_each_query_alone():
