@@ -1,8 +1,8 @@
 """How far bfloat16 is from float32 on the clips of a benchmark, in pixels of its frames: for docs/speed.md.
 
 python scripts/deviation.py --checkpoint NAME [--clips 6]
-All frames after each point's query, of the first clips of sprites_val, all points together. Beside it float32 with noise
-of an eighth of a grey level on the frames: how sensitive the checkpoint is by itself.
+All frames after each point's query, of the first clips of sprites_val, all points together. Beside it float32 with
+noise of an eighth of a grey level on the frames: how sensitive the checkpoint is by itself.
 """
 
 import argparse

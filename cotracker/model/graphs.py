@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 WARM = 3  # calls before a capture, so that libraries have chosen their kernels
+MOST = 8  # so many shapes are kept, the last ones captured: each has memory of its own
 
 
 class Replayed:
@@ -13,7 +14,7 @@ class Replayed:
 
     Whatever it returns is copied, so that the next call does not write over it. function: waits for no device, and does
     the same operations whatever the numbers in its tensors are (tests/test_fast.py holds CoTracker.refine to that).
-    Each shape keeps its memory for as long as this object lives.
+    The last few shapes keep their memory for as long as this object lives.
     """
 
     def __init__(self, function: Callable):
@@ -26,6 +27,8 @@ class Replayed:
         plain = tuple(value for value in arguments if not isinstance(value, Tensor | list))
         key = plain, tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
         if key not in self._held:
+            while len(self._held) >= MOST:
+                self._held.pop(next(iter(self._held)))
             self._held[key] = self._captured(arguments)
         graph, places, answer = self._held[key]
         for place, tensor in zip(places, tensors, strict=True):

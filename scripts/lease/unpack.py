@@ -3,7 +3,7 @@
 import shutil
 import sys
 import tarfile
-from multiprocessing import Pool
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -13,7 +13,7 @@ def main(packed: str, out: str) -> None:
     with tarfile.open(packed) as tar:
         tar.extractall(Path(out) / ".packed", filter="data")
     folders = sorted(path.parent for path in (Path(out) / ".packed").glob("*/*/frames.mp4"))
-    with Pool() as pool:
+    with get_context("spawn").Pool() as pool:  # forked beside OpenCV's threads they could hang
         counts = pool.starmap(unpack, [(folder, Path(out) / folder.parent.name / folder.name) for folder in folders])
     shutil.rmtree(Path(out) / ".packed")
     print(f"{len(counts)} clips of {sum(counts)} frames below {out}")
