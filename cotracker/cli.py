@@ -103,6 +103,7 @@ def make_tracker(
         resolution=arguments.resolution,
         threshold=arguments.threshold,
         precision=arguments.precision,
+        replay=arguments.replay,
         device=device.type,
     )
     at_once = points_at_once(arguments, tracker, asked, device, video)
@@ -236,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resolution", type=_resolution, default=(384, 512), metavar="HxW", help="size tracked at (default: 384x512)")
     add("--points-at-once", type=_positive, metavar="K", help=at_once)
     add("--memory", type=_bytes, metavar="SIZE", help="take as many points at once as fit this, such as 2GB or 800MB")
+    add("--replay", action="store_true", help="on a GPU: windows as CUDA graphs, three times as fast or more")
     add("--precision", choices=["float32", "bfloat16"], default="float32", help="bfloat16 is faster (default: float32)")
     add("--trail", type=_whole, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")
     return parser

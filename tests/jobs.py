@@ -42,8 +42,8 @@ def watched(overrides: list[str], until: int | None = None, data: dict | None = 
             torch.save([p.grad.clone() for p in self.parameters], out / f"gradients{rank}.pt")
         return norm(self)
 
-    def noting_step(self, finite):
-        step(self, finite)
+    def noting_step(self, finite, spent):
+        step(self, finite, spent)
         hashes.append(checkpoint.weights_hash(self.live.state_dict()))
 
     def until_then(self):

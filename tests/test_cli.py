@@ -19,8 +19,8 @@ def loaded(monkeypatch) -> list:
     """The calls of load_tracker, which gives the oracle."""
     calls = []
 
-    def load_tracker(name_or_path, *, updates, resolution, threshold, precision, device):
-        assert device in ("cpu", "cuda") and precision == "float32"
+    def load_tracker(name_or_path, *, updates, resolution, threshold, precision, device, replay):
+        assert device in ("cpu", "cuda") and precision == "float32" and not replay
         calls.append((name_or_path, updates, resolution, threshold))
         return Oracle()
 

@@ -19,6 +19,7 @@ from cotracker.data.badja import BADJA
 from cotracker.geometry import resize_video
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.fused import linear_gelu
+from cotracker.model.graphs import Replayed
 from cotracker.model.transformer import Transformer
 from cotracker.queries import grid
 from cotracker.trackers import cotracker
@@ -156,6 +157,16 @@ def test_what_is_approximate_is_off_by_default_and_named():
     assert predictor(SHIPPED, precision="bfloat16", device="cpu").describe()["precision"] == "bfloat16"
     with pytest.raises(ValueError, match="precision must be float32 or bfloat16, not 'float16'"):
         load_tracker(SHIPPED, precision="float16", device="cpu")
+
+
+def test_replay_changes_nothing_on_a_cpu_and_is_true_or_false():
+    plain, replayed = (
+        load_tracker(SHIPPED, resolution=None, support=None, device="cpu", replay=r) for r in (False, True)
+    )
+    assert isinstance(replayed.model.refine, Replayed) and replayed.describe() == plain.describe()
+    assert torch.equal(replayed(VIDEO, QUERIES).xy, plain(VIDEO, QUERIES).xy)
+    with pytest.raises(ValueError, match="replay must be true or false, not yes"):
+        predictor(SHIPPED, replay="yes", device="cpu")
 
 
 def test_coordinates_stay_float32_in_bfloat16(monkeypatch):

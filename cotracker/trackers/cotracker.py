@@ -171,10 +171,11 @@ def predictor(
     precision: str = "float32",
     device: str = "auto",
     window: int | None = None,
+    replay: bool = False,
 ) -> Tracker:
     """The tracker of a checkpoint (a file, a name, or None for the one that ships), as configs/tracker describes it."""
-    support = (global_grid, local_grid)
-    return load(checkpoint, updates, resolution, single_point, support, threshold, published, precision, device, window)
+    support, way = (global_grid, local_grid), (precision, device, replay, window)
+    return load(checkpoint, updates, resolution, single_point, support, threshold, published, *way)
 
 
 def load(
@@ -187,14 +188,19 @@ def load(
     published: bool,
     precision: str,
     device: str,
+    replay: bool = False,
     window: int | None = None,
 ) -> Tracker:
     """What load_tracker and predictor share; ValueError where the checkpoint cannot be used."""
+    if type(replay) is not bool:
+        raise ValueError(f"replay must be true or false, not {replay}")
     path = checkpoint.find(name_or_path or checkpoint.SHIPPED)
     model, card = checkpoint.load_model(path, window), checkpoint.read_card(path)
     if threshold is None:
         threshold = card.get("threshold", THRESHOLD)
     identity = {"name": path.stem, "hash": card["hash"]}
     model = in_precision(model, precision)
+    if replay:
+        model.replay_windows()
     chain = build_chain(model, updates, resolution, single_point, support, threshold, published, identity)
     return chain.to(usable_device(device)).eval()
