@@ -1,7 +1,7 @@
 """The published track algorithm against exact ray casting, and against its authors' simpler one."""
 
 from dataclasses import replace
-from time import perf_counter
+from time import process_time
 
 import movi_fixture
 import numpy as np
@@ -233,9 +233,9 @@ def test_two_thousand_points_take_less_than_a_second():
     boxes = rng.normal(size=(instances, frames, 8, 3))
     depth = np.full(segments.shape, 5, np.float32)
     one = Recording(depth, segments, maps, maps, np.zeros((frames, 3)), turns[0], 1.1, boxes, turns[1:])
-    began = perf_counter()
+    began = process_time()
     assert sample_tracks(one, rng)[0].shape == (2048, frames, 2)
-    assert perf_counter() - began < 1
+    assert process_time() - began < 1
 
 
 @pytest.mark.parametrize("name, value, words", [

@@ -16,7 +16,7 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.queries import grid, inside_mask
 from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
 from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
-from cotracker.training.objective import track_loss
+from cotracker.training.losses import track_loss
 from cotracker.types import Clip
 
 PIXELS, PROBABILITY = 3e-4, 6e-5

@@ -1,5 +1,6 @@
 """train.py: its losses, that it learns, that it continues exactly, and how it answers."""
 
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +21,11 @@ from waits import Waits
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, Estimate
 from cotracker.queries import training_mix
+from cotracker.training import stopping
 from cotracker.training.attention import group_attention
 from cotracker.training.handover import drawn_window, later_window, led_astray
-from cotracker.training.objective import Objective, matching_loss, track_loss, visibility_loss
+from cotracker.training.losses import matching_loss, track_loss, visibility_loss
+from cotracker.training.objective import Objective
 from cotracker.training.optim import Optimiser
 from cotracker.training.replay import padded
 from cotracker.types import Clip
@@ -293,10 +297,14 @@ def test_the_rate_keeps_pace_with_the_time_spent():
     assert rates == pytest.approx([0.05, 0.52, 1.0, 0.5, 0.5, 0.0, 0.0], abs=0.01)  # later steps never go back
 
 
-def test_a_budget_takes_the_rate_down_with_it(tmp_path):
-    run(config(f"out={tmp_path}/out", "train.steps=100000", "train.lr_by_budget=true", "train.budget_minutes=0.05"))
+def test_a_budget_takes_the_rate_down_with_it(tmp_path, monkeypatch):
+    ticks = itertools.count(0.0, 0.1)  # a clock by which a step, which reads it twice, takes a fifth of a second
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    run(config(f"out={tmp_path}/out", "train.steps=100000", "train.lr_by_budget=true", "train.budget_minutes=0.0505"))
     rates = [line["lr"] for line in lines(tmp_path / "out")]
-    assert 3 < len(rates) < 100000 and max(rates) > 10 * rates[-1]
+    assert len(rates) == 16 and rates.index(max(rates)) == 1  # three seconds, of which a twentieth warms up
+    falls = np.diff(rates[1:])
+    assert np.allclose(falls, falls[0]) and 0 < rates[-1] < max(rates) / 10
     with pytest.raises(ValueError, match="lr_by_budget=true needs train.budget_minutes"):
         run(config(f"out={tmp_path}/none", "train.lr_by_budget=true"))
 
