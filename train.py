@@ -92,6 +92,9 @@ def run(cfg: DictConfig) -> int | None:
     if progress.step >= t.steps:
         tell(group, f"{cfg.out} has its {t.steps} steps: {cfg.out}/model.safetensors is the model")
         return group.leave()
+    if used_up(settings["train"], progress):
+        tell(group, f"{cfg.out} has had its {t.budget_minutes} minutes: {cfg.out}/model.safetensors is the model")
+        return group.leave()
     stream = build_stream(cfg, source, progress, group)
     stream[progress.examples]  # what is wrong with the data is said before anything is written
     if t.dry_run:
@@ -209,7 +212,7 @@ class Run:
         """The loop: a step, what it notes, and every so often a checkpoint, a measurement, a picture."""
         t, progress, group = self.t, self.progress, self.group
         self.log = Log(self.out, progress.step, t["steps"], t["log_every"]) if group.first else None
-        stop, asked = Stop(t["budget_minutes"]), False
+        stop, asked = Stop(t["budget_minutes"], progress.seconds if t["lr_by_budget"] else 0.0), False
         began = time.monotonic() - progress.seconds
         batches = iter(self.clips)
         dealt = f"{t['batch']} x {t['accumulate']} x {group.world}"
@@ -229,7 +232,9 @@ class Run:
             if self.log and t["pictures_every"] and progress.step % t["pictures_every"] == 0:
                 for name, picture in pictures(self.model, clip).items():
                     self.log.picture(progress.step, name, picture)
-        if progress.step < t["steps"]:
+        if used_up(t, progress):
+            tell(group, f"the {t['budget_minutes']} minutes are over after {progress.step} steps")
+        elif progress.step < t["steps"]:
             tell(group, f"stopped at step {progress.step} of {t['steps']}: the same command continues it")
         if self.log:
             self.log.close()
@@ -325,6 +330,8 @@ class Run:
         parameters = [p.numel() for p in self.model.parameters()]
         trained = [p.numel() for p in self.model.parameters() if p.requires_grad]
         left = max(t["steps"] - self.progress.step + steps + 1, 0)
+        if t["lr_by_budget"]:
+            left = min(left, int((60 * t["budget_minutes"] - self.progress.seconds) / seconds))
         waited = taken[-1]["data_wait"]
         tell(group, f"{sum(parameters)} parameters, of which {sum(trained)} are trained")
         tell(group, f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}")
@@ -334,6 +341,11 @@ class Run:
         )
         tell(group, f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
         stop.hand_on()
+
+
+def used_up(t: dict, progress: Progress) -> bool:
+    """Whether a run whose rate follows its minutes has had them, over all the processes that it was continued in."""
+    return t["lr_by_budget"] and progress.seconds >= 60 * t["budget_minutes"]
 
 
 def prepare_folder(out: Path, cfg: DictConfig) -> None:

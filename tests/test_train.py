@@ -18,6 +18,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from waits import Waits
 
+import train
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, Estimate
 from cotracker.queries import training_mix
@@ -297,14 +298,26 @@ def test_the_rate_keeps_pace_with_the_time_spent():
     assert rates == pytest.approx([0.05, 0.52, 1.0, 0.5, 0.5, 0.0, 0.0], abs=0.01)  # later steps never go back
 
 
-def test_a_budget_takes_the_rate_down_with_it(tmp_path, monkeypatch):
-    ticks = itertools.count(0.0, 0.1)  # a clock by which a step, which reads it twice, takes a fifth of a second
-    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-    run(config(f"out={tmp_path}/out", "train.steps=100000", "train.lr_by_budget=true", "train.budget_minutes=0.0505"))
+def test_a_budget_takes_the_rate_down_with_it_over_all_processes_of_a_run(tmp_path, monkeypatch, capsys):
+    ticks = itertools.count(0.0, 0.1)  # a clock that goes on by a tenth of a second whenever it is read
+    clock = SimpleNamespace(monotonic=lambda: next(ticks))
+    monkeypatch.setattr(stopping, "time", clock)
+    monkeypatch.setattr(train, "time", clock)
+    settings = f"out={tmp_path}/out", "train.steps=100000", "train.lr_by_budget=true", "train.budget_minutes=0.2"
+    with monkeypatch.context() as early:
+        early.setattr(stopping.Stop, "__bool__", lambda self: self.spent > 0.5)
+        run(config(*settings))
+    half = len(lines(tmp_path / "out"))
+    run(config(*settings))
     rates = [line["lr"] for line in lines(tmp_path / "out")]
-    assert len(rates) == 16 and rates.index(max(rates)) == 1  # three seconds, of which a twentieth warms up
+    assert 5 < half < len(rates) - 5 and rates.index(max(rates)) == 1  # twelve seconds, a twentieth of them warm-up
     falls = np.diff(rates[1:])
-    assert np.allclose(falls, falls[0]) and 0 < rates[-1] < max(rates) / 10
+    assert (falls < 0).all() and falls.min() > 2 * falls.mean() and 0 < rates[-1] < max(rates) / 8
+    assert "the same command continues it" in capsys.readouterr().out
+    run(config(*settings))
+    assert "has had its 0.2 minutes" in capsys.readouterr().out and len(lines(tmp_path / "out")) == len(rates)
+    with pytest.raises(ValueError, match="train.budget_minutes was 0.2 and is now 1"):
+        run(config(*settings[:3], "train.budget_minutes=1"))
     with pytest.raises(ValueError, match="lr_by_budget=true needs train.budget_minutes"):
         run(config(f"out={tmp_path}/none", "train.lr_by_budget=true"))
 

@@ -82,7 +82,8 @@ def _check_kinds(settings: dict) -> None:
 def unlike(then: dict, now: dict) -> str:
     """`key was … and is now …` for up to five settings that a continued run may not change, or ""."""
     then, now = _flat(then), _flat(now)
-    keys = [k for k in sorted(then.keys() | now.keys()) if k not in FREE and not k.startswith(FREE_GROUPS)]
+    free = FREE - {"train.budget_minutes"} if now.get("train.lr_by_budget") else FREE  # the rate follows it
+    keys = [k for k in sorted(then.keys() | now.keys()) if k not in free and not k.startswith(FREE_GROUPS)]
     differing = [k for k in keys if then.get(k) != now.get(k)]
     return ", ".join(f"{k} was {then.get(k)} and is now {now.get(k)}" for k in differing[:5])
 

@@ -11,12 +11,13 @@ class Stop:
 
     SIGUSR2 asks too: by it Slurm says that a job's time is nearly up, or that another job needs the place. submitit,
     which started the job, then queues it again; that waits until the run has saved and calls `hand_on`.
+    before: seconds of the time that earlier processes of the run used.
     """
 
-    def __init__(self, minutes: float | None):
-        self.began, self.seconds = time.monotonic(), None if minutes is None else 60 * minutes
+    def __init__(self, minutes: float | None, before: float = 0.0):
+        self.began, self.seconds = time.monotonic() - before, None if minutes is None else 60 * minutes
         self.asked: int | None = None
-        self.before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        self.handlers = {number: signal.signal(number, self._ask) for number in SIGNALS}
 
     def _ask(self, number: int, _) -> None:
         self.asked = number
@@ -37,9 +38,9 @@ class Stop:
 
         SIGUSR2 goes to whoever waited for it before: submitit queues the job again, and ends its first process.
         """
-        for number, handler in self.before.items():
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
-        if self.asked == signal.SIGUSR2 and callable(self.before[signal.SIGUSR2]):
+        if self.asked == signal.SIGUSR2 and callable(self.handlers[signal.SIGUSR2]):
             signal.raise_signal(signal.SIGUSR2)
             return None
         return self.asked
