@@ -16,6 +16,7 @@ def load_tracker(
     precision: str = "float32",
     device: str = "auto",
     replay: bool = False,
+    mirrored: bool = False,
 ):
     """A Tracker from a checkpoint: a file, the name of one in checkpoints/, or None for the one that ships.
 
@@ -23,13 +24,14 @@ def load_tracker(
     updates: M.  resolution: (H, W) the network sees, None for the video's own.  support: sides of the global and of
     the local grid of support points, 0 to 64, None for none.  single_point: each query by itself (the paper's
     evaluation, with support=(6, 6)).  threshold: of visibility, None for the checkpoint's.  published: resize, grids
-    and stitching as the published v1 code has them.  precision: "float32", or "bfloat16", which is about twice as fast
-    and moves points by some hundredths of a pixel, lost ones by more.  replay: on a GPU windows are replayed as CUDA
-    graphs, three times as fast or more; elsewhere nothing changes.  `resolution=None, support=None` is the bare
-    windowed network.
+    and stitching as the published v1 code has them.  precision: "float32", or "bfloat16", about twice as fast on a CPU
+    (on a GPU only with replay), which moves points by some hundredths of a pixel, lost ones by more.  replay: on a GPU
+    windows are replayed as CUDA graphs, up to seven times as fast, after seconds that a first window takes; elsewhere
+    nothing changes.  mirrored: tracks in the mirrored video as well and joins both answers: better, twice the time.
+    `resolution=None, support=None` is the bare windowed network.
     ValueError, one sentence, where the checkpoint or a setting cannot be used.
     """
     from cotracker.trackers.cotracker import load
 
-    way = (precision, device, replay)
+    way = (precision, device, replay, mirrored)
     return load(name_or_path, updates, resolution, single_point, support, threshold, published, *way)

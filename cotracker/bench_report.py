@@ -15,12 +15,12 @@ PUBLISHED = {64 + 9: (22, 1.9), 256: (42, 3.0), 1024: (177, 9.4)}  # points: s, 
 PUBLISHED_RUN = dict(kind="joint", model="full", frames=24, height=384, width=512, dtype="float32", threads=2,
                      device="cpu", updates=6, compiled=False, video=None)  # fmt: skip
 NAMES = ("kind", "model", "points", "frames", "height", "width", "dtype", "threads", "device", "updates",
-         "compiled", "video", "points_at_once", "stage")  # fmt: skip
+         "compiled", "replayed", "video", "points_at_once", "stage")  # fmt: skip
 
 
 def same(row: dict) -> tuple:
     """What makes two rows measurements of the same thing."""
-    return tuple(row.get(name) for name in NAMES)
+    return tuple(row.get(name) or None for name in NAMES)  # an older file lacks what was off then
 
 
 def table(rows: list[dict]) -> str:
@@ -144,7 +144,8 @@ def _height(axis: Axis, value: float) -> float:
 
 
 def _what(row: dict) -> str:
-    return row.get("stage") or row["kind"] + (" compiled" if row["compiled"] else "")
+    ways = "".join(f" {word}" for name, word in (("compiled", "compiled"), ("replayed", "graphs")) if row.get(name))
+    return row.get("stage") or row["kind"] + ways
 
 
 def _published(row: dict) -> str:

@@ -18,6 +18,7 @@ from cotracker.data.video import open_video
 from cotracker.geometry import resize_video
 from cotracker.queries import at_frames
 from cotracker.trackers.cotracker import predictor
+from cotracker.trackers.mirrored import mirrored
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.wrappers import Bidirectional
 from cotracker.types import Clip
@@ -105,8 +106,8 @@ def label(video: Tensor, tracker: Tracker, points: int, rng: np.random.Generator
         raise ValueError("no point of the video is seen long enough to be asked for twice")
     xy, seen = one.xy[0, :, possible], one.visible[0, :, possible]
     second = at_frames(xy[None], second_at[None])[0]
-    other = both(video.flip(-1)[None], _mirrored(second, video.shape[-1])[None])
-    back, seen_back = _mirrored(other.xy[0], video.shape[-1]), other.visible[0]
+    other = both(video.flip(-1)[None], mirrored(second, video.shape[-1])[None])
+    back, seen_back = mirrored(other.xy[0], video.shape[-1]), other.visible[0]
 
     apart = (xy - back).norm(dim=-1) / scale  # T N
     time = torch.arange(len(video))[:, None]
@@ -128,8 +129,3 @@ def _second_frames(visible: Tensor, asked: Tensor, rng: np.random.Generator) -> 
     fit = visible & ((time - asked).abs() >= APART)
     chance = torch.from_numpy(rng.random(visible.shape))
     return torch.where(fit, chance, -1.0).argmax(0), fit.any(0)
-
-
-def _mirrored(rows: Tensor, width: int) -> Tensor:
-    """Positions (…, x, y) of the mirrored picture: x becomes W-1-x; what stands before them stays."""
-    return torch.cat([rows[..., :-2], width - 1 - rows[..., -2:-1], rows[..., -1:]], dim=-1)

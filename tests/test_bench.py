@@ -98,6 +98,16 @@ def test_two_files_are_compared(tmp_path, capsys):
     assert "have no setting in common" in capsys.readouterr().err
 
 
+def test_runs_with_and_without_graphs_are_not_taken_for_one_another(tmp_path, capsys):
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    bench_report.write(old, {"rows": [row(seconds=4.0)]})  # of a bench that knew no graphs
+    bench_report.write(new, {"rows": [row(seconds=1.0, replayed=True), row(seconds=2.0, replayed=False)]})
+    assert main(["bench", "--compare", str(old), str(new)]) == 0
+    assert " 0.50 " in capsys.readouterr().out
+    lines = bench_report.table([row(replayed=True), row(replayed=False)]).splitlines()
+    assert "joint graphs" in lines[1] and "graphs" not in lines[2]
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"rows": [{"points": 1}]}', "[1]"])
 def test_files_that_are_none_are_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text)

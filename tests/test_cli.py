@@ -19,9 +19,9 @@ def loaded(monkeypatch) -> list:
     """The calls of load_tracker, which gives the oracle."""
     calls = []
 
-    def load_tracker(name_or_path, *, updates, resolution, threshold, precision, device, replay):
-        assert device in ("cpu", "cuda") and precision == "float32" and not replay
-        calls.append((name_or_path, updates, resolution, threshold))
+    def load_tracker(name_or_path, *, updates, resolution, threshold, precision, device, replay, mirrored):
+        assert device in ("cpu", "cuda")
+        calls.append((name_or_path, updates, resolution, threshold, precision, replay, mirrored))
         return Oracle()
 
     monkeypatch.setattr(cotracker, "load_tracker", load_tracker)
@@ -63,7 +63,7 @@ def test_a_video_becomes_three_files(tmp_path, loaded, capsys, frames, height, w
     count = "1 frame," if frames == 1 else f"{frames} frames,"
     assert said.out.count("\n") == 1 and f"9 points in {count}" in said.out and "frames per second" in said.out
     assert str(out) in said.out and "overlay.mp4" in said.out and "tracking: 100%" in said.err
-    assert loaded == [(None, 6, (384, 512), None)]
+    assert loaded == [(None, 6, (384, 512), None, "float32", False, False)]
 
 
 def test_the_csv_says_what_the_npz_says(tmp_path, loaded):
@@ -112,8 +112,9 @@ def test_gif_and_folder_and_kept_files(tmp_path, loaded):
 
 def test_options_reach_the_tracker(tmp_path, loaded):
     options = ["--checkpoint", "some", "--updates", 3, "--threshold", 0.7, "--resolution", "96x128", "--device", "cpu"]
+    options += ["--precision", "bfloat16", "--replay", "--mirrored"]
     assert track(clip(tmp_path), "--direction", "forward", "--query-frame", 4, *options, "--out", tmp_path / "o") == 0
-    assert loaded == [("some", 3, (96, 128), 0.7)]
+    assert loaded == [("some", 3, (96, 128), 0.7, "bfloat16", True, True)]
     saved = results(tmp_path / "o")
     assert (saved["queries"][:, 0] == 4).all()
     assert not saved["visible"][:4].any() and saved["visible"][4].all()

@@ -5,6 +5,7 @@ Plain is what runs where gradients are wanted: it is what training, and the pari
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from cotracker.data.badja import BADJA
 from cotracker.geometry import resize_video
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.fused import linear_gelu
-from cotracker.model.graphs import Replayed
+from cotracker.model.graphs import MOST, Replayed
 from cotracker.model.transformer import Transformer
 from cotracker.queries import grid
 from cotracker.trackers import cotracker
@@ -133,9 +134,11 @@ def test_the_numbers_of_badja_are_those_of_the_plain_path():
     found = {name: way(clip.video[None], asked.queries) for name, way in ways.items()}
     found["plain"] = replace(found["inference"], xy=plainly(clip.video[None], asked.queries))
     numbers = {name: badja(tracks, asked, clip) for name, tracks in found.items()}
-    assert numbers["inference"] == numbers["plain"] and numbers["plain"]["seg"] > 40
-    for key, value in numbers["bfloat16"].items():
-        assert abs(value - numbers["plain"][key]) <= 5
+    assert numbers["plain"]["seg"] > 40
+    one = 100 / int((asked.scored & asked.truth.visible).sum())  # a joint on a limit may fall on either side of it
+    for key, value in numbers["plain"].items():
+        assert abs(numbers["inference"][key] - value) < 1.01 * one
+        assert abs(numbers["bfloat16"][key] - value) < 4.01 * one
 
 
 def test_the_single_point_protocol_is_that_of_each_query_alone():
@@ -167,6 +170,40 @@ def test_replay_changes_nothing_on_a_cpu_and_is_true_or_false():
     assert torch.equal(replayed(VIDEO, QUERIES).xy, plain(VIDEO, QUERIES).xy)
     with pytest.raises(ValueError, match="replay must be true or false, not yes"):
         predictor(SHIPPED, replay="yes", device="cpu")
+
+
+def test_the_last_shapes_used_are_replayed_and_no_others():
+    captured = []
+
+    class Recorded(Replayed):
+        """Captures on no GPU: its graph computes the answer anew."""
+
+        def _captured(self, arguments):
+            places, answer = [arguments[0].clone()], torch.empty_like(arguments[0])
+            captured.append(len(places[0]))
+            graph = SimpleNamespace(replay=lambda: answer.copy_(self.function(places[0])))
+            return graph, places, answer
+
+    doubled = Recorded(lambda values: 2 * values)
+
+    def ask(length: int):
+        values = torch.rand(length)
+        assert torch.equal(doubled._replayed((values,), [values]), 2 * values)
+
+    for length in (*range(1, MOST + 1), 1, MOST + 1, 1, 2, *range(4, MOST + 2)):
+        ask(length)
+    assert captured == [*range(1, MOST + 2), 2]  # 1 was used again, so 2 went for a ninth, then 3 for 2
+    with torch.inference_mode():
+        ask(1)
+    assert captured[-1] == 1 and len(captured) == MOST + 3  # what is made in inference mode is for that alone
+
+
+def test_a_model_that_moves_forgets_its_graphs():
+    model = loaded()
+    model.replay_windows()
+    model.refine._held["shape"] = None
+    model.float()
+    assert not model.refine._held
 
 
 def test_coordinates_stay_float32_in_bfloat16(monkeypatch):

@@ -13,9 +13,10 @@ from cotracker.queries import around, grid
 from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
 from cotracker.trackers.dis_flow import DISFlow
 from cotracker.trackers.lucas_kanade import LucasKanade
+from cotracker.trackers.mirrored import Mirrored
 from cotracker.trackers.static import Static
 from cotracker.trackers.tracker import Tracker, check_queries
-from cotracker.trackers.views import Memory, ResizedVideo, ReversedVideo, SharedVideo
+from cotracker.trackers.views import Memory, MirroredVideo, ResizedVideo, ReversedVideo, SharedVideo
 from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Resized, Reversed, Supported
 from cotracker.types import Tracks
 
@@ -63,9 +64,11 @@ TRACKERS = {
     "resized": Resized(predictor(), (32, 48)),
     "chunked": Chunked(OneByOne(predictor()), 2),
     "both_directions": Bidirectional(predictor()),
+    "mirrored": Mirrored(predictor()),
     "joint_chain": build_chain(MODEL, 2, (32, 48)),
     "evaluation_chain": build_chain(MODEL, 2, (32, 48), single_point=True, support=(2, 2)),
     "whole_chain": Bidirectional(Chunked(build_chain(MODEL, 2, (48, 64), single_point=True, support=(2, 2)), 3)),
+    "mirrored_chain": build_chain(MODEL, 2, (32, 48), single_point=True, support=(2, 2), mirrored=True),
     "resized_classical": Bidirectional(Resized(LucasKanade(None, window=11, levels=2), (60, 84))),
 }
 every_tracker = pytest.mark.parametrize("tracker", TRACKERS.values(), ids=TRACKERS)
@@ -553,3 +556,50 @@ def test_the_chain_says_all_that_a_result_must_record():
     }  # fmt: skip
     with pytest.raises(ValueError, match="updates must be a whole number of at least 1, not 0"):
         CoTrackerPredictor(MODEL, updates=0)
+
+
+class Sided(Tracker):
+    """Says what it was told for a video whose left half is the brighter one, and for one whose right half is.
+
+    xy T N 2 and visibility T N each; in their query's frame points are where they were asked for, seen.
+    """
+
+    def __init__(self, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]):
+        super().__init__()
+        self.left, self.right = left, right
+
+    def forward(self, video, queries: Tensor) -> Tracks:
+        queries = check_queries(queries, video)
+        frames = video[:, :].float()
+        middle = frames.shape[-1] // 2
+        xy, visibility = self.left if frames[..., :middle].mean() > frames[..., middle:].mean() else self.right
+        asked_at = torch.arange(frames.shape[1])[:, None] == queries[:, None, :, 0]
+        xy = torch.where(asked_at[..., None], queries[:, None, :, 1:], xy[None])
+        visibility = torch.where(asked_at, 1.0, visibility[None])
+        return Tracks(xy, visibility, visibility > 0.5)
+
+
+def test_a_second_look_in_the_mirror_is_joined_where_near_and_chosen_where_not():
+    width = 128
+    video = torch.zeros(1, 3, 3, 16, width, dtype=torch.uint8)
+    video[..., : width // 2] = 255
+    queries = torch.tensor([[[0, 20.0, 5.0], [0, 30.0, 6.0], [0, 40.0, 7.0]]])
+    plain = torch.tensor([[20.0, 5], [30, 6], [40, 7]]).repeat(3, 1, 1)
+    other = plain + torch.tensor([[1.0, 1], [9, 0], [9, 0]])  # the first within 128 / 64 pixels, the others not
+    seen, seen_other = torch.tensor([[0.9, 0.9, 0.2]] * 3), torch.tensor([[0.5, 0.3, 0.6]] * 3)
+    swapped = torch.stack([width - 1 - other[..., 0], other[..., 1]], dim=-1)
+    tracks = Mirrored(Sided((plain, seen), (swapped, seen_other)), threshold=0.55)(video, queries)
+    expected = plain.clone()
+    expected[1:, 0] += 0.5  # the mean of both
+    expected[1:, 2] += torch.tensor([9.0, 0])  # that of the one who sees it
+    assert torch.allclose(tracks.xy[0], expected) and torch.equal(tracks.xy[0, 0], queries[0, :, 1:])
+    assert torch.allclose(tracks.visibility[0, 1:], torch.tensor([0.7, 0.6, 0.4]))
+    assert tracks.visible[0].tolist() == [[True, True, True], [True, True, False], [True, True, False]]
+    assert Mirrored(Static()).describe()["mirrored"]
+
+
+def test_mirroring_a_video_twice_is_the_video():
+    video = texture()
+    twice = MirroredVideo(MirroredVideo(video))
+    assert twice.shape == tuple(video.shape) and torch.equal(twice[:, 2:5], video[:, 2:5])
+    assert torch.equal(MirroredVideo(video)[:, :1][..., 0], video[:, :1, ..., -1])

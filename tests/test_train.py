@@ -469,6 +469,8 @@ def test_replay_is_refused_where_it_cannot_be(tmp_path):
         run(config(f"out={tmp_path}/none", "train.replay=true", "train.device=cpu"))
     with pytest.raises(ValueError, match="train.replay=true is for one batch a step"):
         run(config(f"out={tmp_path}/none", "train.replay=true", "train.accumulate=2"))
+    with pytest.raises(ValueError, match="leave one of them out"):
+        run(config(f"out={tmp_path}/none", "train.replay=true", "model.recompute=true"))
 
 
 def test_windows_trained_apart_are_clips_of_their_own():

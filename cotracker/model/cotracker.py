@@ -178,6 +178,12 @@ class CoTracker(nn.Module):
         """
         self.refine = Replayed(self.refine)
 
+    def _apply(self, fn: Callable, recurse: bool = True) -> "CoTracker":
+        """As Module's, by which `to` and the like work; graphs captured before read where the parameters were."""
+        if isinstance(self.refine, Replayed):
+            self.refine.forget()
+        return super()._apply(fn, recurse)
+
     def track(
         self,
         maps: list[Tensor],

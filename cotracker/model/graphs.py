@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 WARM = 3  # calls before a capture, so that libraries have chosen their kernels
-MOST = 8  # so many shapes are kept, the last ones captured: each has memory of its own
+MOST = 8  # so many shapes are kept, the last ones used: each has memory of its own
 
 
 class Replayed:
@@ -14,7 +14,8 @@ class Replayed:
 
     Whatever it returns is copied, so that the next call does not write over it. function: waits for no device, and does
     the same operations whatever the numbers in its tensors are (tests/test_fast.py holds CoTracker.refine to that).
-    The last few shapes keep their memory for as long as this object lives.
+    The last few shapes keep their memory for as long as this object lives; `forget` drops them, as it must be where the
+    function's parameters are moved or replaced.
     """
 
     def __init__(self, function: Callable):
@@ -24,13 +25,25 @@ class Replayed:
         tensors = tensors_of(arguments)
         if torch.is_grad_enabled() or not tensors or tensors[0].device.type != "cuda":
             return self.function(*arguments)
+        with torch.cuda.device(tensors[0].device):
+            return self._replayed(arguments, tensors)
+
+    def forget(self) -> None:
+        """Drops all graphs and their memory."""
+        self._held.clear()
+
+    def _replayed(self, arguments: tuple, tensors: list[Tensor]):
         plain = tuple(value for value in arguments if not isinstance(value, Tensor | list))
-        key = plain, tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
+        key = (
+            torch.is_inference_mode_enabled(),
+            plain,
+            tuple((tuple(tensor.shape), tensor.dtype, tensor.device) for tensor in tensors),
+        )
         if key not in self._held:
             while len(self._held) >= MOST:
                 self._held.pop(next(iter(self._held)))
             self._held[key] = self._captured(arguments)
-        graph, places, answer = self._held[key]
+        graph, places, answer = self._held[key] = self._held.pop(key)  # the last one used
         for place, tensor in zip(places, tensors, strict=True):
             place.copy_(tensor)
         graph.replay()
@@ -45,7 +58,7 @@ class Replayed:
                 self.function(*arguments)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread may pin batches meanwhile
             answer = self.function(*arguments)
         return graph, tensors_of(arguments), answer
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, window_starts
+from cotracker.trackers.mirrored import Mirrored
 from cotracker.trackers.tracker import Tracker, check_frames, check_queries, check_size, is_whole, usable_device
 from cotracker.trackers.views import SharedVideo
 from cotracker.trackers.wrappers import OneByOne, Resized, Supported
@@ -122,11 +123,13 @@ def build_chain(
     threshold: float = THRESHOLD,
     published: bool = False,
     identity: dict | None = None,
+    mirrored: bool = False,
 ) -> Tracker:
-    """Resized(OneByOne(Supported(CoTrackerPredictor(model)))), less what is switched off.
+    """Mirrored(Resized(OneByOne(Supported(CoTrackerPredictor(model))))), less what is switched off.
 
     resolution: (H, W) the network sees, None for the video's own.  single_point: each query by itself.
     support: sides of the global and of the local support grid, None for none.
+    mirrored: in the mirrored video as well, and both answers joined.
     """
     resolution, support = check_size(resolution), _check_support(support)
     tracker: Tracker = CoTrackerPredictor(model, updates, threshold, published, identity)
@@ -136,7 +139,7 @@ def build_chain(
         tracker = OneByOne(tracker)
     if resolution is not None:
         tracker = Resized(tracker, resolution, published=published)
-    return tracker
+    return Mirrored(tracker, threshold) if mirrored else tracker
 
 
 def in_precision(model: CoTracker, precision: str) -> CoTracker:
@@ -172,9 +175,10 @@ def predictor(
     device: str = "auto",
     window: int | None = None,
     replay: bool = False,
+    mirrored: bool = False,
 ) -> Tracker:
     """The tracker of a checkpoint (a file, a name, or None for the one that ships), as configs/tracker describes it."""
-    support, way = (global_grid, local_grid), (precision, device, replay, window)
+    support, way = (global_grid, local_grid), (precision, device, replay, mirrored, window)
     return load(checkpoint, updates, resolution, single_point, support, threshold, published, *way)
 
 
@@ -189,11 +193,13 @@ def load(
     precision: str,
     device: str,
     replay: bool = False,
+    mirrored: bool = False,
     window: int | None = None,
 ) -> Tracker:
     """What load_tracker and predictor share; ValueError where the checkpoint cannot be used."""
-    if type(replay) is not bool:
-        raise ValueError(f"replay must be true or false, not {replay}")
+    for name, switch in (("replay", replay), ("mirrored", mirrored)):
+        if type(switch) is not bool:
+            raise ValueError(f"{name} must be true or false, not {switch}")
     path = checkpoint.find(name_or_path or checkpoint.SHIPPED)
     model, card = checkpoint.load_model(path, window), checkpoint.read_card(path)
     if threshold is None:
@@ -202,5 +208,5 @@ def load(
     model = in_precision(model, precision)
     if replay:
         model.replay_windows()
-    chain = build_chain(model, updates, resolution, single_point, support, threshold, published, identity)
+    chain = build_chain(model, updates, resolution, single_point, support, threshold, published, identity, mirrored)
     return chain.to(usable_device(device)).eval()

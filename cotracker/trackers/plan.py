@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from cotracker.model import flops
-from cotracker.model.correlation import CACHED_NUMBERS, CHUNK_NUMBERS, WHOLE_MAP_CELLS, offsets
+from cotracker.model.correlation import CACHED_NUMBERS, CHUNK_NUMBERS, CHUNK_NUMBERS_GPU, WHOLE_MAP_CELLS, offsets
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.transformer import CACHED_TOKENS
 
@@ -124,16 +124,17 @@ def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> 
     """Of the largest temporary: rows around points, or products with a whole map; points are taken in turns."""
     cells = size[0] * size[1] / model.stride**2
     local, near = (2 * model.radius + 2) ** 2 * model.config["channels"], len(offsets("square", model.radius))
+    most = CHUNK_NUMBERS if _on_cpu(model) else CHUNK_NUMBERS_GPU
 
     def taken(each: float, at_once: int) -> float:
-        numbers = min(CHUNK_NUMBERS, model.window * tokens * each)
+        numbers = min(most, model.window * tokens * each)
         beside = numbers / each * near * 4 * 8  # indices and what is interpolated
         return min(numbers, at_once) * model.dtype.itemsize + beside
 
-    gathered = taken(local, CACHED_NUMBERS if _on_cpu(model) else CHUNK_NUMBERS) if cells > WHOLE_MAP_CELLS else 0
+    gathered = taken(local, CACHED_NUMBERS if _on_cpu(model) else most) if cells > WHOLE_MAP_CELLS else 0
     while cells > WHOLE_MAP_CELLS:  # the first level whose products are with the whole map
         cells /= 4
-    return max(gathered, taken(cells, CHUNK_NUMBERS))
+    return max(gathered, taken(cells, most))
 
 
 def _on_cpu(model: CoTracker) -> bool:

@@ -34,6 +34,16 @@ class ReversedVideo:
         return self.video[index[0], frames - stop : frames - start].flip(1)
 
 
+class MirroredVideo:
+    """A video with left and right exchanged."""
+
+    def __init__(self, video: Video):
+        self.video, self.shape = video, tuple(video.shape)
+
+    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
+        return self.video[index].flip(-1)
+
+
 class SharedVideo:
     """A video from frame `start` on, whose views share a memory of what was computed from each frame.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cotracker.model.graphs import mapped, tensors_of
+from cotracker.model.graphs import MOST, mapped, tensors_of
 from cotracker.training.objective import Objective, Posed
 from cotracker.types import Clip
 
@@ -21,7 +21,7 @@ class ReplayedStep:
     """step(clip) -> loss and scalars, as the objective's; the parameters' gradients are set, not added to.
 
     What comes out is written over by the next call. A shape's first call takes seconds and captures it. All captured
-    steps share memory, so that it is the largest one's. dtype: of autocast.
+    steps share memory, so that it is the largest one's; the last few shapes are kept. dtype: of autocast.
     """
 
     def __init__(self, model: nn.Module, objective: Objective, parameters: Sequence[Tensor], dtype: torch.dtype):
@@ -33,8 +33,10 @@ class ReplayedStep:
         tensors = tensors_of(posed)
         key = posed.handed is None, tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
         if key not in self._held:
+            while len(self._held) >= MOST:
+                self._held.pop(next(iter(self._held)))
             self._held[key] = self._captured(posed)
-        graph, places, answer, gradients = self._held[key]
+        graph, places, answer, gradients = self._held[key] = self._held.pop(key)  # the last one used
         for place, tensor in zip(places, tensors, strict=True):
             place.copy_(tensor)
         graph.replay()

@@ -47,14 +47,21 @@ def check(settings: dict) -> None:
     only = t["only"]
     if only is not None and not (isinstance(only, list) and only and all(isinstance(part, str) for part in only)):
         raise ValueError(f"train.only must be a list of parts of the model, as [visibility], or null, not {only}")
-    if t["lr_by_budget"] is True and not t["budget_minutes"]:
-        raise ValueError("train.lr_by_budget=true needs train.budget_minutes, which the rate then follows")
-    if t["replay"] is True and (t["accumulate"] > 1 or t["precision"] == "float16" or t["compile"] is True):
-        raise ValueError("train.replay=true is for one batch a step, not in float16 and not compiled")
+    _check_together(settings)
     _check_kept(settings["checkpoint"])
     for name, choices in CHOICES.items():
         if type(t[name]) is not type(choices[0]) or t[name] not in choices:
             raise ValueError(f"train.{name} must be {_listed(choices)}, not {t[name]}")
+
+
+def _check_together(settings: dict) -> None:
+    t = settings["train"]
+    if t["lr_by_budget"] is True and not t["budget_minutes"]:
+        raise ValueError("train.lr_by_budget=true needs train.budget_minutes, which the rate then follows")
+    if t["replay"] is True and (t["accumulate"] > 1 or t["precision"] == "float16" or t["compile"] is True):
+        raise ValueError("train.replay=true is for one batch a step, not in float16 and not compiled")
+    if t["replay"] is True and settings["model"].get("recompute"):
+        raise ValueError("train.replay=true keeps what model.recompute=true would compute again: leave one of them out")
 
 
 def _check_kept(kept: dict) -> None:
