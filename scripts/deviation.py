@@ -6,28 +6,45 @@ noise of an eighth of a grey level on the frames: how sensitive the checkpoint i
 """
 
 import argparse
+import sys
 
 import torch
 from gallery import composed
 
+from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import read
 from cotracker.building import build_benchmark
 from cotracker.trackers.cotracker import predictor
+from cotracker.trackers.tracker import Tracker
 
 SETTINGS = ["benchmark=sprites_val", "tracker=static"]
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 and one sentence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint")
+    parser.add_argument("--checkpoint", metavar="NAME", help="default: the one that ships")
     parser.add_argument("--clips", type=int, default=6)
-    options = parser.parse_args()
-    found = {"bfloat16": [], "float32, frames with noise": []}
-    for clip, questions in clips(options.clips):
+    options = parser.parse_args(argv)
+    try:
+        benchmark = build_benchmark(composed(SETTINGS).benchmark)
+        if not 1 <= options.clips <= len(benchmark.clips):
+            raise ValueError(f"--clips must be from 1 to {len(benchmark.clips)}, not {options.clips}")
         exact, lower = (
             predictor(options.checkpoint, single_point=False, local_grid=0, precision=precision)
             for precision in ("float32", "bfloat16")
         )
+        measure(exact, lower, benchmark, options.clips)
+    except (ValueError, OSError) as error:
+        print(f"deviation.py: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(exact: Tracker, lower: Tracker, benchmark: Benchmark, count: int) -> None:
+    """Prints how far the tracks of `lower`, and of `exact` on frames with noise, are from those of `exact`."""
+    found = {"bfloat16": [], "float32, frames with noise": []}
+    for clip, questions in clips(benchmark, count):
         expected = exact(clip, questions)
         noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(0)) / 8
         for name, answer in zip(found, (lower(clip, questions), exact(clip.float() + noise, questions))):
@@ -40,13 +57,12 @@ def main() -> None:
         print(f"{name}: median {{:.3f}}, 90 % {{:.3f}}, 99 % {{:.3f}}, 99 % where seen {{:.3f}} px".format(*numbers))
 
 
-def clips(count: int):
+def clips(benchmark: Benchmark, count: int):
     """Videos 1 T 3 H W and the benchmark's queries about them."""
-    benchmark = build_benchmark(composed(SETTINGS).benchmark)
     for position in range(count):
         clip = read(benchmark, position)
         yield clip.video[None] if clip.video.ndim == 4 else clip.video[:, :], benchmark.protocol(clip).queries
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

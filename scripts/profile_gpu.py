@@ -9,37 +9,49 @@ profiled run: what launching costs.
 
 import argparse
 import dataclasses
-import json
+import sys
 from pathlib import Path
 
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from cotracker import bench
+from cotracker import bench, bench_report
 from cotracker.benchmarks import results
 from cotracker.machine import now
 
 SHIPPED = "cotracker_small"
 
 
-@torch.inference_mode()
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 and one sentence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write all numbers there")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers there")
     parser.add_argument("--quick", action="store_true", help="fewer settings")
-    options = parser.parse_args()
-    if not torch.cuda.is_available():
-        raise SystemExit("profile_gpu.py: there is no GPU here; `cotracker bench` measures a CPU")
+    options = parser.parse_args(argv)
+    try:
+        if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
+            raise ValueError(f"{options.json} cannot be written: give a file in a folder that exists")
+        if not torch.cuda.is_available():
+            raise ValueError("there is no GPU here; `cotracker bench` measures a CPU")
+        measure(settings(options.quick), options.json)
+    except (ValueError, OSError) as error:
+        print(f"profile_gpu.py: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+@torch.inference_mode()
+def measure(asked: list[bench.Setting], out: Path | None) -> None:
+    """Prints a line for each setting, and writes all so far to `out` after each."""
     rows = []
-    for setting in settings(options.quick):
+    for setting in asked:
         torch.cuda.reset_peak_memory_stats()
         row = bench.measure_run(setting) | gaps(setting)
         rows.append(row)
         print(line(row), flush=True)
-        if options.json:
-            said = {"commit": results.commit(), "versions": results.versions(), "rows": rows}
-            options.json.write_text(json.dumps(said, indent=1) + "\n")
+        if out:
+            bench_report.write(out, {"commit": results.commit(), "versions": results.versions(), "rows": rows})
 
 
 def settings(quick: bool) -> list[bench.Setting]:
@@ -82,4 +94,4 @@ def line(row: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
