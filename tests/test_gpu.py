@@ -1,6 +1,7 @@
 """What a GPU computes is what a CPU does: `pytest tests/test_gpu.py -n 0` where there is one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +86,25 @@ def test_a_training_step_has_the_gradients_of_a_cpu(handover):
     assert (found[0][1] - found[1][1]).norm() < 0.02 * found[0][1].norm()
 
 
-@pytest.mark.parametrize("handover", [0.0, 1.0])
-def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover):
-    batches = loader(TrainingStream(FILM, 3), 2)
+def test_bfloat16_tracks_replayed_are_those_that_are_not():
+    plain, model = tracked(in_precision(shipped(), "bfloat16"), GPU)[0], in_precision(shipped(), "bfloat16")
+    model.replay_windows()
+    for _ in range(2):
+        error = (tracked(model, GPU)[0] - plain).norm(dim=-1)
+        assert error.median() < 0.01 and error.quantile(0.9) < 0.1
+
+
+@pytest.mark.parametrize("handover, sizes", [(0.0, 1), (1.0, 1), (1.0, 2)])
+def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover, sizes):
+    """Two sizes in turn: steps of several shapes share their memory."""
+    films = [FILM, replace(FILM, height=128, width=96)][:sizes]
+    drawn = [iter(loader(TrainingStream(film, 3), 2)) for film in films]
+    batches = [next(drawn[k % sizes]) for k in range(3 * sizes)]
     settings = {"updates": 2, "small_errors": 4.0, "handover": handover, "handover_astray": 0.3, "matching_weight": 2.0}
     model, objective = shipped().train().to(GPU), Objective(points=32, **settings).to(GPU)
     parameters = [*model.parameters(), *objective.parameters()]
     step, losses = ReplayedStep(model, objective, parameters, torch.float32), []
-    for clip, _ in zip(batches, range(3)):
+    for clip in batches:
         clip = clip.to(GPU)
         loss, scalars = step(clip)
         found = [loss.item(), scalars["matching"].item(), torch.cat([p.grad.flatten() for p in parameters])]
@@ -104,7 +116,7 @@ def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover):
         assert found[:2] == pytest.approx([loss.item(), scalars["matching"].item()], rel=1e-4)
         assert (found[2] - expected).norm() < 0.01 * expected.norm()
         losses.append(loss.item())
-    assert len(set(losses)) == 3 and len(step._held) == 1
+    assert len(set(losses)) == 3 * sizes and len(step._held) == sizes
 
 
 def test_scenes_are_drawn_as_on_a_cpu():
