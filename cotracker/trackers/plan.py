@@ -3,7 +3,8 @@
 Memory is counted from the shapes that are alive together at three moments: while a frame is encoded, while maps of a
 window are joined, and inside an update; the last grows with the points, none with the length of the video. It is what
 the run adds to a process that holds the model already. On a CPU the whole is within 0.85 to 1.6 times what is measured
-(tests/test_plan.py); on a GPU it has not been measured.
+(tests/test_plan.py); on a GPU it has not been measured, and the memory that CUDA graphs (replay)
+keep is not counted.
 """
 
 from dataclasses import dataclass
