@@ -62,7 +62,8 @@ def track(arguments: argparse.Namespace) -> None:
         tracker, at_once = make_tracker(arguments, asked, device, video)
         begin = time.perf_counter()
         turns = -(-asked.shape[1] // at_once)
-        tracks = run(tracker, video, asked, device, passes=turns * (2 if tracker.both_directions else 1))
+        passes = turns * (2 if tracker.both_directions else 1) * (2 if arguments.mirrored else 1)
+        tracks = run(tracker, video, asked, device, passes)
         seconds = time.perf_counter() - begin
         output.write_npz(folder / "tracks.npz", tracks, asked, video.fps, video.shape[-2:])
         output.write_csv(folder / "tracks.csv", tracks)
