@@ -132,9 +132,10 @@ def points_at_once(
     left = working_bytes(device, arguments.memory, held)
     size, own = arguments.resolution, tuple(video.shape[-2:])
     made = plan(models[0], video.shape[1], size, asked.shape[1], left, arguments.updates, SUPPORT, video_size=own)
+    operations = made.operations * (2 if arguments.mirrored else 1)
     print(
         f"{_counted(min(made.points_at_once, asked.shape[1]), 'point')} at once: about "
-        f"{(held + made.bytes) / 1e9:.1f} of {arguments.memory / 1e9:.1f} GB, {made.operations / 1e12:.2f} TFLOP"
+        f"{(held + made.bytes) / 1e9:.1f} of {arguments.memory / 1e9:.1f} GB, {operations / 1e12:.2f} TFLOP"
     )
     return made.points_at_once
 

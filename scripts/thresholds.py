@@ -34,9 +34,7 @@ def main(settings: list[str]) -> int:
     for threshold, row in rows.items():
         print(f"{threshold:5.2f}  " + "  ".join(f"{key} {value:6.2f}" for key, value in row.items() if "_" not in key))
     for least, (share, right) in shares.items():
-        print(
-            f"error of {least} px or more, to the next line's: {share:.1f} % of places, visibility right in {right:.1f}"
-        )
+        print(f"error from {least:2} px on: {share:5.1f} % of places, visibility right in {right:5.1f} % of them")
     return 0
 
 

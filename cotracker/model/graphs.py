@@ -39,11 +39,7 @@ class Replayed:
             plain,
             tuple((tuple(tensor.shape), tensor.dtype, tensor.device) for tensor in tensors),
         )
-        if key not in self._held:
-            while len(self._held) >= MOST:
-                self._held.pop(next(iter(self._held)))
-            self._held[key] = self._captured(arguments)
-        graph, places, answer = self._held[key] = self._held.pop(key)  # the last one used
+        graph, places, answer = last_used(self._held, key, lambda: self._captured(arguments))
         for place, tensor in zip(places, tensors, strict=True):
             place.copy_(tensor)
         graph.replay()
@@ -61,6 +57,16 @@ class Replayed:
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread may pin batches meanwhile
             answer = self.function(*arguments)
         return graph, tensors_of(arguments), answer
+
+
+def last_used(held: dict, key: tuple, capture: Callable[[], tuple]) -> tuple:
+    """held[key], captured where it is not there; of others the MOST - 1 last used stay."""
+    if key not in held:
+        while len(held) >= MOST:
+            held.pop(next(iter(held)))
+        held[key] = capture()
+    held[key] = held.pop(key)  # to the end
+    return held[key]
 
 
 def mapped(value, change: Callable[[Tensor], Tensor]):

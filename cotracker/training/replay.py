@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cotracker.model.graphs import MOST, mapped, tensors_of
+from cotracker.model.graphs import last_used, mapped, tensors_of
 from cotracker.training.objective import Objective, Posed
 from cotracker.types import Clip
 
@@ -32,11 +32,7 @@ class ReplayedStep:
         posed = self.objective.posed(padded(clip), self.model.window)
         tensors = tensors_of(posed)
         key = posed.handed is None, tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
-        if key not in self._held:
-            while len(self._held) >= MOST:
-                self._held.pop(next(iter(self._held)))
-            self._held[key] = self._captured(posed)
-        graph, places, answer, gradients = self._held[key] = self._held.pop(key)  # the last one used
+        graph, places, answer, gradients = last_used(self._held, key, lambda: self._captured(posed))
         for place, tensor in zip(places, tensors, strict=True):
             place.copy_(tensor)
         graph.replay()
