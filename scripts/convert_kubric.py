@@ -8,24 +8,20 @@ Exit code: 0; 1 when broken records were skipped, each named in one sentence; 2 
 
 import argparse
 import glob
-import multiprocessing
 import sys
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from cotracker import __version__
 from cotracker.benchmarks.results import commit
-from cotracker.data.layout import write_clip
+from cotracker.data.layout import describe, write_clip
 from cotracker.data.manifest import claimed, heading, settle, write_manifest
+from cotracker.data.workers import spread
 
 try:
     from cotracker.data import movi, tfrecord
@@ -70,10 +66,6 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"convert_kubric.py: {error}", file=sys.stderr)
         return 2
-    except BrokenProcessPool:
-        reason = "a worker was killed, perhaps for want of memory: run it again with fewer --workers"
-        print(f"convert_kubric.py: {reason}", file=sys.stderr)
-        return 2
     except OSError as error:
         print(f"convert_kubric.py: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
         return 2
@@ -92,24 +84,32 @@ def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> R
     """
     files = record_files(source)
     with claimed(out):
-        manifest = settle(out, heading("movi", options, seed, __version__, commit()))
+        head = heading("movi", options, seed, __version__, commit())
+        manifest = settle(out, head)
         there = {entry["name"] for entry in manifest["clips"]}
         jobs, problems = find_jobs(files)
         todo = [job for job in jobs if job.name not in there]
         written, skipped = 0, len(problems)
         print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
-        with tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="clip", disable=None) as bar:
-            for made in _all_made(todo, out, options, seed, workers):
-                bar.update()
-                if isinstance(made, str):
-                    skipped += 1
-                    bar.write(made, file=sys.stderr)
-                else:
-                    written += 1
-                    manifest["clips"].append(made)
-                if written % SAVE_EVERY == 0:
-                    write_manifest(out, manifest)
-        write_manifest(out, manifest)
+        work = partial(make, out=out, options=options, seed=seed)
+        try:
+            with (
+                tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="clip", disable=None) as bar,
+                spread(work, todo, workers if workers > 1 else 0) as done,
+            ):
+                for made in done:
+                    bar.update()
+                    if isinstance(made, str):
+                        skipped += 1
+                        bar.write(made, file=sys.stderr)
+                    else:
+                        written += 1
+                        manifest["clips"].append(made)
+                        if written % SAVE_EVERY == 0:
+                            write_manifest(out, manifest)
+        finally:
+            write_manifest(out, manifest)
+            settle(out, head)  # with the clips that were under way when it was stopped
     return Result(written, len(jobs) - len(todo), skipped)
 
 
@@ -150,6 +150,8 @@ def find_jobs(files: list[Path]) -> tuple[list[Job], list[str]]:
 
 def make(job: Job, out: Path, options: dict, seed: int) -> dict | str:
     """The manifest's entry of the clip written, or the sentence that says why the record is broken."""
+    if (out / job.name).exists():  # of a worker that outlived a killed run by a moment
+        return describe(out / job.name)
     rng = np.random.default_rng((seed, zlib.crc32(job.name.encode())))
     try:
         video, recording = movi.decode(tfrecord.read(job.path, job.span))
@@ -159,25 +161,6 @@ def make(job: Job, out: Path, options: dict, seed: int) -> dict | str:
     except ValueError as error:
         return f"{job.path}, record {job.number}: {error}"
     return write_clip(out, job.name, clip, images=options["images"])
-
-
-def _all_made(jobs: list[Job], out: Path, options: dict, seed: int, workers: int) -> Iterator[dict | str]:
-    """What `make` returns for each job, as they come."""
-    if workers == 1 or len(jobs) < 2:
-        yield from (make(job, out, options, seed) for job in jobs)
-        return
-    spawn = multiprocessing.get_context("spawn")  # forked beside OpenCV's threads, workers hang
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), spawn, initializer=_one_thread)
-    try:
-        for done in as_completed([pool.submit(make, job, out, options, seed) for job in jobs]):
-            yield done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 if __name__ == "__main__":

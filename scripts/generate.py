@@ -7,19 +7,14 @@ Settings: configs/generate.yaml, or --help.
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager
 from functools import partial
-from multiprocessing import forkserver, get_context, parent_process
 from pathlib import Path
 
-import cv2
 import hydra
 import numpy as np
-import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -30,6 +25,7 @@ from cotracker.benchmarks.results import commit
 from cotracker.data.layout import describe, write_clip
 from cotracker.data.manifest import claimed, heading, settle, write_manifest
 from cotracker.data.stream import attempted
+from cotracker.data.workers import spread
 from cotracker.overrides import refuse_misspelt
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -125,9 +121,11 @@ def missing(settings: dict, there: list[str]) -> list[int]:
 def collect(out: Path, manifest: dict, settings: dict, todo: list[int], generator) -> None:
     """Makes the clips of `todo` and adds their entries to the manifest, written now and then."""
     saved = time.monotonic()
-    made = in_workers(out, settings, todo) if settings["workers"] else in_turn(out, settings, todo, generator)
     there = settings["count"] - len(todo)
-    with tqdm(total=settings["count"], initial=there, unit="clip", dynamic_ncols=True, disable=not todo) as bar:
+    with (
+        tqdm(total=settings["count"], initial=there, unit="clip", dynamic_ncols=True, disable=not todo) as bar,
+        making(out, settings, todo, generator) as made,
+    ):
         for entry in made:
             manifest["clips"].append(entry)
             bar.update()
@@ -136,40 +134,19 @@ def collect(out: Path, manifest: dict, settings: dict, todo: list[int], generato
                 saved = time.monotonic()
 
 
-def in_turn(out: Path, settings: dict, todo: list[int], generator) -> Iterator[dict]:
-    """The manifest's entries of the clips, made in this process."""
-    return map(partial(write_one, generator, out, settings), todo)
-
-
-def in_workers(out: Path, settings: dict, todo: list[int]) -> Iterator[dict]:
-    """The manifest's entries of the clips as they are done; however this ends, the clips under way are finished."""
-    context = get_context("forkserver")  # a fork of a process that has threads or draws on a GPU can hang
-    context.set_forkserver_preload(["torch", "cv2", "hydra", "tqdm", "cotracker.data.stream"])
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the workers inherit: Ctrl-C is ours to handle
-    forkserver.ensure_running()
-    signal.signal(signal.SIGINT, heard)
-    pool = ProcessPoolExecutor(min(settings["workers"], len(todo) or 1), context, begin, (out, settings))
-    try:
-        for done in as_completed([pool.submit(work, number) for number in todo]):
-            yield done.result()
-    except BrokenProcessPool as error:
-        raise ValueError(
-            "a worker died, perhaps for lack of memory: use fewer workers; whole clips are kept"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def making(out: Path, settings: dict, todo: list[int], generator) -> AbstractContextManager[Iterator[dict]]:
+    """The manifest's entries of the clips as they are done; the clips under way when it is left are finished first."""
+    if settings["workers"] == 0:
+        return spread(partial(write_one, generator, out, settings), todo, 0)
+    return spread(work, todo, settings["workers"], partial(begin, out, settings))
 
 
 _write: Callable[[int], dict]  # of this worker: set once by `begin`, as a generator cannot travel with every number
 
 
 def begin(out: Path, settings: dict) -> None:
-    """Readies a worker: one thread, its own generator, and gone when its parent is."""
+    """Readies a worker: its own generator."""
     global _write
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     _write = partial(write_one, build(settings), out, settings)
 
 
@@ -188,11 +165,6 @@ def write_one(generator, out: Path, settings: dict, number: int) -> dict:
 
     clip, by_products = attempted(make, (seed, number), f"clip {number} of seed {seed}: {type(generator).__name__}")
     return write_clip(out, name, clip, by_products, settings["images"], settings["quality"])
-
-
-def _end_with_parent() -> None:
-    parent_process().join()
-    os._exit(1)
 
 
 if __name__ == "__main__":

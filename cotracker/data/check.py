@@ -40,15 +40,16 @@ def check(root: str | Path, points: int = 256, workers: int = 0, seen: Callable[
     folders = [path / name for path in sets for name in clip_names(path)]
     items = [item for place in places for item in videos_of(place)]
 
-    def told(done: Iterator) -> Iterator:
-        for one in done:
-            if seen is not None:
-                seen(len(folders) + len(items))
-            yield one
+    def told(work: Callable, of: list) -> Iterator:
+        with spread(work, of, workers if len(of) > 1 else 0) as done:
+            for one in done:
+                if seen is not None:
+                    seen(len(folders) + len(items))
+                yield one
 
-    by_folder = {clip.folder: clip for clip in told(spread(partial(check_clip, points=points), folders, workers))}
+    by_folder = {clip.folder: clip for clip in told(partial(check_clip, points=points), folders)}
     clips = [by_folder[folder] for folder in folders]
-    videos = list(told(spread(check_video, items, workers)))
+    videos = list(told(check_video, items))
     findings = [finding for clip in clips for finding in clip.findings]
     for path in sets:
         findings += _of_the_set(path, [clip for clip in clips if clip.folder.parent == path])
