@@ -189,7 +189,7 @@ def test_goes_on_where_it_was_stopped(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(convert_kubric, "write_clip", stopped)
     assert main([str(source), str(out)]) == 130
     before = {path: path.stat().st_mtime_ns for path in out.glob("movi*/*.npy")}
-    assert len(before) == 2
+    assert len(before) == 2 == len(read_manifest(out)["clips"])
     assert main([str(source / "*.tfrecord-*"), str(out)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"wrote 2 clips to {out} (2 were there already")
     assert {path: path.stat().st_mtime_ns for path in before} == before

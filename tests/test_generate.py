@@ -25,7 +25,8 @@ from cotracker.types import Clip
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["generator.frames=3", "generator.height=32", "generator.width=40", "generator.points=6"]
-SLOWER = ["generator.frames=6", "generator.height=64", "generator.width=96", "generator.points=16"]
+LARGER = ["generator._target_=paused.Paused", "generator.frames=6", "generator.height=64", "generator.width=96",
+          "generator.points=16"]  # fmt: skip
 COUNT = 16
 
 
@@ -46,9 +47,10 @@ def contents(out: Path) -> dict[str, bytes]:
 def start(*words: str, **named) -> subprocess.Popen:
     """The program as a user starts it, its output kept, in a session of its own.
 
-    It hears Ctrl-C even where this process does not, as when the tests run in a shell's background.
+    It hears Ctrl-C even where this process does not, as when the tests run in a shell's background. A clip takes long,
+    so that the run can be stopped in its midst however slowly this process looks on.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests"), "PAUSE": "0.3"}
     command = [sys.executable, "scripts/generate.py", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     hears = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -81,14 +83,14 @@ def session_members(session: int) -> list[int]:
 def uninterrupted(tmp_path_factory):
     """The folder of one whole run in this process."""
     out = tmp_path_factory.mktemp("whole") / "clips"
-    assert generate.run(settings(*SLOWER, f"count={COUNT}", f"out={out}")) == COUNT
+    assert generate.run(settings(*LARGER, f"count={COUNT}", f"out={out}")) == COUNT
     return out
 
 
 def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
     names = [f"{k:06d}" for k in range(COUNT)]
     assert clip_names(uninterrupted) == names and sorted(os.listdir(uninterrupted)) == [*names, "manifest.json"]
-    stream = TrainingStream(generate.build(settings(*SLOWER)), seed=0)
+    stream = TrainingStream(generate.build(settings(*LARGER)), seed=0)
     for k in (0, 13):
         drawn, read = stream[k], read_clip(uninterrupted / names[k])
         torch.testing.assert_close(read.tracks, drawn.tracks, atol=1e-4, rtol=0)
@@ -101,22 +103,22 @@ def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
 
 def test_the_manifest_says_what_made_it(uninterrupted):
     manifest = json.loads((uninterrupted / "manifest.json").read_text())
-    assert manifest["generator"].endswith("Sprites") and manifest["seed"] == 0 and manifest["quality"] == 95
-    assert manifest["config"] == {k: v for k, v in settings(*SLOWER)["generator"].items() if k[0] != "_"}
+    assert manifest["generator"] == "paused.Paused" and manifest["seed"] == 0 and manifest["quality"] == 95
+    assert manifest["config"] == {k: v for k, v in settings(*LARGER)["generator"].items() if k[0] != "_"}
     assert manifest["counts"] == {"clips": COUNT, "frames": 6 * COUNT, "points": 16 * COUNT}
     assert manifest["clips"] == [describe(uninterrupted / f"{k:06d}") for k in range(COUNT)]
     assert manifest["clips"][5]["size"] == [64, 96] and len({clip["sha256"] for clip in manifest["clips"]}) == COUNT
 
 
 def test_four_workers_write_the_bytes_of_none(uninterrupted, tmp_path):
-    generate.run(settings(*SLOWER, f"count={COUNT}", f"out={tmp_path}/four", "workers=4"))
+    generate.run(settings(*LARGER, f"count={COUNT}", f"out={tmp_path}/four", "workers=4"))
     assert contents(tmp_path / "four") == contents(uninterrupted)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
 def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
     out = tmp_path / "clips"
-    words = [*SLOWER, f"count={COUNT}", f"out={out}", "workers=2"]
+    words = [*LARGER, f"count={COUNT}", f"out={out}", "workers=2"]
     process = start(*words)
     wait_for_clips(out, 3, process)
     if stop == signal.SIGKILL:
@@ -138,6 +140,30 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
     assert generate.run(settings(*words[:-1])) == COUNT - len(there)
     assert contents(out) == contents(uninterrupted)
     assert {name: (out / name).stat().st_ino for name in there} == there  # none was made again
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_wherever_it_is_stopped_the_manifest_has_every_clip_that_is_there(
+    uninterrupted, tmp_path, monkeypatch, workers
+):
+    """Ctrl-C may come between two clips, where it does not meet those who wait for the workers."""
+    out = tmp_path / "clips"
+    words = [*LARGER, f"count={COUNT}", f"out={out}", f"workers={workers}"]
+
+    class Stopping(generate.tqdm):
+        def update(self):
+            super().update()
+            if self.n == 3:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(generate, "tqdm", Stopping)
+        generate.run(settings(*words))
+    there = clip_names(out)
+    assert [clip["name"] for clip in json.loads((out / "manifest.json").read_text())["clips"]] == there
+    assert sorted(os.listdir(out)) == [*there, "manifest.json"] and len(there) >= 3
+    assert generate.run(settings(*words)) == COUNT - len(there)
+    assert contents(out) == contents(uninterrupted)
 
 
 def test_more_clips_are_added_and_none_is_made_twice(tmp_path, capsys):
