@@ -34,7 +34,7 @@ WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d
                  ("augment", "published"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
 WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped"),
               ("data", "self_training"), ("data", "real_drawn_spatial"), ("data", "visibility"),
-              ("data", "shipped_gpu"), ("generator", "pseudo")]  # fmt: skip
+              ("data", "shipped_gpu"), ("data", "walking"), ("generator", "pseudo")]  # fmt: skip
 NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 

@@ -31,6 +31,7 @@ ALONE = {
     "tilt": {"tilting": 1.0, "liveliness": (1.0, 1.0)},
     "bend": {"bending": 1.0, "liveliness": (1.0, 1.0)},
     "limbs": {"articulated": 1.0, "walking": 0.7, "speed": (0.01, 0.02)},
+    "steps": {"articulated": 1.0, "walking": 1.0, "grounded": 1.0, "speed": (0.01, 0.02)},
     "lathe": {"lathe": 1.0, "speed": (0.01, 0.03)},
     "foreground": {"foreground": 1.0, "still_camera": 0.0, "camera_speed": (0.01, 0.01)},
 }

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.random import Generator
 
 from cotracker.data.synthetic import figures, motion, shapes
+from cotracker.data.synthetic.gait import Gait, draw_gait
 from cotracker.data.synthetic.maps import Lathe
 from cotracker.data.synthetic.recipe import Recipe
 from cotracker.data.textures import Textures
@@ -17,6 +18,7 @@ class Body:
     """What a thing is before it moves: parts from the lowest, each with its canvas h w 4 and offset (x, y).
 
     radius: pixels.  facing: -1 walks to the left, 1 to the right, 0 has no front.  lathe: without its turn, or None.
+    gait: how its feet step on the ground; None where it has none, or where its legs only swing.
     """
 
     parts: list[shapes.Part]
@@ -24,6 +26,7 @@ class Body:
     radius: float
     facing: int = 0
     lathe: Lathe | None = None
+    gait: Gait | None = None
 
 
 def draw_body(recipe: Recipe, textures: Textures, rng: Generator, behind: np.ndarray) -> Body:
@@ -36,7 +39,8 @@ def draw_body(recipe: Recipe, textures: Textures, rng: Generator, behind: np.nda
     if rng.random() < recipe.rounded:
         depth = rng.uniform(0.3, 0.8)
         canvases = [(rounded(canvas, depth), offset) for canvas, offset in canvases]
-    return Body(parts, canvases, radius, facing)
+    stepping = facing and recipe.grounded and rng.random() < recipe.grounded
+    return Body(parts, canvases, radius, facing, gait=draw_gait(rng) if stepping else None)
 
 
 def _parts(recipe: Recipe, rng: Generator) -> tuple[list[shapes.Part], int]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
+from cotracker.data.synthetic.gait import Leg
 from cotracker.data.synthetic.shapes import Joint, Part, blob, limb
 
 
@@ -40,7 +41,7 @@ def person(rng: Generator) -> list[Part]:
     for far in (True, False):
         leg = _leg(hip, 1 - hip[1], 0.6 * thick, 0.5 * far, 1)
         arm = _leg(top + (0, 0.05), rng.uniform(0.6, 0.75), 0.4 * thick, 0.5 * (not far), -1)
-        limbs.append((arm, leg))
+        limbs.append(([replace(part, leg=None) for part in arm], leg))
     (far_arm, far_leg), (near_arm, near_leg) = limbs
     torso = Part(limb(top, hip, thick * rng.uniform(0.9, 1.2), thick))
     return [*far_arm, *far_leg, Part(head, joints=(nod,)), *near_leg, torso, *near_arm]
@@ -66,10 +67,11 @@ def mirrored(parts: list[Part]) -> list[Part]:
     def turned(joint: Joint) -> Joint:
         return replace(joint, x=-joint.x, share=-joint.share)
 
-    return [
-        Part(part.outline * flip, None if part.hole is None else part.hole * flip, tuple(map(turned, part.joints)))
-        for part in parts
-    ]
+    def flipped(part: Part) -> Part:
+        hole = None if part.hole is None else part.hole * flip
+        return replace(part, outline=part.outline * flip, hole=hole, joints=tuple(map(turned, part.joints)))
+
+    return [flipped(part) for part in parts]
 
 
 def _heading(angle: float) -> np.ndarray:
@@ -80,8 +82,9 @@ def _leg(hip: np.ndarray, length: float, girth: float, phase: float, bend: int) 
     """Shin below thigh, straight down from `hip`; the knee bends to one side only (`bend`), most in mid swing."""
     knee, foot = hip + (0, 0.5 * length), hip + (0, length)
     swing, fold = Joint(*hip, 0.9, phase), Joint(*knee, 0.45 * bend, phase + 0.75, lean=1.0)
-    thigh = Part(limb(hip, knee, 1.3 * girth, 0.8 * girth), joints=(swing,))
-    return [Part(limb(knee, foot, 0.8 * girth, 0.55 * girth), joints=(swing, fold)), thigh]
+    leg = Leg(length, bend, phase)
+    thigh = Part(limb(hip, knee, 1.3 * girth, 0.8 * girth), joints=(swing,), leg=leg)
+    return [Part(limb(knee, foot, 0.8 * girth, 0.55 * girth), joints=(swing, fold), leg=leg), thigh]
 
 
 def _chain(rng: Generator, root, heading: float, radius: float, length: float, segments: int) -> list[Part]:

@@ -23,9 +23,10 @@ class Recipe:
     All the others are probabilities.  Of a clip: still_camera, shaking_camera, foreground (one to three near, still
     poles or bushes that hide things for long), shallow_focus (background or foreground out of focus), and each effect
     on the frames (motion_blur … compression).  Of a thing: followed by the camera, articulated (a figure with
-    joints), walking (of figures: an animal or a person, not a machine), lathe (round and turning, so that its
-    surface goes out of view), bending, tilting, turning, returning (leaves and comes back), twins (drawn twice),
-    shadows, shading (its light changes), rounded (darker towards the rim), camouflage (the background's texture).
+    joints), walking (of figures: an animal or a person, not a machine), grounded (of those: their feet stand on the
+    background between steps), lathe (round and turning, so that its surface goes out of view), bending, tilting,
+    turning, returning (leaves and comes back), twins (drawn twice), shadows, shading (its light changes), rounded
+    (darker towards the rim), camouflage (the background's texture).
     """
 
     frames: int = 24
@@ -51,6 +52,7 @@ class Recipe:
     followed: float = 0.25
     articulated: float = 0.4
     walking: float = 0.7
+    grounded: float = 0.0
     lathe: float = 0.15
     bending: float = 0.4
     tilting: float = 0.5

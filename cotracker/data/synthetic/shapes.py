@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from cotracker.data.synthetic.gait import Leg
+
 
 @dataclass(frozen=True)
 class Joint:
@@ -22,12 +24,13 @@ class Joint:
 class Part:
     """One rigid piece of a thing: its outline (n, 2), a hole or None, and the joints it hangs from, the root first.
 
-    Each joint turns all that comes after it.
+    Each joint turns all that comes after it.  leg: the leg that it belongs to, whose hip, then knee, the joints are.
     """
 
     outline: np.ndarray
     hole: np.ndarray | None = None
     joints: tuple[Joint, ...] = ()
+    leg: Leg | None = None
 
 
 def single(rng: Generator) -> Part:

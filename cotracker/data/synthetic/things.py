@@ -9,10 +9,13 @@ from numpy.random import Generator
 from cotracker.data.synthetic import motion, shapes
 from cotracker.data.synthetic.bodies import Body, cut_out, draw_body, rounded
 from cotracker.data.synthetic.camera import Camera
+from cotracker.data.synthetic.gait import FASTEST
 from cotracker.data.synthetic.layers import Layer
 from cotracker.data.synthetic.maps import Bend
 from cotracker.data.synthetic.recipe import Recipe
 from cotracker.data.textures import Textures
+
+RHYTHM = (6, 36)  # frames that limbs take to swing, or feet to make a stride
 
 
 class Stage:
@@ -61,8 +64,13 @@ class Stage:
 
     def _moving(self, body: Body, parallax: float) -> list[Layer]:
         rng, recipe, times = self.rng, self.recipe, self.times
-        view = self._view(body, parallax)
-        bend = self._bend(2 * body.radius, 1.0) if rng.random() < recipe.bending else None
+        turns = None
+        if body.gait is None:
+            view = self._view(body, parallax)
+        else:
+            view, turns = self._stepping(body)
+        bendable = body.gait is None and rng.random() < recipe.bending
+        bend = self._bend(2 * body.radius, 1.0) if bendable else None
         gain = np.ones(len(times))
         if rng.random() < recipe.shading:
             gain = np.exp(rng.normal(0, 0.1) + motion.wave(rng, times, 0.35))
@@ -71,25 +79,34 @@ class Stage:
             spin = motion.path(rng, times, recipe.pace(rng, self.speed) / body.radius)[:, 0]
             lathe = replace(body.lathe, turn=np.clip(spin, -60, 60).astype(np.float32))
         layers = []
-        for (canvas, _), place in zip(body.canvases, self._places(body)):
+        for (canvas, _), place in zip(body.canvases, self._places(body, turns)):
             layers.append(Layer(canvas, np.broadcast_to(place, view.shape), view, gain, bend, lathe))
         if rng.random() < recipe.shadows:
             return self._shadows(layers, body.radius) + layers
         return layers
 
-    def _places(self, body: Body) -> list[np.ndarray]:
-        """Canvas -> thing of each part, (3, 3) or (K, 3, 3): the limbs swing, their tips within the speed range."""
+    def _places(self, body: Body, turns: np.ndarray | None) -> list[np.ndarray]:
+        """Canvas -> thing of each part, (3, 3) or (K, 3, 3): the limbs swing, their tips within the speed range.
+
+        turns: (K,) strides that a body with a gait has made: its legs step, its other limbs swing with them.
+        """
         rng = self.rng
-        rhythm = motion.log_uniform(rng, 6, 36)
+        rhythm = motion.log_uniform(rng, *RHYTHM)
         fastest = self.recipe.pace(rng, self.speed) * 1.5
         force = min(0.8, max(fastest * rhythm / (2 * np.pi * body.radius), 0.25 * (body.facing != 0)))
+        turns = self.times / rhythm if turns is None else turns
         places = []
         for part, (_, offset) in zip(body.parts, body.canvases):
+            if body.gait is not None and part.leg is not None:
+                angles = [body.facing * angle for angle in body.gait.angles(part.leg, turns)]
+            else:
+                angles = [
+                    force * joint.share * (np.sin(2 * np.pi * (turns + joint.phase)) + joint.lean)
+                    for joint in part.joints
+                ]
             place = motion.shift(offset)[0]
-            for joint in reversed(part.joints):
-                angle = np.sin(2 * np.pi * (self.times / rhythm + joint.phase)) + joint.lean
-                pivot = np.array([joint.x, joint.y]) * body.radius
-                place = motion.swing(pivot, force * joint.share * angle) @ place
+            for joint, angle in reversed(list(zip(part.joints, angles))):
+                place = motion.swing(np.array([joint.x, joint.y]) * body.radius, angle) @ place
             places.append(place)
         return places
 
@@ -118,6 +135,36 @@ class Stage:
         )
         turned = motion.card(scale, stretch, roll, yaw, pitch, focal=rng.uniform(4, 8) * body.radius)
         return seen @ motion.shift(walk) @ turned
+
+    def _stepping(self, body: Body) -> tuple[np.ndarray, np.ndarray]:
+        """Thing -> frame (K, 3, 3) and strides made (K,) of a body that steps over the ground, straight on.
+
+        Its way is on the background itself, so that a foot that stands moves as what is beside it. Where the camera
+        goes much the same way, no faster than the body can run, it may be one that follows it.
+        """
+        rng, recipe = self.rng, self.recipe
+        ground = self.camera.at_depth(1.0)
+        scale, slope = np.exp(rng.uniform(-0.2, 0.2)), np.clip(rng.normal(0, 0.1), -0.3, 0.3)
+        leg = scale * body.radius * next(part.leg.length for part in body.parts if part.leg is not None)
+        stride = body.gait.stride * leg
+        heading = body.facing * np.array([np.cos(slope), np.sin(slope)])
+        pace = min(stride / motion.log_uniform(rng, *RHYTHM), self.speed[1] * recipe.width)
+        path = motion.path(rng, self.times, pace)
+        walked = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1)))
+        walked *= min(1.0, FASTEST * stride / max(np.gradient(walked, self.times).max(), 1e-6))
+        moment = int(rng.integers(0, max(len(self.times) * 6 // 10, 1)))
+        wanted = rng.uniform(0.08, 0.92, 2) * self.size
+        start = motion.project(np.linalg.inv(ground[moment]), wanted)
+        if rng.random() < recipe.followed:
+            carried = (motion.project(np.linalg.inv(ground), np.tile(wanted, (len(ground), 1))) - start) @ heading
+            pace = np.gradient(carried, self.times)
+            if -0.25 * pace.max() < pace.min() and pace.max() < FASTEST * stride:
+                walked = carried
+        turns = (walked - walked[0]) / stride
+        way = start + (walked - walked[moment])[:, None] * heading
+        risen = motion.shift(np.stack([0 * turns, -body.gait.rise(turns) * leg / scale], axis=1))
+        turned = motion.similarity(np.full(len(turns), scale), np.full(len(turns), slope))
+        return ground @ motion.shift(way) @ turned @ risen, turns
 
     def _walk(self) -> tuple[np.ndarray, int]:
         """A path (K, 2) and the time index at which the thing is surely within the frame."""
