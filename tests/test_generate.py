@@ -125,7 +125,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
         process.kill()
     else:
         os.killpg(process.pid, stop)  # as a terminal does
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     deadline = time.monotonic() + 30
     while session_members(process.pid):
         assert time.monotonic() < deadline, "workers outlive the run that started them"

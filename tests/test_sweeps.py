@@ -71,7 +71,7 @@ def test_asked_to_stop_the_whole_sweep_stops(tmp_path):
     process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     wait_for_steps(tmp_path / "window4", 2, process)
     process.send_signal(signal.SIGINT)
-    heard, _ = process.communicate(timeout=60)
+    heard, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT and "the same command continues it" in heard
     assert (tmp_path / "window4" / "last.pt").exists() and not (tmp_path / "window8").exists()
 
