@@ -39,7 +39,7 @@ def draw_body(recipe: Recipe, textures: Textures, rng: Generator, behind: np.nda
     if rng.random() < recipe.rounded:
         depth = rng.uniform(0.3, 0.8)
         canvases = [(rounded(canvas, depth), offset) for canvas, offset in canvases]
-    stepping = facing and recipe.grounded and rng.random() < recipe.grounded
+    stepping = facing != 0 and recipe.grounded > 0 and rng.random() < recipe.grounded
     return Body(parts, canvases, radius, facing, gait=draw_gait(rng) if stepping else None)
 
 

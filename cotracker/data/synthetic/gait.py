@@ -40,8 +40,8 @@ class Gait:
         return 2 * self.reach / self.stance
 
     def rise(self, turns: np.ndarray) -> np.ndarray:
-        """How far the hips are above their mean height (K,), twice up and down a turn."""
-        return self.bob * np.cos(4 * np.pi * turns)
+        """How far the hips are above their mean height (K,), twice up and down a turn: most over a foot."""
+        return self.bob * np.cos(4 * np.pi * (turns - self.stance / 2))
 
     def foot(self, leg: Leg, turns: np.ndarray) -> np.ndarray:
         """Where the foot is from its hip (K, 2), x ahead and y down, after `turns` (K,) strides."""

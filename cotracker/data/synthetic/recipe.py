@@ -1,6 +1,6 @@
 """What the layered scenes are made of: every number that a config may set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from numpy.random import Generator
 
@@ -23,10 +23,10 @@ class Recipe:
     All the others are probabilities.  Of a clip: still_camera, shaking_camera, foreground (one to three near, still
     poles or bushes that hide things for long), shallow_focus (background or foreground out of focus), and each effect
     on the frames (motion_blur … compression).  Of a thing: followed by the camera, articulated (a figure with
-    joints), walking (of figures: an animal or a person, not a machine), grounded (of those: their feet stand on the
-    background between steps), lathe (round and turning, so that its surface goes out of view), bending, tilting,
-    turning, returning (leaves and comes back), twins (drawn twice), shadows, shading (its light changes), rounded
-    (darker towards the rim), camouflage (the background's texture).
+    joints), walking (of figures: an animal or a person, not a machine), grounded (of those: they go straight on, and
+    between steps their feet stand on the background, which bends more rarely then), lathe (round and turning, so that
+    its surface goes out of view), bending, tilting, turning, returning (leaves and comes back), twins (drawn twice),
+    shadows, shading (its light changes), rounded (darker towards the rim), camouflage (the background's texture).
     """
 
     frames: int = 24
@@ -83,11 +83,19 @@ class Recipe:
             low, high = getattr(self, name)
             if not 0 <= low <= high or (low == 0 and name in ("object_size", "shake", "liveliness")):
                 raise ValueError(f"{name} of Sprites is a lowest and a highest value, both positive: not {[low, high]}")
+        self._check_probabilities()
         if not 0 < self.speed[0] <= self.speed[1] <= 1 or not 0 < self.camera_speed[0] <= self.camera_speed[1] <= 1:
             raise ValueError(
                 "speed and camera_speed of Sprites are frame widths a frame, lowest and highest within 0..1: "
                 f"not {self.speed} and {self.camera_speed} (0.01 is 5 pixels a frame at width 512)"
             )
+
+    def _check_probabilities(self):
+        names = [field.name for field in fields(Recipe)]
+        for name in ("background_points", *names[names.index("still_camera") :]):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ValueError(f"{name} of Sprites must be a number from 0 to 1, not {value}")
 
     def _fits(self, crop: tuple[int, int]) -> bool:
         sides = list(zip(crop, (self.height, self.width), strict=True)) if len(crop) == 2 else []

@@ -22,8 +22,11 @@ class Stage:
     """Makes the layers of one clip: what all of its things share is kept here.
 
     sun: where shadows fall, (2,) in radii of the thing that casts them.  speed: of this clip's things, its top drawn
-    from the highest eighth of the recipe's range up, so that there are calm clips and wild ones.
+    from the highest eighth of the recipe's range up, so that there are calm clips and wild ones.  ground: the
+    unbent background, as scene -> frame (K, 3, 3); there once `background` is drawn.
     """
+
+    ground: np.ndarray
 
     def __init__(self, recipe: Recipe, textures: Textures, rng: Generator, times: np.ndarray, camera: Camera):
         self.recipe, self.textures, self.rng, self.times, self.camera = recipe, textures, rng, times, camera
@@ -41,7 +44,9 @@ class Stage:
         view = self.camera.at_depth(1.0) @ motion.shift(self.size / 2) @ turned
         corner, (width, height) = self._seen(view)
         colour = self.textures.draw(rng, height, width)
-        bend = self._bend(min(self.size), 0.5) if rng.random() < 0.5 * recipe.bending else None
+        self.ground = view @ motion.shift(-self.size / 2)
+        bent = rng.random() < 0.5 * recipe.bending * (1 - recipe.grounded)  # feet do not stand on what bends
+        bend = self._bend(min(self.size), 0.5) if bent else None
         place = np.broadcast_to(motion.shift(corner), view.shape)
         canvas = np.dstack([colour, np.full((height, width), 255, np.uint8)])
         return Layer(canvas, place, view, np.ones(len(times)), bend, endless=True)
@@ -88,22 +93,22 @@ class Stage:
     def _places(self, body: Body, turns: np.ndarray | None) -> list[np.ndarray]:
         """Canvas -> thing of each part, (3, 3) or (K, 3, 3): the limbs swing, their tips within the speed range.
 
-        turns: (K,) strides that a body with a gait has made: its legs step, its other limbs swing with them.
+        turns: (K,) strides that a body with a gait has made: its legs step, its other limbs swing in that rhythm.
         """
         rng = self.rng
         rhythm = motion.log_uniform(rng, *RHYTHM)
         fastest = self.recipe.pace(rng, self.speed) * 1.5
         force = min(0.8, max(fastest * rhythm / (2 * np.pi * body.radius), 0.25 * (body.facing != 0)))
-        turns = self.times / rhythm if turns is None else turns
+        swung = (
+            self.times / rhythm if turns is None else turns - 0.25
+        )  # so that an arm is ahead as its side's foot is not
         places = []
         for part, (_, offset) in zip(body.parts, body.canvases):
-            if body.gait is not None and part.leg is not None:
+            if turns is not None and part.leg is not None:
                 angles = [body.facing * angle for angle in body.gait.angles(part.leg, turns)]
             else:
-                angles = [
-                    force * joint.share * (np.sin(2 * np.pi * (turns + joint.phase)) + joint.lean)
-                    for joint in part.joints
-                ]
+                swings = [np.sin(2 * np.pi * (swung + joint.phase)) + joint.lean for joint in part.joints]
+                angles = [force * joint.share * swing for joint, swing in zip(part.joints, swings)]
             place = motion.shift(offset)[0]
             for joint, angle in reversed(list(zip(part.joints, angles))):
                 place = motion.swing(np.array([joint.x, joint.y]) * body.radius, angle) @ place
@@ -139,32 +144,35 @@ class Stage:
     def _stepping(self, body: Body) -> tuple[np.ndarray, np.ndarray]:
         """Thing -> frame (K, 3, 3) and strides made (K,) of a body that steps over the ground, straight on.
 
-        Its way is on the background itself, so that a foot that stands moves as what is beside it. Where the camera
-        goes much the same way, no faster than the body can run, it may be one that follows it.
+        Its way is on the background itself, so that a foot that stands moves as what is beside it. `followed` is one
+        that keeps its place in the frame, where the camera goes its way as a body may walk.
         """
         rng, recipe = self.rng, self.recipe
-        ground = self.camera.at_depth(1.0)
         scale, slope = np.exp(rng.uniform(-0.2, 0.2)), np.clip(rng.normal(0, 0.1), -0.3, 0.3)
         leg = scale * body.radius * next(part.leg.length for part in body.parts if part.leg is not None)
         stride = body.gait.stride * leg
         heading = body.facing * np.array([np.cos(slope), np.sin(slope)])
+        moment = int(rng.integers(0, max(len(self.times) * 6 // 10, 1)))
+        wanted = rng.uniform(0.08, 0.92, 2) * self.size
+        start = motion.project(np.linalg.inv(self.ground[moment]), wanted)
         pace = min(stride / motion.log_uniform(rng, *RHYTHM), self.speed[1] * recipe.width)
         path = motion.path(rng, self.times, pace)
         walked = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1)))
-        walked *= min(1.0, FASTEST * stride / max(np.gradient(walked, self.times).max(), 1e-6))
-        moment = int(rng.integers(0, max(len(self.times) * 6 // 10, 1)))
-        wanted = rng.uniform(0.08, 0.92, 2) * self.size
-        start = motion.project(np.linalg.inv(ground[moment]), wanted)
+        walked *= min(1.0, FASTEST * stride / max(self._steps(walked).max(), 1e-6))
         if rng.random() < recipe.followed:
-            carried = (motion.project(np.linalg.inv(ground), np.tile(wanted, (len(ground), 1))) - start) @ heading
-            pace = np.gradient(carried, self.times)
-            if -0.25 * pace.max() < pace.min() and pace.max() < FASTEST * stride:
+            carried = (motion.project(np.linalg.inv(self.ground), np.tile(wanted, (len(path), 1))) - start) @ heading
+            steps = self._steps(carried)
+            if stride / RHYTHM[1] < steps.mean() and steps.max() < FASTEST * stride and -steps.min() < steps.max() / 4:
                 walked = carried
-        turns = (walked - walked[0]) / stride
+        turns = rng.random() + (walked - walked[0]) / stride
         way = start + (walked - walked[moment])[:, None] * heading
         risen = motion.shift(np.stack([0 * turns, -body.gait.rise(turns) * leg / scale], axis=1))
         turned = motion.similarity(np.full(len(turns), scale), np.full(len(turns), slope))
-        return ground @ motion.shift(way) @ turned @ risen, turns
+        return self.ground @ motion.shift(way) @ turned @ risen, turns
+
+    def _steps(self, walked: np.ndarray) -> np.ndarray:
+        """Pixels a frame (K - 1,) from each time to the next."""
+        return np.diff(walked) / np.diff(self.times)
 
     def _walk(self) -> tuple[np.ndarray, int]:
         """A path (K, 2) and the time index at which the thing is surely within the frame."""
