@@ -153,9 +153,3 @@ def test_legs_only_swing_where_nothing_is_grounded():
     recipe, behind = Recipe(**{**STEPPING, "grounded": 0.0}), np.zeros((64, 64, 4), np.uint8)
     drawn = [draw_body(recipe, Textures(None, 1.0), np.random.default_rng(seed), behind) for seed in range(5)]
     assert all(body.facing and body.gait is None for body in drawn)
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "often", True])
-def test_what_is_no_probability_is_refused(value):
-    with pytest.raises(ValueError, match="^grounded of Sprites must be a number from 0 to 1, not "):
-        Recipe(grounded=value)

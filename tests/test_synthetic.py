@@ -10,6 +10,7 @@ import torch
 from cotracker.data.synthetic.drawing import drawn, shot
 from cotracker.data.synthetic.layers import hidden
 from cotracker.data.synthetic.scene import Scene
+from cotracker.data.synthetic.scenes3d import Scenes3D
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.geometry import sample_maps
 
@@ -354,3 +355,12 @@ def test_impossible_settings_are_refused():
         Sprites(objects=(5, 3))
     with pytest.raises(ValueError, match="frame widths a frame"):
         Sprites(speed=(0.3, 12.0))
+
+
+@pytest.mark.parametrize("generator", [Sprites, Scenes3D])
+@pytest.mark.parametrize("name", ["procedural", "background_points", "walking", "shadows", "compression"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "often", True, None])
+def test_what_is_no_probability_is_refused(generator, name, value):
+    with pytest.raises(ValueError, match=f"^{name} of {generator.__name__} must be a number from 0 to 1, not {value}$"):
+        generator(**{name: value})
+    generator(**{name: 0}), generator(**{name: 1.0})

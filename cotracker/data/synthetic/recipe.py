@@ -83,19 +83,12 @@ class Recipe:
             low, high = getattr(self, name)
             if not 0 <= low <= high or (low == 0 and name in ("object_size", "shake", "liveliness")):
                 raise ValueError(f"{name} of Sprites is a lowest and a highest value, both positive: not {[low, high]}")
-        self._check_probabilities()
+        check_probabilities(self, "still_camera")
         if not 0 < self.speed[0] <= self.speed[1] <= 1 or not 0 < self.camera_speed[0] <= self.camera_speed[1] <= 1:
             raise ValueError(
                 "speed and camera_speed of Sprites are frame widths a frame, lowest and highest within 0..1: "
                 f"not {self.speed} and {self.camera_speed} (0.01 is 5 pixels a frame at width 512)"
             )
-
-    def _check_probabilities(self):
-        names = [field.name for field in fields(Recipe)]
-        for name in ("background_points", *names[names.index("still_camera") :]):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{name} of Sprites must be a number from 0 to 1, not {value}")
 
     def _fits(self, crop: tuple[int, int]) -> bool:
         sides = list(zip(crop, (self.height, self.width), strict=True)) if len(crop) == 2 else []
@@ -104,3 +97,12 @@ class Recipe:
     def pace(self, rng: Generator, speeds: tuple[float, float]) -> float:
         """Pixels a frame, log-uniform between `speeds` in frame widths a frame."""
         return self.width * log_uniform(rng, *speeds)
+
+
+def check_probabilities(settings: object, first: str) -> None:
+    """ValueError where procedural, background_points or a field from `first` on of a generator's settings is not within 0..1."""
+    names = [field.name for field in fields(settings)]
+    for name in ("procedural", "background_points", *names[names.index(first) :]):
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"{name} of {type(settings).__name__} must be a number from 0 to 1, not {value}")

@@ -9,7 +9,7 @@ from numpy.random import Generator
 from cotracker.data.kubric_tracks import sample_tracks
 from cotracker.data.synthetic.appearance import applied, draw_look
 from cotracker.data.synthetic.motion import log_uniform
-from cotracker.data.synthetic.recipe import Recipe
+from cotracker.data.synthetic.recipe import Recipe, check_probabilities
 from cotracker.data.synthetic.spatial import staging
 from cotracker.data.synthetic.spatial.cameras import clearance, moving_camera, seen_share
 from cotracker.data.synthetic.spatial.creatures import below, creature, gait
@@ -79,6 +79,7 @@ class Scenes3D:
             raise ValueError(f"Scenes3D cannot choose points={self.points} of sampled={self.sampled}: raise sampled")
         if not 0 <= self.objects[0] <= self.objects[1] <= 24:
             raise ValueError(f"Scenes3D.objects must be a fewest and a most within 0..24, not {self.objects}")
+        check_probabilities(self, "creatures")
         self._textures = Textures(self.textures, self.procedural)
         effects = ("light_field", "light_drift", "low_contrast", "defocus", "noise", "compression")
         chances = {name: getattr(self, name) for name in effects}
