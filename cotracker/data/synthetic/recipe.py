@@ -100,7 +100,7 @@ class Recipe:
 
 
 def check_probabilities(settings: object, first: str) -> None:
-    """ValueError where procedural, background_points or a field from `first` on of a generator's settings is not within 0..1."""
+    """ValueError where a share of a generator's settings, or a field from `first` on, is not a number from 0 to 1."""
     names = [field.name for field in fields(settings)]
     for name in ("procedural", "background_points", *names[names.index(first) :]):
         value = getattr(settings, name)
