@@ -100,9 +100,9 @@ class Recipe:
 
 
 def check_probabilities(settings: object, first: str) -> None:
-    """ValueError where a share of a generator's settings, or a field from `first` on, is not a number from 0 to 1."""
+    """ValueError where a share of a generator's settings, or one from `first` to compression, is not within 0..1."""
     names = [field.name for field in fields(settings)]
-    for name in ("procedural", "background_points", *names[names.index(first) :]):
+    for name in ("procedural", "background_points", *names[names.index(first) : names.index("compression") + 1]):
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise ValueError(f"{name} of {type(settings).__name__} must be a number from 0 to 1, not {value}")
