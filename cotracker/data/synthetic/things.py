@@ -99,9 +99,8 @@ class Stage:
         rhythm = motion.log_uniform(rng, *RHYTHM)
         fastest = self.recipe.pace(rng, self.speed) * 1.5
         force = min(0.8, max(fastest * rhythm / (2 * np.pi * body.radius), 0.25 * (body.facing != 0)))
-        swung = (
-            self.times / rhythm if turns is None else turns - 0.25
-        )  # so that an arm is ahead as its side's foot is not
+        # a quarter back, so that an arm is behind while its side's foot is ahead
+        swung = self.times / rhythm if turns is None else turns - 0.25
         places = []
         for part, (_, offset) in zip(body.parts, body.canvases):
             if turns is not None and part.leg is not None:
