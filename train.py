@@ -159,7 +159,11 @@ def part_names(model: nn.Module) -> list[str]:
 
 def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> TrainingStream:
     """The stream of examples; a mixture's blocks are a step's examples, and stay what they were in a continued run."""
-    t = cfg.train
+    t, augment = cfg.train, build(cfg, "augment")
+    if t.draw_on_device:
+        if augment is not None:
+            raise ValueError("train.draw_on_device=true leaves nothing to augment before the device: say augment=none")
+        source = (source if isinstance(source, Mixture) else Mixture([source], [1.0])).undrawn()
     at_once = t.batch * group.world
     progress.block = progress.block or at_once * t.accumulate
     if isinstance(source, Mixture) and len(source.sources) > 1:
@@ -169,7 +173,7 @@ def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> T
                 f"divide that and the {progress.examples} examples seen, and {t.batch} x {group.world} does not"
             )
         source = source.in_blocks(progress.block)
-    return TrainingStream(source, cfg.seed, build(cfg, "augment"))
+    return TrainingStream(source, cfg.seed, augment)
 
 
 class Trainee(nn.Module):

@@ -126,10 +126,18 @@ def test_scenes_are_drawn_as_on_a_cpu():
     assert difference.float().mean() < 0.2 and difference.float().quantile(0.999) <= 4
 
 
-@pytest.mark.parametrize("precision, replay", [("float32", "false"), ("bfloat16", "true"), ("float16", "false")])
-def test_a_run_is_resumed_and_its_batches_are_pinned(precision, replay, tmp_path):
+@pytest.mark.parametrize(
+    "precision, replay, drawn",
+    [
+        ("float32", "false", "true"),
+        ("bfloat16", "true", "false"),
+        ("bfloat16", "true", "true"),
+        ("float16", "false", "false"),
+    ],
+)
+def test_a_run_is_resumed_and_its_batches_are_pinned(precision, replay, drawn, tmp_path):
     words = ["experiment=smoke", "train.device=auto", f"train.precision={precision}", f"train.replay={replay}",
-             f"out={tmp_path}/run"]  # fmt: skip
+             f"train.draw_on_device={drawn}", f"out={tmp_path}/run"]  # fmt: skip
     for steps in (4, 8):
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             config = compose("train", overrides=[*words, "train.steps=8", "train.save_every=4", "train.workers=2",

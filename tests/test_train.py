@@ -129,6 +129,39 @@ def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
     assert [x["loss"] for x in lines(tmp_path)] == [x["loss"] for x in lines(smoke)[:done]]
 
 
+def test_clips_are_drawn_on_the_device_instead_of_by_workers(tmp_path):
+    """The same scenes, nearly the same losses; the same weights whatever the workers, and continued."""
+    threads = torch.get_num_threads()
+    by_cpu, by_device, continued = tmp_path / "cpu", tmp_path / "device", tmp_path / "continued"
+    words = "train.steps=4", "train.lr=3e-5", "train.save_every=2"
+    run(config(f"out={by_cpu}", *words))
+    run(config(f"out={by_device}", *words, "train.draw_on_device=true"))
+    for budget in ("0", "null"):
+        run(
+            config(
+                f"out={continued}",
+                *words,
+                "train.draw_on_device=true",
+                "train.workers=2",
+                f"train.budget_minutes={budget}",
+            )
+        )
+    torch.set_num_threads(threads)
+    assert weights(continued) == weights(by_device) != weights(by_cpu)
+    losses = [[line["loss"] for line in lines(out)] for out in (by_cpu, by_device)]
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
+    run(config(f"out={by_cpu}", *words, "train.draw_on_device=true"))  # a continued run may change it
+
+
+def test_what_no_device_can_draw_is_refused(tmp_path):
+    asked = f"out={tmp_path}/out", "train.draw_on_device=true"
+    with pytest.raises(ValueError, match="only clips of Sprites can be drawn on a device, and these data are Scenes3D"):
+        run(config(*asked, "data=scenes3d"))
+    with pytest.raises(ValueError, match="draw_on_device=true leaves nothing to augment.*augment=none"):
+        run(config(*asked, "augment=published"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_settings_are_refused_in_a_folder_in_use(smoke):
     with pytest.raises(ValueError, match="train.lr was 0.001 and is now 0.002.*name another folder"):
         run(config(f"out={smoke}", "train.lr=0.002"))

@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cotracker.data.synthetic.device import Undrawn, UndrawnClips
+from cotracker.data.synthetic.scene import Scene
+from cotracker.data.synthetic.sprites import Sprites
 from cotracker.types import Clip, collate
 
 ATTEMPTS = 10
@@ -61,6 +64,17 @@ class Mixture:
     def in_blocks(self, block: int) -> "Mixture":
         """The same sources and weights, drawn for every `block` consecutive examples."""
         return Mixture(self.sources, self.weights, block)
+
+    def undrawn(self) -> "Mixture":
+        """The same examples, with those of Sprites left as Scenes, which UndrawnClips draw on a device.
+
+        ValueError: none is of Sprites.
+        """
+        if not any(isinstance(source, Sprites) for source in self.sources):
+            kinds = ", ".join(type(source).__name__ for source in self.sources)
+            raise ValueError(f"only clips of Sprites can be drawn on a device, and these data are {kinds}")
+        kinds = [Undrawn(source) if isinstance(source, Sprites) else source for source in self.sources]
+        return Mixture(kinds, self.weights, self.block)
 
     def source_of(self, seed: int, k: int) -> Source | Reader:
         """The source of example `k`, the same for its whole block, drawn from (seed, k // block)."""
@@ -201,6 +215,8 @@ def loader(
 ) -> DataLoader:
     """Collated batches of `stream` for ever, from example `start` on; the same for any number of workers.
 
+    Of Scenes, which have no pixels yet, a batch is UndrawnClips: `.to(device)` draws it, where a Clip's moves it.
+
     After n batches a run goes on exactly with start + n * batch * world.  context: fork, spawn or None for the
     platform's own.  pinned: batches lie in memory that a GPU copies from without waiting.  No global random state is
     read or moved.  With workers, OpenCV in this process is set to one thread: a worker forked beside OpenCV's threads
@@ -214,13 +230,17 @@ def loader(
         batch_size=batch,
         sampler=EndlessSampler(start, rank, world),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_batched,
         worker_init_fn=_one_thread,
         persistent_workers=workers > 0,
         multiprocessing_context=context if workers else None,
         generator=torch.Generator(),
         pin_memory=pinned,
     )
+
+
+def _batched(examples: list[Clip] | list[Scene]) -> Clip | UndrawnClips:
+    return UndrawnClips(examples) if isinstance(examples[0], Scene) else collate(examples)
 
 
 def _end_workers() -> None:

@@ -22,11 +22,12 @@ LIMITS = {  # of train.*: kind, least and largest value; None where null is allo
     "timeout_minutes": (NUMBER, 0.01, 10**5),
 }
 CHOICES = {"precision": ("float32", "bfloat16", "float16"), "tf32": (True, False), "compile": (True, False),
-           "lr_by_budget": (True, False), "replay": (True, False), "dry_run": (True, False)}  # fmt: skip
+           "lr_by_budget": (True, False), "replay": (True, False), "draw_on_device": (True, False),
+           "dry_run": (True, False)}  # fmt: skip
 
 # Settings that a continued run may change: they do not touch what is computed, or only how it is dealt out.
 FREE_NAMES = """batch accumulate most_skipped log_every save_every evaluate_every pictures_every workers threads device
-    budget_minutes timeout_minutes dry_run replay"""
+    budget_minutes timeout_minutes dry_run replay draw_on_device"""
 FREE = {"out", "data.root", "model.recompute"} | {f"train.{name}" for name in FREE_NAMES.split()}
 FREE_GROUPS = ("card.", "evaluation.", "checkpoint.")
 

@@ -1,10 +1,11 @@
 """Scenes drawn as one batch by grid sampling, on whatever device is named: the same pictures as drawing.py makes.
 
-Workers make Scenes (small, on the CPU): `stream = TrainingStream(Undrawn(Sprites(...)), seed)`, loaded with
-collate_fn=list. The process that trains draws them: `batch = clips(scenes, device)`, a Clip with B in front.
+Workers make Scenes (small, on the CPU): `loader(TrainingStream(Undrawn(Sprites(...)), seed), …)` gives UndrawnClips,
+and the process that trains draws them: `batch.to(device)`, a Clip with B in front.
 Layer number l of all clips is drawn at once, in tiles of 16x16 pixels that its box touches, from one atlas.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,33 @@ class Undrawn:
     def clip(self, rng: np.random.Generator) -> Scene:
         """Everything about the source's clip of this generator but its pixels."""
         return self.source.scene(rng)
+
+
+@dataclass(frozen=True)
+class UndrawnClips:
+    """A batch of Scenes of equal sizes in the place of the Clip with B in front that `.to(device)` draws there."""
+
+    scenes: Sequence[Scene]
+
+    @property
+    def seed(self) -> list[tuple]:
+        return [scene.seed for scene in self.scenes]
+
+    @property
+    def replaced(self) -> list[int]:
+        return [scene.replaced for scene in self.scenes]
+
+    @property
+    def reason(self) -> list[str]:
+        return [scene.reason for scene in self.scenes]
+
+    def pin_memory(self) -> "UndrawnClips":
+        """Itself: what a device needs of a scene is put together when it is drawn."""
+        return self
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Clip:
+        """The Clip, drawn on `device`; as Clip.to, non_blocking or not."""
+        return clips(list(self.scenes), torch.device(device))
 
 
 def clips(scenes: list[Scene], device: torch.device) -> Clip:
