@@ -9,7 +9,6 @@ import platform
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import hydra
@@ -26,33 +25,19 @@ from cotracker.benchmarks import results
 from cotracker.building import build, build_benchmark
 from cotracker.data.stream import Mixture, TrainingStream, loader
 from cotracker.overrides import refuse_misspelt
+from cotracker.state import Progress, card_of, resume, save
 from cotracker.trackers.tracker import usable_device
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
 from cotracker.training.precision import let_tf32
 from cotracker.training.replay import ReplayedStep
-from cotracker.training.settings import check, unlike
+from cotracker.training.settings import check
 from cotracker.training.stopping import Stop
 from cotracker.types import Clip
 from cotracker.watching import checked, measured, pictures
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass
-class Progress:
-    """How far a run is; all of it is kept in its state."""
-
-    step: int = 0
-    examples: int = 0  # over all processes
-    seconds: float = 0.0
-    block: int = 0  # examples in a row that come from one source of a mixture
-    replaced: int = 0  # bad clips that others took the place of
-    not_finite: int = 0  # steps that were not taken
-    skipped: int = 0  # the last so many of them in a row
-    best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
-    began_from: dict = field(default_factory=dict)  # the card of train.init_from, what is kept of it
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
@@ -90,10 +75,10 @@ def run(cfg: DictConfig) -> int | None:
     parts = build_parts(cfg, group)
     progress = resume(Path(cfg.out), settings, parts, group)
     if progress.step >= t.steps:
-        tell(group, f"{cfg.out} has its {t.steps} steps: {cfg.out}/model.safetensors is the model")
+        group.tell(f"{cfg.out} has its {t.steps} steps: {cfg.out}/model.safetensors is the model")
         return group.leave()
     if used_up(settings["train"], progress):
-        tell(group, f"{cfg.out} has had its {t.budget_minutes} minutes: {cfg.out}/model.safetensors is the model")
+        group.tell(f"{cfg.out} has had its {t.budget_minutes} minutes: {cfg.out}/model.safetensors is the model")
         return group.leave()
     stream = build_stream(cfg, source, progress, group)
     stream[progress.examples]  # what is wrong with the data is said before anything is written
@@ -113,11 +98,6 @@ def _own_device(name: str) -> str:
     """`auto` and `cuda` are this process's own GPU; where Slurm shows each process one alone, that is its first."""
     own = name in ("auto", "cuda") and torch.cuda.is_available()
     return f"cuda:{local_rank() % torch.cuda.device_count()}" if own else name
-
-
-def tell(group: Group, words: str) -> None:
-    if group.first:
-        print(words, flush=True)
 
 
 def build_parts(cfg: DictConfig, group: Group) -> dict:
@@ -220,7 +200,7 @@ class Run:
         began = time.monotonic() - progress.seconds
         batches = iter(self.clips)
         dealt = f"{t['batch']} x {t['accumulate']} x {group.world}"
-        tell(group, f"a step sees {self.examples_a_step} clips: batch x accumulate x processes = {dealt}")
+        group.tell(f"a step sees {self.examples_a_step} clips: batch x accumulate x processes = {dealt}")
         while progress.step < t["steps"] and not asked:
             numbers, asked, clip = self.step(batches, stop)
             progress.seconds = time.monotonic() - began
@@ -228,21 +208,21 @@ class Run:
                 self.log.step(progress.step, numbers)
             last = progress.step == t["steps"]
             if t["evaluate_every"] and (last or progress.step % t["evaluate_every"] == 0):
-                save(self.out, self.settings, self.parts, progress, group)  # whatever the measurement meets
+                self.save()  # whatever the measurement meets
                 self.evaluate()
-                save(self.out, self.settings, self.parts, progress, group)  # with what is best now
+                self.save()  # with what is best now
             elif last or asked or progress.step % t["save_every"] == 0:
-                save(self.out, self.settings, self.parts, progress, group)
+                self.save()
             if self.log and t["pictures_every"] and progress.step % t["pictures_every"] == 0:
                 for name, picture in pictures(self.model, clip).items():
                     self.log.picture(progress.step, name, picture)
         if used_up(t, progress):
-            tell(group, f"the {t['budget_minutes']} minutes are over after {progress.step} steps")
+            group.tell(f"the {t['budget_minutes']} minutes are over after {progress.step} steps")
         elif progress.step < t["steps"]:
-            tell(group, f"stopped at step {progress.step} of {t['steps']}: the same command continues it")
+            group.tell(f"stopped at step {progress.step} of {t['steps']}: the same command continues it")
         if self.log:
             self.log.close()
-        tell(group, f"{self.out}/model.safetensors holds the model of step {progress.step}")
+        group.tell(f"{self.out}/model.safetensors holds the model of step {progress.step}")
         return stop
 
     def step(self, batches, stop: Stop) -> tuple[dict[str, float], bool, Clip]:
@@ -304,6 +284,14 @@ class Run:
                 f"{progress.skipped} steps in a row were not finite: lower train.lr, or see examples {seeds}"
             )
 
+    def save(self) -> None:
+        """Writes what continues the run and what is used of it, on rank 0."""
+        card = self.card() if self.group.first else {}
+        save(self.out, self.settings, self.parts, self.progress, card, self.group)
+
+    def card(self) -> dict:
+        return card_of(self.settings, self.progress) | {"version": __version__}
+
     def evaluate(self) -> None:
         """Measures the model on every benchmark, over all ranks, and keeps it where it is the best so far."""
         progress, evaluation = self.progress, self.settings["evaluation"]
@@ -320,7 +308,7 @@ class Run:
             for key, value in values.items():
                 if f"{name}/{key}" == evaluation["best"] and value > best:
                     progress.best = {"name": evaluation["best"], "value": value, "step": progress.step}
-                    card = card_of(self.settings, progress) | {"best": progress.best}
+                    card = self.card() | {"best": progress.best}
                     checkpoint.save(self.out / "best.safetensors", self.optimiser.best_model, card)
 
     def rehearse(self, steps: int = 3) -> None:
@@ -337,13 +325,12 @@ class Run:
         if t["lr_by_budget"]:
             left = min(left, int((60 * t["budget_minutes"] - self.progress.seconds) / seconds))
         waited = taken[-1]["data_wait"]
-        tell(group, f"{sum(parameters)} parameters, of which {sum(trained)} are trained")
-        tell(group, f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}")
-        tell(
-            group,
+        group.tell(f"{sum(parameters)} parameters, of which {sum(trained)} are trained")
+        group.tell(f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}")
+        group.tell(
             f"{memory:.2f} GB at most in a process, {seconds:.2f} s a step, {waited:.2f} of them waiting for data",
         )
-        tell(group, f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
+        group.tell(f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
         stop.hand_on()
 
 
@@ -362,90 +349,6 @@ def prepare_folder(out: Path, cfg: DictConfig) -> None:
     place = {"commit": results.commit(), "device": device, "threads": torch.get_num_threads()} | results.versions()
     place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
     checkpoint.write_atomically(out / "environment.json", json.dumps(place, indent=1).encode())
-
-
-def save(out: Path, settings: dict, parts: dict, progress: Progress, group: Group) -> None:
-    """out/last.pt, all that a resumed run needs, and out/model.safetensors, what is used (the running mean if kept)."""
-    random = group.gathered(torch.get_rng_state())
-    if not group.first:
-        return
-    kept = settings["checkpoint"]
-    state = {name: part.state_dict() for name, part in parts.items()}
-    if kept["bfloat16_moments"]:
-        state["optimiser"] = parts["optimiser"].state_dict(rounded=True)
-    state |= {"progress": asdict(progress), "settings": json.dumps(settings), "random": random}
-    checkpoint.save_state(out / "last.pt", state, kept["shard_mb"])
-    checkpoint.save(out / "model.safetensors", parts["optimiser"].best_model, card_of(settings, progress))
-
-
-def card_of(settings: dict, progress: Progress) -> dict:
-    """What a checkpoint says of itself: settings, how long, of what, and what it began from."""
-    card = {
-        "training": {key: value for key, value in settings.items() if key != "evaluation"},
-        "steps": progress.step,
-        "examples": progress.examples,
-        "training_hours": round(progress.seconds / 3600, 3),
-        "commit": results.commit(),
-        "version": __version__,
-        **settings["card"],
-    }
-    card["data"] = card["data"] or ", ".join(sources(settings["data"]))
-    return card | ({"began_from": progress.began_from} if progress.began_from else {})
-
-
-def sources(data: dict) -> list[str]:
-    """What the data are made by or read from, each once: the last name of every `_target_` but mixtures, and roots."""
-    if "sources" in data:
-        return list(dict.fromkeys(name for part in data["sources"] for name in sources(part)))
-    if "source" in data:
-        return sources(data["source"])
-    return [" of ".join([data["_target_"].rpartition(".")[2], *([str(data["root"])] if "root" in data else [])])]
-
-
-def resume(out: Path, settings: dict, parts: dict, group: Group) -> Progress:
-    """Puts the state of out/last.pt into the parts, if it is there; returns how far it was. Rank 0 alone reads it."""
-    state = group.from_first(read_state(out, settings, parts) if group.first else None)
-    if state is None:
-        return begin(settings["train"]["init_from"], parts["model"])
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    if len(state["random"]) == group.world:
-        torch.set_rng_state(state["random"][group.rank])
-    progress = Progress(**state["progress"])
-    tell(group, f"continuing {out}/last.pt at step {progress.step}")
-    return progress
-
-
-def begin(init_from: str | None, model: nn.Module) -> Progress:
-    """A run's start: from the weights of a checkpoint, whose card is noted, or as the model is."""
-    if not init_from:
-        return Progress()
-    kept = "hash data licence steps examples training_hours commit began_from".split()
-    card = checkpoint.read_card(checkpoint.find(init_from))
-    model.load_state_dict(_fitting_weights(model, init_from))
-    return Progress(began_from={key: card[key] for key in kept if key in card})
-
-
-def read_state(out: Path, settings: dict, parts: dict) -> dict | None:
-    """The state in out/last.pt, None where there is none; ValueError where it is another run's."""
-    path = out / "last.pt"
-    if not path.exists():
-        return None
-    state = checkpoint.load_state(path)
-    if not isinstance(state, dict) or not {"settings", "progress", "random", *parts} <= state.keys():
-        raise ValueError(f"{path} is not the state of a training run: name another folder with out=")
-    differing = unlike(json.loads(state["settings"]), settings)
-    if differing:
-        raise ValueError(f"{out} holds a run with other settings ({differing}): name another folder with out=")
-    return state
-
-
-def _fitting_weights(model: torch.nn.Module, name: str) -> dict:
-    weights = checkpoint.load_model(checkpoint.find(name)).state_dict()
-    difference = checkpoint.keys_difference(model, weights)
-    if difference:
-        raise ValueError(f"train.init_from={name} does not fit the model of this config:\n{difference}")
-    return weights
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ ALLOWED = {
     "cotracker.output": ["types"],
     "cotracker.overrides": [],
     "cotracker.building": ["benchmarks", "types"],
+    "cotracker.state": ["benchmarks.results", "checkpoint", "training"],
     "cotracker.watching": ["benchmarks", "model", "trackers", "training", "visualize", "queries", "types"],
     "cotracker.helpers": [],
     "cotracker.worst": ["benchmarks", "trackers.tracker", "visualize", "types"],

@@ -29,6 +29,11 @@ class Group:
         """Rank 0: the one that reads and writes the run's folder, and speaks."""
         return self.rank == 0
 
+    def tell(self, words: str) -> None:
+        """Prints the words, on rank 0 alone."""
+        if self.first:
+            print(words, flush=True)
+
     def wrapped(self, module: nn.Module, static: bool) -> nn.Module:
         """The module with its gradients averaged over the ranks; itself where there is one.
 
