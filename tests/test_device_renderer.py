@@ -1,17 +1,18 @@
 """Scenes drawn by grid sampling: the pictures of the CPU's renderer, dots where tracks say, batches as single clips."""
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
 import torch
 from test_synthetic import ALONE, BLURRED, EFFECTS, NEARLY_STILL, PLAIN, SIZE, TOGETHER, all_dot_errors
 
-from cotracker.data.stream import TrainingStream
+from cotracker.data.stream import Mixture, TrainingStream, loader
 from cotracker.data.synthetic.appearance import Look
-from cotracker.data.synthetic.device import Undrawn, clips, render_batch
+from cotracker.data.synthetic.device import Undrawn, UndrawnClips, clips, render_batch
 from cotracker.data.synthetic.scene import Scene
 from cotracker.data.synthetic.sprites import Sprites
+from cotracker.types import Clip
 
 CPU = torch.device("cpu")
 RICH = {"foreground": 0.7, "shadows": 0.6, "lathe": 0.3, "motion_blur": 0.5, "bending": 0.6, "objects": (3, 6)}
@@ -95,6 +96,53 @@ def test_a_stream_of_scenes_gives_the_clips_of_the_stream_that_draws():
         for name in ("tracks", "visible", "valid"):
             assert torch.equal(getattr(batch, name)[b], getattr(drawn[k], name))
         assert (batch.video[b].int() - drawn[k].video.int()).abs().float().mean() < 2
+
+
+class Halved(Sprites):
+    """Half of its scenes are bad."""
+
+    def scene(self, rng):
+        scene = super().scene(rng)
+        if scene.tracks[0, 0, 0] % 4 < 2:
+            raise ValueError("this scene is bad")
+        return scene
+
+
+class Never(Sprites):
+    def scene(self, rng):
+        raise ValueError("never")
+
+
+@dataclass
+class Few:
+    """A Reader of three clips."""
+
+    source: Sprites
+
+    def __len__(self):
+        return 3
+
+    def clip_at(self, position, rng):
+        return self.source.clip(np.random.default_rng(position))
+
+
+def test_a_mixture_leaves_only_its_sprites_undrawn():
+    """In blocks, beside a source of clips and a reader; spawned workers; what was bad is counted and told."""
+    mixture = Mixture([Halved(3, 64, 96, 8), Halved(3, 64, 80, 8), Few(Sprites(3, 48, 48, 8))], [1, 1, 1], block=2)
+    drawn = loader(TrainingStream(mixture, seed=1), 2)
+    undrawn = loader(TrainingStream(mixture.undrawn(), seed=1), 2, workers=1, context="spawn")
+    kinds, reasons = set(), set()
+    for there, here, _ in zip(drawn, undrawn, range(10)):
+        kinds.add((type(here), there.video.shape[-1]))
+        reasons |= set(here.reason)
+        assert here.seed == there.seed and here.replaced == there.replaced and here.reason == there.reason
+        clip = here.to("cpu")
+        for name in ("tracks", "visible", "valid"):
+            assert torch.equal(getattr(clip, name), getattr(there, name))
+        assert clip.video.shape == there.video.shape
+    assert kinds == {(UndrawnClips, 96), (UndrawnClips, 80), (Clip, 48)} and reasons == {"", "this scene is bad"}
+    with pytest.raises(ValueError, match="seed 0: Never gave 11 bad clips in a row, the last because: never"):
+        TrainingStream(Undrawn(Never(3, 64, 96, 8)))[0]
 
 
 def on_device(layers, frame_of, size) -> np.ndarray:

@@ -129,6 +129,7 @@ def test_scenes_are_drawn_as_on_a_cpu():
 @pytest.mark.parametrize(
     "precision, replay, drawn",
     [
+        ("float32", "false", "false"),
         ("float32", "false", "true"),
         ("bfloat16", "true", "false"),
         ("bfloat16", "true", "true"),

@@ -18,6 +18,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from waits import Waits
 
+import cotracker
 import train
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, Estimate
@@ -89,7 +90,7 @@ def test_loss_falls(smoke):
 def test_run_writes_what_describes_it(smoke):
     card = checkpoint.read_card(smoke / "model.safetensors")
     assert card["steps"] == 100 and card["examples"] == 200 and card["licence"] and card["data"]
-    assert card["training"]["train"]["lr"] == 1e-3
+    assert card["training"]["train"]["lr"] == 1e-3 and card["version"] == cotracker.__version__
     assert "lr: 0.001" in (smoke / "config.yaml").read_text()
     assert torch.__version__.startswith(json.loads((smoke / "environment.json").read_text())["torch"])
     assert list(smoke.glob("events.*"))
@@ -132,7 +133,7 @@ def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
 def test_clips_are_drawn_on_the_device_instead_of_by_workers(tmp_path):
     """The same scenes, nearly the same losses; the same weights whatever the workers, and continued."""
     threads = torch.get_num_threads()
-    by_cpu, by_device, continued = tmp_path / "cpu", tmp_path / "device", tmp_path / "continued"
+    by_cpu, by_device, continued, both = (tmp_path / name for name in ("cpu", "device", "continued", "both"))
     words = "train.steps=4", "train.lr=3e-5", "train.save_every=2"
     run(config(f"out={by_cpu}", *words))
     run(config(f"out={by_device}", *words, "train.draw_on_device=true"))
@@ -150,12 +151,14 @@ def test_clips_are_drawn_on_the_device_instead_of_by_workers(tmp_path):
     assert weights(continued) == weights(by_device) != weights(by_cpu)
     losses = [[line["loss"] for line in lines(out)] for out in (by_cpu, by_device)]
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
-    run(config(f"out={by_cpu}", *words, "train.draw_on_device=true"))  # a continued run may change it
+    run(config(f"out={both}", *words, "train.budget_minutes=0"))
+    run(config(f"out={both}", *words, "train.draw_on_device=true"))  # a continued run may change it
+    assert [line["loss"] for line in lines(both)] == pytest.approx([losses[0][0], *losses[1][1:]], rel=1e-3)
 
 
 def test_what_no_device_can_draw_is_refused(tmp_path):
     asked = f"out={tmp_path}/out", "train.draw_on_device=true"
-    with pytest.raises(ValueError, match="only clips of Sprites can be drawn on a device, and these data are Scenes3D"):
+    with pytest.raises(ValueError, match="draw_on_device=true is for clips of Sprites, and these data are Scenes3D"):
         run(config(*asked, "data=scenes3d"))
     with pytest.raises(ValueError, match="draw_on_device=true leaves nothing to augment.*augment=none"):
         run(config(*asked, "augment=published"))

@@ -72,7 +72,9 @@ class Mixture:
         """
         if not any(isinstance(source, Sprites) for source in self.sources):
             kinds = ", ".join(type(source).__name__ for source in self.sources)
-            raise ValueError(f"only clips of Sprites can be drawn on a device, and these data are {kinds}")
+            raise ValueError(
+                f"train.draw_on_device=true is for clips of Sprites, and these data are {kinds}: leave it out"
+            )
         kinds = [Undrawn(source) if isinstance(source, Sprites) else source for source in self.sources]
         return Mixture(kinds, self.weights, self.block)
 
@@ -160,6 +162,7 @@ class TrainingStream(Dataset):
     drawn from (seed, pass, k). A bad clip (ValueError) is replaced, up to 10 times, by one drawn from those numbers
     and the attempt, of a Reader at a position drawn likewise; ValueError then names the example and the last reason.
     The Clip's `replaced` counts the bad ones before it, and `reason` is the last one's.
+    Of an Undrawn source it gives Scenes in the place of Clips.
     """
 
     def __init__(
@@ -178,7 +181,8 @@ class TrainingStream(Dataset):
             turns, position = divmod(self.mixture.turn_of(self.seed, k), len(source))
             order = np.random.default_rng((self.seed, turns, 0, ORDER)).permutation(len(source))
             numbers, draw = (self.seed, turns, k), partial(self._read, position=int(order[position]))
-        what, reasons = f"example {k} of seed {self.seed}: {type(source).__name__}", []
+        maker = source.source if isinstance(source, (Augmented, Undrawn)) else source
+        what, reasons = f"example {k} of seed {self.seed}: {type(maker).__name__}", []
         clip = attempted(partial(draw, source), numbers, what, reasons)
         return replace(clip, seed=(self.seed, k), replaced=len(reasons), reason=reasons[-1] if reasons else "")
 

@@ -25,7 +25,7 @@ CHOICES = {"precision": ("float32", "bfloat16", "float16"), "tf32": (True, False
            "lr_by_budget": (True, False), "replay": (True, False), "draw_on_device": (True, False),
            "dry_run": (True, False)}  # fmt: skip
 
-# Settings that a continued run may change: they do not touch what is computed, or only how it is dealt out.
+# Settings that a continued run may change: they do not touch what is computed, or only how it is dealt out, or rounded.
 FREE_NAMES = """batch accumulate most_skipped log_every save_every evaluate_every pictures_every workers threads device
     budget_minutes timeout_minutes dry_run replay draw_on_device"""
 FREE = {"out", "data.root", "model.recompute"} | {f"train.{name}" for name in FREE_NAMES.split()}

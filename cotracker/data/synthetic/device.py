@@ -54,7 +54,7 @@ class UndrawnClips:
         return self
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Clip:
-        """The Clip, drawn on `device`; as Clip.to, non_blocking or not."""
+        """The Clip, drawn on `device`, which is waited for; non_blocking is there as in Clip.to and changes nothing."""
         return clips(list(self.scenes), torch.device(device))
 
 
