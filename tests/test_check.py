@@ -150,6 +150,8 @@ FAULTS = {
         lambda r: first_points(r, 9), "001/001.npy", "points", "9 points"),
     "no point": (
         lambda r: first_points(r, 0), "001/001.npy", "points", "0 points"),
+    "none valid": (
+        lambda r: rewrite(r, valid=np.zeros_like(tracks(r)[1])), "001/001.npy", "points", "0 are visible and valid"),
     "by-product cut short": (lambda r: cut_short(r / "001" / "depth.npy"), "001/depth.npy", "by-product", "cut short"),
     "by-product incomplete": (
         lambda r: (r / "001" / "segments" / "004.png").unlink(), "001/segments", "by-product", "7 pictures"),

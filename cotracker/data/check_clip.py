@@ -78,7 +78,7 @@ def check_clip(folder: Path, points: int) -> Checked:
     if verdict.kind:
         found.append(Finding(file, verdict.kind, verdict.says, folder))
     else:
-        found += _too_few(file, truth[1], points)
+        found += _too_few(file, truth[1] & truth[2], points)
     broken = any(finding.kind == "by-product" for finding in found)
     return Checked(folder, tuple(found), None if broken else describe(folder), pictures.count, verdict.followed)
 
@@ -167,11 +167,11 @@ def _unlike(folder: Path, sizes: dict[Path, tuple[int, int]]) -> list[Finding]:
     ]
 
 
-def _too_few(file: Path, visible: np.ndarray, points: int) -> list[Finding]:
-    usable = int((visible[0] | visible[len(visible) // 2]).sum())
+def _too_few(file: Path, seen: np.ndarray, points: int) -> list[Finding]:
+    usable = int((seen[0] | seen[len(seen) // 2]).sum())
     if usable >= points:
         return []
-    says = f"has {visible.shape[1]} points, of which {usable} are visible in the first or the middle frame"
+    says = f"has {seen.shape[1]} points, of which {usable} are visible and valid in the first or the middle frame"
     return [Finding(file, "points", f"{says}, where {points} are wanted (--points)", file.parent)]
 
 
