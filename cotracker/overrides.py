@@ -104,11 +104,11 @@ def _override(argument: str) -> Override | None:
         return None
 
 
-def _dotted(config: dict, prefix: str = "") -> list[str]:
-    """Every key of the config, groups and leaves, with dots: a, a.b, a.b.c."""
+def _dotted(config: dict | list, prefix: str = "") -> list[str]:
+    """Every key of the config, groups and leaves, with dots: a, a.b, a.b.c; in a list a.0, a.1."""
     keys = []
-    for key, value in config.items():
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         keys.append(f"{prefix}{key}")
-        if isinstance(value, dict):
+        if isinstance(value, (dict, list)):
             keys += _dotted(value, f"{prefix}{key}.")
     return keys

@@ -249,6 +249,11 @@ def test_a_misspelt_key_names_the_right_one(argument, right):
     assert argument.split("=")[0] in answer and "\n" not in answer
 
 
+def test_a_misspelt_key_names_one_within_a_list():
+    answer = misspelt(FOLDER, "train", ["data=kubric_and_sprites", "data.root=x"])
+    assert answer == "there is no setting data.root: did you mean data.sources.0.source.root?"
+
+
 def test_right_words_are_not_called_misspelt():
     assert misspelt(FOLDER, "train", ["model.stride=8", "model.window=16", "experiment=smoke", "train.steps=2"]) is None
     assert misspelt(FOLDER, "evaluate", ["tracker=static", "benchmark.root=x", "out=y"]) is None
