@@ -86,7 +86,7 @@ def begin(init_from: str | None, model: nn.Module) -> Progress:
     """A run's start: from the weights of a checkpoint, whose card is noted, or as the model is."""
     if not init_from:
         return Progress()
-    kept = "hash data licence steps examples training_hours commit began_from".split()
+    kept = "hash data licence steps examples training_hours commit mean_of began_from".split()
     card = checkpoint.read_card(checkpoint.find(init_from))
     model.load_state_dict(_fitting_weights(model, init_from))
     return Progress(began_from={key: card[key] for key in kept if key in card})

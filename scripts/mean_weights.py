@@ -1,7 +1,7 @@
 """Means the weights of two checkpoints of one model, the second trained on from the first: often better than either.
 
 python scripts/mean_weights.py ONE.safetensors OTHER.safetensors OUT.safetensors --share 0.3
-The card is the other's, with `mean_of`: the hashes and shares of both.
+The card is the other's, with `mean_of`: the hashes and shares of both. Two models that began apart are refused.
 """
 
 import argparse
@@ -38,11 +38,24 @@ def mean(one: Path, other: Path, out: Path, share: float) -> dict:
     if first.config != model.config:
         raise ValueError(f"{one} and {other} hold models of different settings: their weights have no mean")
     cards = checkpoint.read_card(one), checkpoint.read_card(other)
+    if not lineage(cards[0]) & lineage(cards[1]):
+        raise ValueError(
+            f"{one} and {other} began from no common checkpoint: the mean of their weights would track nothing"
+        )
     parts = zip(first.state_dict().values(), model.state_dict().items(), strict=True)
     model.load_state_dict({name: mixed(early, late, share) for early, (name, late) in parts})
     shares = [{"hash": card["hash"], "share": part} for card, part in zip(cards, (1 - share, share))]
     kept = {key: value for key, value in cards[1].items() if key != "metrics"}  # measured with other weights
     return checkpoint.save(out, model, kept | {"mean_of": shares})
+
+
+def lineage(card: dict) -> set[str]:
+    """The hashes of a checkpoint and of all that it came from, by its card."""
+    hashes = set()
+    while card:
+        hashes |= {card["hash"]} | {part["hash"] for part in card.get("mean_of", [])}
+        card = card.get("began_from")
+    return hashes
 
 
 def mixed(one: Tensor, other: Tensor, share: float) -> Tensor:

@@ -13,11 +13,12 @@ TINY = {"channels": 8, "widths": (8, 8, 8, 8), "fuse_width": 8, "hidden": 16, "h
 
 @pytest.fixture
 def two(tmp_path):
-    """The files of two models whose weights differ, and their cards."""
+    """The files of two models whose weights differ, the other begun from the one, and their cards."""
     cards = []
     for seed, name in enumerate(("one", "other")):
         torch.manual_seed(seed)
         card = {"steps": seed, "licence": "MIT", "metrics": [{"seg": 1.0}]}
+        card |= {"began_from": {"hash": cards[0]["hash"]}} if cards else {}
         cards.append(checkpoint.save(tmp_path / f"{name}.safetensors", CoTracker(**TINY), card))
     return tmp_path, cards
 
@@ -52,3 +53,19 @@ def test_models_that_differ_and_shares_that_are_none_are_refused(two, capsys):
     (folder / "one.safetensors").write_bytes(b"no weights")
     assert main(words(folder)) == 2 and capsys.readouterr().err.count("\n") == 1
     assert not (folder / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("card, related", [
+    ({}, False),
+    ({"began_from": {"hash": "other"}}, False),
+    ({"began_from": {"hash": "other", "began_from": {"hash": "before"}}}, True),
+    ({"began_from": {"hash": "other", "mean_of": [{"hash": "none", "share": 0.5}]}}, False),
+    ({"began_from": {"hash": "other", "mean_of": [{"hash": "before", "share": 0.5}]}}, True),
+])  # fmt: skip
+def test_models_that_began_apart_are_refused(two, capsys, card, related):
+    folder, _ = two
+    checkpoint.save(folder / "one.safetensors", CoTracker(**TINY), {"began_from": {"hash": "before"}})
+    checkpoint.save(folder / "other.safetensors", CoTracker(**TINY), card)
+    assert main(words(folder)) == (0 if related else 2)
+    assert ("began from no common checkpoint" in capsys.readouterr().err) == (not related)
+    assert (folder / "out.safetensors").exists() == related
