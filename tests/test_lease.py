@@ -19,6 +19,7 @@ from lease import pack, unpack
 from cotracker.data.layout import read_clip, write_clip
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.video import write_video
+from cotracker.overrides import misspelt
 
 ROOT = Path(__file__).parents[1]
 TRAIN = ROOT / "scripts/lease/train.sh"
@@ -217,6 +218,14 @@ def test_a_run_is_kept_in_at_most_eight_files(lent):
     assert "checkpoint.shard_mb=15 checkpoint.bfloat16_moments=true" in (lent / "calls").read_text()
 
 
+def test_settings_after_the_folder_are_given_to_the_run(lent):
+    (lent / "F").rename(lent / "F=1")
+    assert train(lent, "F=1", "60", "OUT", "data=walking", "train.lr=1e-4").returncode == 0
+    (run,) = (line for line in (lent / "calls").read_text().splitlines() if line.startswith("train.py"))
+    assert run.endswith("train.budget_minutes=0.1 data=walking train.lr=1e-4") and "textures='F=1/textures' " in run
+    assert misspelt(ROOT / "configs", "train", run.split()[1:]) is None
+
+
 @pytest.mark.parametrize("step", ["-m pip", "unpack.py", "-m pytest", "train.py"])
 def test_a_step_that_fails_is_the_last(lent, step):
     assert train(lent, "F", "60", "OUT", fails=step).returncode == 7
@@ -228,6 +237,8 @@ def test_a_step_that_fails_is_the_last(lent, step):
     [
         ("", "", "", "give three arguments"),
         ("F 60", "", "", "give three arguments"),
+        ("F 60 OUT walking", "", "", "walking is no setting of train.py"),
+        ("F 60 OUT out=runs/x", "", "", "out=runs/x is no setting of train.py, or is out="),
         ("F abc OUT", "", "", "SECONDS must be a whole number"),
         ("F 0 OUT", "", "", "SECONDS must be a whole number"),
         ("nosuch 60 OUT", "", "", "nosuch is no folder"),
