@@ -11,6 +11,8 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is loaded: docs/speed.md, beside other work
+
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig

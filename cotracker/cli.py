@@ -2,11 +2,14 @@
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is loaded: docs/speed.md, beside other work
 
 import torch
 from torch import Tensor

@@ -6,8 +6,11 @@ python scripts/demo.py --video PATH    tracks a grid of points into outputs/<its
 
 import argparse
 import csv
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch is loaded: docs/speed.md, beside other work
 
 import numpy as np
 import torch

@@ -1,0 +1,25 @@
+"""Entry points let idle threads sleep: one that spins for another without a core makes tracking ten times as slow."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBGOMP = any((Path(find_spec("torch").origin).parent / "lib").glob("libgomp*"))
+pytestmark = pytest.mark.skipif(not LIBGOMP, reason="this PyTorch does not bring GNU's OpenMP, which says its settings")
+
+
+@pytest.mark.parametrize("words", [["-m", "cotracker.cli"], ["evaluate.py"], ["train.py"], ["scripts/demo.py"]])
+@pytest.mark.parametrize("said, policy", [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_where_nobody_said_otherwise(words, said, policy):
+    """As libgomp read it when it was loaded, which it prints itself."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "TRUE"} | ({"OMP_WAIT_POLICY": said} if said else {})
+    command = [sys.executable, *words, "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
