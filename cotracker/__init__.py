@@ -27,7 +27,8 @@ def load_tracker(
     and stitching as the published v1 code has them.  precision: "float32", or "bfloat16", about twice as fast on a CPU
     (on a GPU only with replay), which moves points by some hundredths of a pixel, lost ones by more.  replay: on a GPU
     windows are replayed as CUDA graphs, up to seven times as fast, after seconds that a first window takes; elsewhere
-    nothing changes.  mirrored: tracks in the mirrored video as well and joins both answers: better, twice the time.
+    nothing changes.  mirrored: tracks in the mirrored video as well and joins both answers: mostly better, at twice the
+    time.
     `resolution=None, support=None` is the bare windowed network.
     ValueError, one sentence, where the checkpoint or a setting cannot be used.
     """

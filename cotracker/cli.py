@@ -244,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resolution", type=_resolution, default=(384, 512), metavar="HxW", help="size tracked at (default: 384x512)")
     add("--points-at-once", type=_positive, metavar="K", help=at_once)
     add("--memory", type=_bytes, metavar="SIZE", help="take as many points at once as fit this, such as 2GB or 800MB")
-    add("--mirrored", action="store_true", help="track in the mirrored video as well: better, twice the time")
+    add("--mirrored", action="store_true", help="track in the mirrored video as well: mostly better, twice the time")
     add("--replay", action="store_true", help="on a GPU: windows as CUDA graphs, up to seven times as fast")
     add("--precision", choices=["float32", "bfloat16"], default="float32", help=precision)
     add("--trail", type=_whole, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")

@@ -55,6 +55,8 @@ def misspelt(folder: Path, name: str, arguments: list[str]) -> str | None:
             return None
         except (HydraException, OmegaConfBaseException) as error:
             return _explain(folder, name, arguments, error)
+        except ValueError:  # Hydra's, where a group is nothing
+            return f"{next((word for word in arguments if word.endswith('=null')), arguments)}: name one, not null"
 
 
 def _explain(folder: Path, name: str, arguments: list[str], error: Exception) -> str:
@@ -81,14 +83,17 @@ def _explain(folder: Path, name: str, arguments: list[str], error: Exception) ->
 
 
 def nearest(word: str, words: list[str]) -> str | None:
-    """The word most like the one given, whole or after its last dot; None where all are far."""
+    """The word most like the one given, whole or after its last dot, of several one that begins alike; or None."""
 
-    def likeness(other: str) -> float:
-        tails = word.rsplit(".", 1)[-1], other.rsplit(".", 1)[-1]
-        return max(SequenceMatcher(None, word, other).ratio(), 0.99 * SequenceMatcher(None, *tails).ratio())
+    def likeness(other: str) -> tuple[float, int, float]:
+        parts, others = word.split("."), other.split(".")
+        whole, tail = (SequenceMatcher(None, *pair).ratio() for pair in ((word, other), (parts[-1], others[-1])))
+        if parts[-1].isdigit() or others[-1].isdigit():  # a place in a list is like every other
+            tail, whole = 0, whole if parts[-1] == others[-1] or not others[-1].isdigit() else 0
+        return max(whole, 0.99 * tail), len(os.path.commonprefix([parts, others])), whole
 
     best = max(words, key=likeness, default=None)
-    return best if best is not None and likeness(best) >= 0.5 else None
+    return best if best is not None and likeness(best)[0] >= 0.5 else None
 
 
 def _meant(word: str, words: list[str], prefix: str = "") -> str:

@@ -38,10 +38,9 @@ def mean(one: Path, other: Path, out: Path, share: float) -> dict:
     if first.config != model.config:
         raise ValueError(f"{one} and {other} hold models of different settings: their weights have no mean")
     cards = checkpoint.read_card(one), checkpoint.read_card(other)
-    if not lineage(cards[0]) & lineage(cards[1]):
-        raise ValueError(
-            f"{one} and {other} began from no common checkpoint: the mean of their weights would track nothing"
-        )
+    one_run = cards[0].get("training") and cards[0]["training"] == cards[1].get("training")
+    if not one_run and not lineage(cards[0]) & lineage(cards[1]):
+        raise ValueError(f"the cards of {one} and {other} name no common checkpoint: such weights have no useful mean")
     parts = zip(first.state_dict().values(), model.state_dict().items(), strict=True)
     model.load_state_dict({name: mixed(early, late, share) for early, (name, late) in parts})
     shares = [{"hash": card["hash"], "share": part} for card, part in zip(cards, (1 - share, share))]
@@ -49,13 +48,16 @@ def mean(one: Path, other: Path, out: Path, share: float) -> dict:
     return checkpoint.save(out, model, kept | {"mean_of": shares})
 
 
-def lineage(card: dict) -> set[str]:
-    """The hashes of a checkpoint and of all that it came from, by its card."""
-    hashes = set()
-    while card:
-        hashes |= {card["hash"]} | {part["hash"] for part in card.get("mean_of", [])}
+def lineage(card: object) -> set[str]:
+    """The hashes of a checkpoint and of all that it came from, by its card; of another form, none."""
+    hashes = []
+    while isinstance(card, dict):
+        parts = card.get("mean_of")
+        hashes += [
+            part.get("hash") for part in (card, *(parts if isinstance(parts, list) else ())) if isinstance(part, dict)
+        ]
         card = card.get("began_from")
-    return hashes
+    return {value for value in hashes if isinstance(value, str)}
 
 
 def mixed(one: Tensor, other: Tensor, share: float) -> Tensor:

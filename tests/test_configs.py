@@ -249,9 +249,23 @@ def test_a_misspelt_key_names_the_right_one(argument, right):
     assert argument.split("=")[0] in answer and "\n" not in answer
 
 
-def test_a_misspelt_key_names_one_within_a_list():
-    answer = misspelt(FOLDER, "train", ["data=kubric_and_sprites", "data.root=x"])
-    assert answer == "there is no setting data.root: did you mean data.sources.0.source.root?"
+@pytest.mark.parametrize("data, word, right", [
+    ("kubric_and_sprites", "data.root", "data.sources.0.source.root"),
+    ("walking", "data.sources.2.frames", "data.sources.2.source.frames"),
+    ("walking", "data.sources.2.augment.scales.0", "data.sources.2.augment.scale.0"),
+    ("walking", "data.weight.0", "data.weights.0"),
+    ("walking", "objective.handover_error.1", "objective.handover_errors.1"),
+    ("sprites", "data.crop.0", "data.crop"),
+    ("sprites", "train.0", "train"),
+])  # fmt: skip
+def test_a_misspelt_key_names_one_within_a_list(data, word, right):
+    answer = misspelt(FOLDER, "train", [f"data={data}", f"{word}=3"])
+    assert answer == f"there is no setting {word}: did you mean {right}?"
+
+
+@pytest.mark.parametrize("argument", ["data=null", "model=null"])
+def test_a_group_that_is_nothing_is_one_sentence(argument):
+    assert misspelt(FOLDER, "train", ["train.steps=3", argument]) == f"{argument}: name one, not null"
 
 
 def test_right_words_are_not_called_misspelt():

@@ -222,8 +222,18 @@ def test_settings_after_the_folder_are_given_to_the_run(lent):
     (lent / "F").rename(lent / "F=1")
     assert train(lent, "F=1", "60", "OUT", "data=walking", "train.lr=1e-4").returncode == 0
     (run,) = (line for line in (lent / "calls").read_text().splitlines() if line.startswith("train.py"))
-    assert run.endswith("train.budget_minutes=0.1 data=walking train.lr=1e-4") and "textures='F=1/textures' " in run
+    assert "shipped_gpu data=walking train.lr=1e-4 textures='F=1/textures' " in run and run.endswith("minutes=0.1")
     assert misspelt(ROOT / "configs", "train", run.split()[1:]) is None
+
+
+def test_a_misspelt_setting_ends_the_run_before_anything_is_unpacked(lent):
+    (lent / "bin/python3").write_text(f"""#!/usr/bin/env bash
+[[ $* != *"refuse_misspelt("* ]] || {{ cd {ROOT}; exec {sys.executable} "$@"; }}
+echo "$*" >>calls
+""")
+    done = train(lent, "F", "60", "OUT", "data=walkin")
+    assert done.returncode == 2 and "there is no data=walkin: did you mean data=walking?" in done.stderr
+    assert "unpack.py" not in (lent / "calls").read_text() and not list((lent / "OUT").iterdir())
 
 
 @pytest.mark.parametrize("step", ["-m pip", "unpack.py", "-m pytest", "train.py"])
@@ -237,8 +247,13 @@ def test_a_step_that_fails_is_the_last(lent, step):
     [
         ("", "", "", "give three arguments"),
         ("F 60", "", "", "give three arguments"),
-        ("F 60 OUT walking", "", "", "walking is no setting of train.py"),
-        ("F 60 OUT out=runs/x", "", "", "out=runs/x is no setting of train.py, or is out="),
+        ("F 60 OUT walking", "", "", "walking is no key=value"),
+        ("F 60 OUT data=", "", "", "data= is no key=value"),
+        ("F$ 60 OUT", "", "", "F$ has a ' or $ in its name"),
+        ("F 60 OUT out=runs/x", "", "", "out is said by train.sh itself"),
+        ("F 60 OUT train.lr=1 experiment=walking", "", "", "experiment is said by train.sh itself"),
+        ("F 60 OUT checkpoint.shard_mb=null", "", "", "checkpoint.shard_mb is said by train.sh itself"),
+        ("F 60 OUT train.budget_minutes=99", "", "", "train.budget_minutes is said by train.sh itself"),
         ("F abc OUT", "", "", "SECONDS must be a whole number"),
         ("F 0 OUT", "", "", "SECONDS must be a whole number"),
         ("nosuch 60 OUT", "", "", "nosuch is no folder"),

@@ -61,11 +61,17 @@ def test_models_that_differ_and_shares_that_are_none_are_refused(two, capsys):
     ({"began_from": {"hash": "other", "began_from": {"hash": "before"}}}, True),
     ({"began_from": {"hash": "other", "mean_of": [{"hash": "none", "share": 0.5}]}}, False),
     ({"began_from": {"hash": "other", "mean_of": [{"hash": "before", "share": 0.5}]}}, True),
+    ({"mean_of": ["before", {"share": 1}, {"hash": ["before"]}], "began_from": "before"}, False),
+    ({"mean_of": None, "began_from": {"steps": 3, "began_from": {"hash": "before"}}}, True),
+    ({"training": {"seed": 1}}, True),
+    ({"training": {"seed": 2}}, False),
 ])  # fmt: skip
 def test_models_that_began_apart_are_refused(two, capsys, card, related):
     folder, _ = two
-    checkpoint.save(folder / "one.safetensors", CoTracker(**TINY), {"began_from": {"hash": "before"}})
+    checkpoint.save(
+        folder / "one.safetensors", CoTracker(**TINY), {"began_from": {"hash": "before"}, "training": {"seed": 1}}
+    )
     checkpoint.save(folder / "other.safetensors", CoTracker(**TINY), card)
     assert main(words(folder)) == (0 if related else 2)
-    assert ("began from no common checkpoint" in capsys.readouterr().err) == (not related)
+    assert ("name no common checkpoint" in capsys.readouterr().err) == (not related)
     assert (folder / "out.safetensors").exists() == related

@@ -3,15 +3,19 @@
 # bash scripts/lease/train.sh FOLDER SECONDS OUT [data=walking …]
 # FOLDER: clips.tar.xz (pack.py), textures/, whl/ (hydra-core, omegaconf, antlr4-python3-runtime; where pip finds none).
 # OUT gets eight files, each below 16 MiB: the model, the log, what was said, and the state. To go on from the state, copy
-# OUT/last.pt* into runs/shipped_gpu and give train.py the same words. What follows OUT is given to train.py as it is.
+# OUT/last.pt* into runs/shipped_gpu and give train.py the same words. What follows OUT, key=value, goes to train.py.
 # Exit code 2 and one sentence for what cannot be.
 set -uo pipefail
 refuse() { echo "train.sh: $1" >&2; exit 2; }
 
 [ $# -ge 3 ] || refuse "give three arguments: FOLDER SECONDS OUT, see the head of scripts/lease/train.sh"
 folder=$1 seconds=$2 out=$3 run=runs/shipped_gpu
+[[ $folder != *[\'\$]* ]] || refuse "FOLDER $folder has a ' or \$ in its name: rename it"
 for word in "${@:4}"; do
-    [[ $word =~ ^[a-z_]+[a-z_0-9.]*= && $word != out=* ]] || refuse "$word is no setting of train.py, or is out=: give OUT alone, then key=value"
+    [[ $word =~ ^[a-z_]+[a-z_0-9.]*=. ]] || refuse "${word:-an empty word} is no key=value for train.py"
+    case $word in out=* | experiment=* | textures=* | hydra.* | checkpoint.* | train.budget_minutes=* | train.init_from=*)
+        refuse "${word%%=*} is said by train.sh itself: leave $word out" ;;
+    esac
 done
 small=(log.jsonl config.yaml environment.json model.safetensors)
 [[ $seconds =~ ^[1-9][0-9]{0,5}$ ]] || refuse "SECONDS must be a whole number from 1 to 999999, not $seconds"
@@ -49,13 +53,16 @@ keep_on() {
 export PYTHONUNBUFFERED=1 PYTHONPATH=/tmp/site:$PWD
 python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site "$folder"/whl/*.whl || exit
 python3 -c 'import imageio_ffmpeg' 2>/dev/null || echo 'get_ffmpeg_exe = None  # no video is read there' >/tmp/site/imageio_ffmpeg.py
+words=(experiment=shipped_gpu "${@:4}" textures="'$folder/textures'" train.init_from=cotracker_small
+    checkpoint.shard_mb=15 checkpoint.bfloat16_moments=true)
+python3 -c 'import sys; from cotracker.overrides import refuse_misspelt; refuse_misspelt("configs", "train", sys.argv[1:])' \
+    "${words[@]}" || exit
 OMP_NUM_THREADS=1 python3 scripts/lease/unpack.py "$folder/clips.tar.xz" runs || exit
 # where pytest-timeout is not there, pyproject's timeout would be an error
 python3 -m pytest tests/test_gpu.py -q -p no:cacheprovider -W ignore::pytest.PytestConfigWarning -k gradients || exit
 keep_on >/dev/null 2>&1 & keeper=$!
-python3 train.py experiment=shipped_gpu textures="'$folder/textures'" train.init_from=cotracker_small \
-    checkpoint.shard_mb=15 checkpoint.bfloat16_moments=true \
-    train.budget_minutes="$(python3 -c "print(max(0.1, ($seconds - $SECONDS - 12) / 60))")" "${@:4}" >"$out/said.txt" 2>&1
+python3 train.py "${words[@]}" \
+    train.budget_minutes="$(python3 -c "print(max(0.1, ($seconds - $SECONDS - 12) / 60))")" >"$out/said.txt" 2>&1
 code=$?
 kill $keeper
 wait $keeper 2>/dev/null
