@@ -53,17 +53,15 @@ def misspelt(folder: Path, name: str, arguments: list[str]) -> str | None:
         try:
             compose(name, overrides=arguments)
             return None
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             return _explain(folder, name, arguments, error)
-        except ValueError:  # Hydra's, where a group is nothing
-            return f"{next((word for word in arguments if word.endswith('=null')), arguments)}: name one, not null"
 
 
 def _explain(folder: Path, name: str, arguments: list[str], error: Exception) -> str:
     chosen, keys_said = [], {}
     for argument in arguments:
         override = _override(argument)
-        if override is None:
+        if override is None or not override.key_or_group:
             return f"cannot read the override {argument!r}: write key=value, quoted for the shell where it holds spaces"
         key = keys_said[argument] = override.key_or_group
         if override.is_sweep_override():
@@ -71,6 +69,8 @@ def _explain(folder: Path, name: str, arguments: list[str], error: Exception) ->
         if (folder / key).is_dir():
             options = sorted(path.stem for path in (folder / key).glob("*.yaml"))
             option = argument.split("=", 1)[-1]
+            if option == "null" and type(error) is ValueError:  # what Hydra raises where a group is to be nothing
+                return f"{argument}: name one, not null"
             if option not in (*options, "null"):
                 return f"there is no {key}={option}{_meant(option, options, f'{key}=')}; there are {', '.join(options)}"
             chosen.append(argument)

@@ -53,9 +53,8 @@ def lineage(card: object) -> set[str]:
     hashes = []
     while isinstance(card, dict):
         parts = card.get("mean_of")
-        hashes += [
-            part.get("hash") for part in (card, *(parts if isinstance(parts, list) else ())) if isinstance(part, dict)
-        ]
+        parts = [card, *(parts if isinstance(parts, list) else [])]
+        hashes += [part.get("hash") for part in parts if isinstance(part, dict)]
         card = card.get("began_from")
     return {value for value in hashes if isinstance(value, str)}
 

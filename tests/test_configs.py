@@ -265,7 +265,13 @@ def test_a_misspelt_key_names_one_within_a_list(data, word, right):
 
 @pytest.mark.parametrize("argument", ["data=null", "model=null"])
 def test_a_group_that_is_nothing_is_one_sentence(argument):
-    assert misspelt(FOLDER, "train", ["train.steps=3", argument]) == f"{argument}: name one, not null"
+    assert misspelt(FOLDER, "train", ["train.init_from=null", argument]) == f"{argument}: name one, not null"
+
+
+def test_a_value_without_a_key_is_one_sentence():
+    assert misspelt(FOLDER, "train", ["=3"]) == (
+        "cannot read the override '=3': write key=value, quoted for the shell where it holds spaces"
+    )
 
 
 def test_right_words_are_not_called_misspelt():
