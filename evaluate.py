@@ -18,20 +18,20 @@ import torch
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from cotracker import suite
 from cotracker.benchmarks import results
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import NEAR
+from cotracker.benchmarks.failures import pictures
+from cotracker.benchmarks.paper import suite
 from cotracker.benchmarks.rows import Rows, collected
 from cotracker.benchmarks.run import Row, evaluate, metric_keys, unscored
-from cotracker.benchmarks.written import write_json
-from cotracker.building import build_benchmark, made
-from cotracker.helpers import Helpers
-from cotracker.overrides import refuse_misspelt
+from cotracker.benchmarks.workers import Helpers
+from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.overrides import refuse_misspelt
+from cotracker.files import write_json
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.precision import let_tf32
 from cotracker.visualize import write_png
-from cotracker.worst import pictures
 
 CONFIGS = Path(__file__).parent / "configs"
 

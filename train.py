@@ -22,22 +22,22 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from cotracker import __version__, checkpoint
+from cotracker import __version__, checkpoint, files
 from cotracker.benchmarks import results
-from cotracker.building import build, build_benchmark
+from cotracker.config.instantiate import build, build_benchmark
+from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.stream import Mixture, TrainingStream, loader
-from cotracker.overrides import refuse_misspelt
-from cotracker.state import Progress, card_of, resume, save
 from cotracker.trackers.tracker import usable_device
+from cotracker.training.cuda_graph import ReplayedStep
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
 from cotracker.training.precision import let_tf32
-from cotracker.training.replay import ReplayedStep
 from cotracker.training.settings import check
+from cotracker.training.state import Progress, card_of, resume, save
 from cotracker.training.stopping import Stop
+from cotracker.training.validation import checked, measured, pictures
 from cotracker.types import Clip
-from cotracker.watching import checked, measured, pictures
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -344,13 +344,13 @@ def used_up(t: dict, progress: Progress) -> bool:
 def prepare_folder(out: Path, cfg: DictConfig) -> None:
     """Makes out/, rid of what a killed run left half written, with config.yaml and environment.json: what ran where."""
     out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f"*{checkpoint.PARTIAL}"):
+    for leftover in out.glob(f"*{files.PARTIAL}"):
         leftover.unlink()
-    checkpoint.write_atomically(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
+    files.write_bytes(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     place = {"commit": results.commit(), "device": device, "threads": torch.get_num_threads()} | results.versions()
     place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
-    checkpoint.write_atomically(out / "environment.json", json.dumps(place, indent=1).encode())
+    files.write_bytes(out / "environment.json", json.dumps(place, indent=1).encode())
 
 
 if __name__ == "__main__":

@@ -3,13 +3,8 @@
 import hashlib
 import io
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import safetensors
 import safetensors.torch
@@ -17,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from cotracker import shards
+from cotracker.files import replace_file, write_bytes
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.published import PUBLISHED
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
-PARTIAL = ".partial"  # ends the names of files that are being written
 SHIPPED = "cotracker_small"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
@@ -56,7 +51,7 @@ def save(path: str | Path, model: CoTracker, card: dict) -> dict:
         "parameters": sum(p.numel() for p in model.parameters()),
         "hash": weights_hash(tensors),
     }
-    write_atomically(path, safetensors.torch.save(tensors, metadata={"card": json.dumps(card)}))
+    write_bytes(path, safetensors.torch.save(tensors, metadata={"card": json.dumps(card)}))
     return card
 
 
@@ -104,15 +99,15 @@ def save_state(path: str | Path, state: dict, shard_mb: float | None = None) -> 
     shard_mb: in files of at most so many megabytes beside `path`, which then holds their names and hash.
     """
     if shard_mb is None:
-        with _replacing(path) as file:
+        with replace_file(path) as file:
             torch.save(state, file)
     else:
         whole = io.BytesIO()
         torch.save(state, whole)
         index, files = shards.split(Path(path).name, whole.getvalue(), int(shard_mb * 1e6))
         for name, data in files.items():
-            write_atomically(Path(path).with_name(name), data)
-        write_atomically(path, index)
+            write_bytes(Path(path).with_name(name), data)
+        write_bytes(path, index)
     for file in shards.leftovers(path):  # of the state before, which this one has replaced
         file.unlink(missing_ok=True)
 
@@ -173,29 +168,6 @@ def weights_hash(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.numpy().tobytes())
     return digest.hexdigest()
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Writes `data` beside `path`, then moves it there: a reader sees the old file or the new one, never a part."""
-    with _replacing(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def _replacing(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file beside `path` to write into, moved there when the block ends well and removed when it does not."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=PARTIAL, delete=False) as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:

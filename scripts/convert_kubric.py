@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from cotracker import __version__
 from cotracker.benchmarks.results import commit
-from cotracker.data.layout import describe, write_clip
-from cotracker.data.manifest import claimed, heading, settle, write_manifest
+from cotracker.data.kubric.layout import describe, write_clip
+from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
 from cotracker.data.workers import spread
 
 try:
-    from cotracker.data import movi, tfrecord
+    from cotracker.data.kubric import movi, tfrecord
 except ModuleNotFoundError as missing:
     print(f"convert_kubric.py needs {missing.name}: pip install -e '.[synth]'", file=sys.stderr)
     raise SystemExit(2) from None

@@ -8,6 +8,7 @@ import shutil
 import pytest
 import safetensors.torch
 import torch
+from bombs import Bomb
 
 import cotracker
 from cotracker import checkpoint
@@ -30,14 +31,6 @@ def file(model, tmp_path):
     return tmp_path / "tiny.safetensors"
 
 
-class Bomb:
-    """Unpickled, it would create the file it names."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return (open, (self.path, "w"))
 
 
 def test_what_is_saved_is_loaded(model, file):

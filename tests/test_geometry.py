@@ -4,7 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cotracker.geometry import inside_frame, rescale_points, resize_video, sample_maps, time_reversed
+from cotracker.geometry import (
+    inside_frame,
+    rescale_points,
+    resize_video,
+    sample_maps,
+    time_reversed,
+)
 
 
 def _random(*shape, seed=0):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cotracker.benchmarks.intervals import interval
 from cotracker.benchmarks.results import NAME
-from cotracker.benchmarks.written import read_json
+from cotracker.files import read_json
 
 FIELDS = ("benchmark", "tracker", "protocol", "protocol_hash", "checkpoint", "found", "expected", "mean", "videos")
 OF_THE_BENCHMARK = ("queries", "metric", "clips")  # how it asks and measures, whatever the tracker

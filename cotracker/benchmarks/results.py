@@ -10,7 +10,8 @@ from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import pooled
 from cotracker.benchmarks.intervals import interval
 from cotracker.benchmarks.run import Row, facing, known, mean, metric_keys, unscored
-from cotracker.benchmarks.written import commit, read_json, versions, write_json
+from cotracker.files import read_json, write_json
+from cotracker.provenance import commit, versions
 from cotracker.trackers.tracker import Tracker
 
 __all__ = ["commit", "heading", "identity", "record", "refuse_unlike", "versions", "write"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import Row, Unreadable, read
-from cotracker.benchmarks.written import commit, read_json, write_json
+from cotracker.files import read_json, write_json
+from cotracker.provenance import commit
 
 FRAMES = 8  # of a video read at once, to see whether it can be read
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cotracker.data.pictures import Frames, open_picture
+from cotracker.data.video.images import Frames, open_picture
 from cotracker.types import Clip
 
 EXPECTED = ("bear", "camel", "cows", "dog", "dog-agility", "horsejump-high", "horsejump-low")

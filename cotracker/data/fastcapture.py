@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cotracker.data.pictures import Frames
+from cotracker.data.video.images import Frames
 from cotracker.types import Clip
 
 VIDEOS, TRACKS = "renders_local_rm", "zju_tracking"

@@ -1,4 +1,4 @@
-"""How the points of a set of clips move and hide: samples of each clip, and their summary, for scripts/data_report.py.
+"""How the points of a set of clips move and hide: samples of each clip, and their summary, for scripts/dev/data_report.py.
 
 Distances are in pixels of the frame resized to 384x512 (plain ratio), the size that the paper tracks at. Where only
 some frames are annotated (BADJA), those count.

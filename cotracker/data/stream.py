@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cotracker.data.synthetic.device import Undrawn, UndrawnClips
-from cotracker.data.synthetic.scene import Scene
 from cotracker.data.synthetic.sprites import Sprites
+from cotracker.data.synthetic.sprites.render_torch import Undrawn, UndrawnClips
+from cotracker.data.synthetic.sprites.scene import Scene
 from cotracker.types import Clip, collate
 
 ATTEMPTS = 10

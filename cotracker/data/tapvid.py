@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from cotracker.data.pickles import open_pickle
-from cotracker.data.pictures import decoded
-from cotracker.data.stored import Stored, StoredArray, loaded
+from cotracker.data.pickles.arrays import Stored, StoredArray, loaded
+from cotracker.data.video.images import decoded
 from cotracker.types import Clip
 
 SIZE = 256  # height and width of the protocol's frames

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 WHOLE_MAP_CELLS = (
-    4096  # up to so many cells the matrix product over the whole map is the faster way (scripts/profile_correlation.py)
+    4096  # up to so many cells the matrix product over the whole map is the faster way (scripts/dev/profile_correlation.py)
 )
 CACHED_NUMBERS = 2**18  # numbers of rows gathered at once on a CPU, so that a cache holds them
 CHUNK_NUMBERS = 2**24  # numbers of a temporary above which points are taken in turns

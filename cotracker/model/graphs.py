@@ -13,7 +13,7 @@ class Replayed:
     """`function` of tensors, lists of tensors and plain values, for inference on a GPU: captured once for each shape.
 
     Whatever it returns is copied, so that the next call does not write over it. function: waits for no device, and does
-    the same operations whatever the numbers in its tensors are (tests/test_fast.py holds CoTracker.refine to that).
+    the same operations whatever the numbers in its tensors are (tests/model/test_fast.py holds CoTracker.refine to that).
     The last few shapes keep their memory for as long as this object lives; `forget` drops them, as it must be where the
     function's parameters are moved or replaced.
     """

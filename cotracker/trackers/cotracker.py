@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, window_starts
-from cotracker.trackers.mirrored import Mirrored
+from cotracker.trackers.flip_tta import Mirrored
 from cotracker.trackers.tracker import Tracker, check_frames, check_queries, check_size, is_whole, usable_device
 from cotracker.trackers.views import SharedVideo
 from cotracker.trackers.wrappers import OneByOne, Resized, Supported

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cotracker.model.cotracker import CoTracker, Estimate, window_starts
 from cotracker.queries import training_mix
-from cotracker.training.handover import drawn_window, later_window
+from cotracker.training.late_window import drawn_window, later_window
 from cotracker.training.losses import matching_loss, measures, track_loss, visibility_loss
 from cotracker.types import Clip
 
