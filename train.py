@@ -11,7 +11,9 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before PyTorch is loaded: docs/speed.md, beside other work
+os.environ.setdefault(
+    "GOMP_SPINCOUNT", "3000"
+)  # before PyTorch is loaded: docs/speed.md, beside other work
 
 import hydra
 import torch
@@ -80,7 +82,9 @@ def run(cfg: DictConfig) -> int | None:
         group.tell(f"{cfg.out} has its {t.steps} steps: {cfg.out}/model.safetensors is the model")
         return group.leave()
     if used_up(settings["train"], progress):
-        group.tell(f"{cfg.out} has had its {t.budget_minutes} minutes: {cfg.out}/model.safetensors is the model")
+        group.tell(
+            f"{cfg.out} has had its {t.budget_minutes} minutes: {cfg.out}/model.safetensors is the model"
+        )
         return group.leave()
     stream = build_stream(cfg, source, progress, group)
     stream[progress.examples]  # what is wrong with the data is said before anything is written
@@ -118,7 +122,9 @@ def build_parts(cfg: DictConfig, group: Group) -> dict:
         raise ValueError("train.replay=true is for one process on a GPU: leave it out elsewhere")
     scaled = t.precision == "float16"
     modules = [model, objective]
-    optimiser = Optimiser(modules, t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema, scaled)
+    optimiser = Optimiser(
+        modules, t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema, scaled
+    )
     return {"model": model, "objective": objective, "optimiser": optimiser}
 
 
@@ -126,9 +132,13 @@ def train_only(model: nn.Module, parts: list[str]) -> None:
     """Leaves a gradient to the parameters of these parts alone; ValueError for a part that has none to train."""
     for part in parts:
         if not any(p.requires_grad and _is_of(name, part) for name, p in model.named_parameters()):
-            raise ValueError(f"train.only={part} is no part of the model: its parts are {', '.join(part_names(model))}")
+            raise ValueError(
+                f"train.only={part} is no part of the model: its parts are {', '.join(part_names(model))}"
+            )
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and any(_is_of(name, part) for part in parts))
+        parameter.requires_grad_(
+            parameter.requires_grad and any(_is_of(name, part) for part in parts)
+        )
 
 
 def _is_of(parameter: str, part: str) -> bool:
@@ -136,7 +146,9 @@ def _is_of(parameter: str, part: str) -> bool:
 
 
 def part_names(model: nn.Module) -> list[str]:
-    return list(dict.fromkeys(name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad))
+    return list(
+        dict.fromkeys(name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad)
+    )
 
 
 def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> TrainingStream:
@@ -144,7 +156,9 @@ def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> T
     t, augment = cfg.train, build(cfg, "augment")
     if t.draw_on_device:
         if augment is not None:
-            raise ValueError("train.draw_on_device=true leaves nothing to augment before the device: say augment=none")
+            raise ValueError(
+                "train.draw_on_device=true leaves nothing to augment before the device: say augment=none"
+            )
         source = (source if isinstance(source, Mixture) else Mixture([source], [1.0])).undrawn()
     at_once = t.batch * group.world
     progress.block = progress.block or at_once * t.accumulate
@@ -166,7 +180,9 @@ class Trainee(nn.Module):
         self.model, self.objective, self.dtype = model, objective, dtype
 
     def forward(self, clip: Clip) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        with torch.autocast(clip.video.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(
+            clip.video.device.type, self.dtype, enabled=self.dtype != torch.float32
+        ):
             return self.objective(self.model, clip)
 
 
@@ -174,9 +190,21 @@ class Run:
     """One run in one process: its parts, its stream, how far it is."""
 
     def __init__(
-        self, cfg: DictConfig, settings: dict, group: Group, stream: TrainingStream, parts: dict, progress: Progress
+        self,
+        cfg: DictConfig,
+        settings: dict,
+        group: Group,
+        stream: TrainingStream,
+        parts: dict,
+        progress: Progress,
     ):
-        self.out, self.settings, self.group, self.parts, self.progress = Path(cfg.out), settings, group, parts, progress
+        self.out, self.settings, self.group, self.parts, self.progress = (
+            Path(cfg.out),
+            settings,
+            group,
+            parts,
+            progress,
+        )
         self.t = t = settings["train"]
         self.model, self.optimiser = parts["model"], parts["optimiser"]
         trainee = Trainee(self.model, parts["objective"], DTYPES[t["precision"]]).train()
@@ -186,7 +214,15 @@ class Run:
             parts = self.model, parts["objective"], self.optimiser.parameters
             self.replayed = ReplayedStep(*parts, DTYPES[t["precision"]])
         pinned = group.device.type == "cuda"
-        self.clips = loader(stream, t["batch"], t["workers"], progress.examples, group.rank, group.world, pinned=pinned)
+        self.clips = loader(
+            stream,
+            t["batch"],
+            t["workers"],
+            progress.examples,
+            group.rank,
+            group.world,
+            pinned=pinned,
+        )
         at = "evaluation.benchmarks"
         named = cfg.evaluation.benchmarks.items() if t["evaluate_every"] else ()
         self.benchmarks = {name: build_benchmark(node, f"{at}.{name}") for name, node in named}
@@ -198,11 +234,16 @@ class Run:
         """The loop: a step, what it notes, and every so often a checkpoint, a measurement, a picture."""
         t, progress, group = self.t, self.progress, self.group
         self.log = Log(self.out, progress.step, t["steps"], t["log_every"]) if group.first else None
-        stop, asked = Stop(t["budget_minutes"], progress.seconds if t["lr_by_budget"] else 0.0), False
+        stop, asked = (
+            Stop(t["budget_minutes"], progress.seconds if t["lr_by_budget"] else 0.0),
+            False,
+        )
         began = time.monotonic() - progress.seconds
         batches = iter(self.clips)
         dealt = f"{t['batch']} x {t['accumulate']} x {group.world}"
-        group.tell(f"a step sees {self.examples_a_step} clips: batch x accumulate x processes = {dealt}")
+        group.tell(
+            f"a step sees {self.examples_a_step} clips: batch x accumulate x processes = {dealt}"
+        )
         while progress.step < t["steps"] and not asked:
             numbers, asked, clip = self.step(batches, stop)
             progress.seconds = time.monotonic() - began
@@ -221,7 +262,9 @@ class Run:
         if used_up(t, progress):
             group.tell(f"the {t['budget_minutes']} minutes are over after {progress.step} steps")
         elif progress.step < t["steps"]:
-            group.tell(f"stopped at step {progress.step} of {t['steps']}: the same command continues it")
+            group.tell(
+                f"stopped at step {progress.step} of {t['steps']}: the same command continues it"
+            )
         if self.log:
             self.log.close()
         group.tell(f"{self.out}/model.safetensors holds the model of step {progress.step}")
@@ -248,15 +291,27 @@ class Run:
                     self.optimiser.backward(loss / t["accumulate"])
             parts.append(scalars)
         norm = self.optimiser.norm()
-        means = {name: torch.stack([part[name] for part in parts]).mean() / group.world for name in parts[0]}
-        counts = [norm.isfinite() & means["loss"].isfinite(), float(bool(stop)), sum(count for _, count, _ in bad)]
+        means = {
+            name: torch.stack([part[name] for part in parts]).mean() / group.world
+            for name in parts[0]
+        }
+        counts = [
+            norm.isfinite() & means["loss"].isfinite(),
+            float(bool(stop)),
+            sum(count for _, count, _ in bad),
+        ]
         spent = stop.spent if t["lr_by_budget"] else 0.0
         means |= {"gradient": norm / group.world}
         shares = [spent / group.world, waited / group.world]
-        finite, asked, replaced, spent, waited, *values = group.sums([*counts, *shares, *means.values()])
+        finite, asked, replaced, spent, waited, *values = group.sums(
+            [*counts, *shares, *means.values()]
+        )
         finite = finite == group.world
         self.optimiser.step(finite, spent)
-        progress.step, progress.examples = progress.step + 1, progress.examples + self.examples_a_step
+        progress.step, progress.examples = (
+            progress.step + 1,
+            progress.examples + self.examples_a_step,
+        )
         self._count(finite, seeds, int(replaced), bad)
         seconds = time.monotonic() - began
         rates = {"lr": rate, "data_wait": waited, "seconds": seconds}
@@ -304,12 +359,18 @@ class Run:
             self.log.measured(progress.step, name, values)
             benchmark_of, _, metric = str(evaluation["best"]).partition("/")
             if benchmark_of == name and metric not in values:
-                print(f"evaluation.best: {name} measures no {metric}, only {', '.join(values)}; no best is kept")
+                print(
+                    f"evaluation.best: {name} measures no {metric}, only {', '.join(values)}; no best is kept"
+                )
             same = progress.best.get("name") == evaluation["best"]
             best = progress.best["value"] if same else float("-inf")
             for key, value in values.items():
                 if f"{name}/{key}" == evaluation["best"] and value > best:
-                    progress.best = {"name": evaluation["best"], "value": value, "step": progress.step}
+                    progress.best = {
+                        "name": evaluation["best"],
+                        "value": value,
+                        "step": progress.step,
+                    }
                     card = self.card() | {"best": progress.best}
                     checkpoint.save(self.out / "best.safetensors", self.optimiser.best_model, card)
 
@@ -328,11 +389,15 @@ class Run:
             left = min(left, int((60 * t["budget_minutes"] - self.progress.seconds) / seconds))
         waited = taken[-1]["data_wait"]
         group.tell(f"{sum(parameters)} parameters, of which {sum(trained)} are trained")
-        group.tell(f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}")
+        group.tell(
+            f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}"
+        )
         group.tell(
             f"{memory:.2f} GB at most in a process, {seconds:.2f} s a step, {waited:.2f} of them waiting for data",
         )
-        group.tell(f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
+        group.tell(
+            f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written"
+        )
         stop.hand_on()
 
 
@@ -347,8 +412,16 @@ def prepare_folder(out: Path, cfg: DictConfig) -> None:
     for leftover in out.glob(f"*{files.PARTIAL}"):
         leftover.unlink()
     files.write_bytes(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    place = {"commit": results.commit(), "device": device, "threads": torch.get_num_threads()} | results.versions()
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or platform.machine()
+    )
+    place = {
+        "commit": results.commit(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    } | results.versions()
     place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
     files.write_bytes(out / "environment.json", json.dumps(place, indent=1).encode())
 

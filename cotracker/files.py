@@ -73,9 +73,13 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
     file moves in one step, one after the other: a kill in between can leave some new and some old.
     ValueError, before the block and with nothing moved, where `path` can't be a folder or a name there is a folder.
     """
-    nearest = next(parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists())
+    nearest = next(
+        parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists()
+    )
     if not nearest.is_dir():
-        raise ValueError(f"{nearest} is a file, so nothing can be written into {path}: choose another --out")
+        raise ValueError(
+            f"{nearest} is a file, so nothing can be written into {path}: choose another --out"
+        )
     _refuse_folders(path, names)
     try:  # within `path` when it exists: the same file system, so that moving is one step
         temporary = Path(tempfile.mkdtemp(prefix=PARTIAL_FOLDER, dir=nearest))
@@ -85,7 +89,9 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
         yield temporary
         path.mkdir(parents=True, exist_ok=True)
         files = sorted(temporary.iterdir())
-        _refuse_folders(path, [file.name for file in files])  # again: the block may have taken hours
+        _refuse_folders(
+            path, [file.name for file in files]
+        )  # again: the block may have taken hours
         for file in files:
             os.replace(file, path / file.name)
     finally:
@@ -98,10 +104,14 @@ def refuse_overwriting(path: Path, names: Iterable[str], inputs: Iterable[Path])
     for one in inputs:
         for file in written:
             if file.exists() and one.exists() and file.samefile(one):
-                raise ValueError(f"{one} would be overwritten by {file}, one of the results: choose another --out")
+                raise ValueError(
+                    f"{one} would be overwritten by {file}, one of the results: choose another --out"
+                )
 
 
 def _refuse_folders(path: Path, names: Iterable[str]) -> None:
     for name in names:
         if (path / name).is_dir():
-            raise ValueError(f"{path / name} is a folder, where a file is to be written: choose another --out")
+            raise ValueError(
+                f"{path / name} is a folder, where a file is to be written: choose another --out"
+            )

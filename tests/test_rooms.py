@@ -22,9 +22,23 @@ ALLOWED = {
     "cotracker.shards": [],
     "cotracker.checkpoint": ["model", "shards"],
     "cotracker.trackers": ["model", "checkpoint", "queries"],
-    "cotracker.baselines": ["model", "checkpoint", "queries", "trackers.tracker", "trackers.wrappers"],
+    "cotracker.baselines": [
+        "model",
+        "checkpoint",
+        "queries",
+        "trackers.tracker",
+        "trackers.wrappers",
+    ],
     "cotracker.training": ["model", "queries", "checkpoint"],
-    "cotracker.training.validation": ["model", "queries", "checkpoint", "training", "benchmarks", "trackers", "visualize"],
+    "cotracker.training.validation": [
+        "model",
+        "queries",
+        "checkpoint",
+        "training",
+        "benchmarks",
+        "trackers",
+        "visualize",
+    ],
     "cotracker.training.state": ["benchmarks.results", "checkpoint", "training"],
     "cotracker.benchmarks": ["trackers.tracker", "trackers.wrappers", "queries"],
     "cotracker.benchmarks.failures": ["benchmarks", "trackers.tracker", "visualize"],
@@ -55,7 +69,12 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "torchvision": [],
 }
 FILES = sorted(
-    [*ROOT.glob("cotracker/**/*.py"), *ROOT.glob("scripts/**/*.py"), ROOT / "train.py", ROOT / "evaluate.py"]
+    [
+        *ROOT.glob("cotracker/**/*.py"),
+        *ROOT.glob("scripts/**/*.py"),
+        ROOT / "train.py",
+        ROOT / "evaluate.py",
+    ]
 )
 
 
@@ -73,7 +92,9 @@ def imports(source: str, module: str = "x") -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} line {node.lineno}: imports are absolute in this house"
+            assert node.level == 0, (
+                f"{module} line {node.lineno}: imports are absolute in this house"
+            )
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
             names |= {name if name in MODULES else node.module for name in whole}
     return names
@@ -96,9 +117,13 @@ def broken_rules(module: str, source: str) -> list[str]:
     names = ALLOWED[room] if room.split(".")[-1] in BASE else BASE + ALLOWED[room]
     allowed = [f"cotracker.{name}" for name in names] + ([room] if room != "cotracker" else [])
     ours = [name for name in found if within(name, "cotracker")]
-    wrong = [f"{module} imports {name}" for name in ours if not any(within(name, one) for one in allowed)]
+    wrong = [
+        f"{module} imports {name}" for name in ours if not any(within(name, one) for one in allowed)
+    ]
     for package, users in OUTSIDE.items():
-        if any(within(name, package) for name in found) and not any(within(module, user) for user in users):
+        if any(within(name, package) for name in found) and not any(
+            within(module, user) for user in users
+        ):
             wrong.append(f"{module} imports {package}")
     return sorted(wrong)
 
@@ -116,7 +141,12 @@ def test_every_part_of_the_house_is_in_the_table():
 
 def test_no_entry_point_is_imported():
     for path in FILES:
-        used = {entry for entry in ENTRY_POINTS for name in imports(path.read_text()) if within(name, entry)}
+        used = {
+            entry
+            for entry in ENTRY_POINTS
+            for name in imports(path.read_text())
+            if within(name, entry)
+        }
         users = ("scripts", "cotracker.cli")
         allowed = {"cotracker.cli"} if any(within(module_of(path), one) for one in users) else set()
         assert used <= allowed, f"{path} imports {used}"
@@ -145,16 +175,23 @@ def test_the_check_itself_sees_what_is_forbidden(module, source, wrong):
 def test_forbidden_words_stay_away():
     """No **kwargs, no hasattr, no seeds at import, nowhere below the entry points (design.md, Never)."""
     for path in FILES:
-        if any(within(module_of(path), entry) for entry in [*ENTRY_POINTS, "cotracker.profiling.bench"]):
+        if any(
+            within(module_of(path), entry) for entry in [*ENTRY_POINTS, "cotracker.profiling.bench"]
+        ):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
-                assert node.args.kwarg is None, f"{path}:{node.lineno} takes **{node.args.kwarg.arg}"
+                assert node.args.kwarg is None, (
+                    f"{path}:{node.lineno} takes **{node.args.kwarg.arg}"
+                )
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                assert called not in ("hasattr", "torch.manual_seed", "np.random.seed", "random.seed"), (
-                    f"{path}:{node.lineno} calls {called}"
-                )
+                assert called not in (
+                    "hasattr",
+                    "torch.manual_seed",
+                    "np.random.seed",
+                    "random.seed",
+                ), f"{path}:{node.lineno} calls {called}"
 
 
 def test_differences_name_tests_and_options_that_exist():
@@ -162,7 +199,9 @@ def test_differences_name_tests_and_options_that_exist():
     named = re.findall(r"`(tests/\w+\.py)::(\w+)`", text)
     assert len(named) >= 14
     for file, test in named:
-        assert f"def {test}(" in (ROOT / file).read_text(), f"docs/differences.md names {file}::{test}"
+        assert f"def {test}(" in (ROOT / file).read_text(), (
+            f"docs/differences.md names {file}::{test}"
+        )
     fields = (ROOT / "configs" / "model" / "cotracker.yaml").read_text()
     for option in re.findall(r"model\.(\w+)=", text):
         assert f"\n{option}: " in fields, f"docs/differences.md names model.{option}"

@@ -25,7 +25,9 @@ class DISFlow(FrameToFrame):
             raise ValueError(f"dis_flow has no preset {preset}: take one of {', '.join(PRESETS)}")
         self.preset = preset
 
-    def move(self, before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def move(
+        self, before: np.ndarray, after: np.ndarray, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Where the flow takes points (n, 2); flow has no notion of losing one."""
         flow = cv2.DISOpticalFlow_create(PRESETS[self.preset]).calc(before, after, None)
         inside = points.clip(0, np.array(before.shape[::-1], np.float32) - 1)

@@ -27,7 +27,9 @@ class FrameToFrame(Tracker):
         self.resolution = check_size(resolution)
 
     @abstractmethod
-    def move(self, before: np.ndarray, after: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def move(
+        self, before: np.ndarray, after: np.ndarray, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Where points (n, 2) of the uint8 frame `before` H W are in `after`, and bool (n,), whether each was found."""
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
@@ -42,9 +44,14 @@ class FrameToFrame(Tracker):
                 which = min(b, video.shape[0] - 1)  # one video may serve all
                 pictures = (gray(video[:, t : t + 1][which], working) for t in range(frames))
                 places, found = self._chain(pictures, clip, frames, np.divide(working, size)[::-1])
-                places, found = torch.from_numpy(places).to(xy), torch.from_numpy(found).to(xy.device)
+                places, found = (
+                    torch.from_numpy(places).to(xy),
+                    torch.from_numpy(found).to(xy.device),
+                )
                 after = torch.arange(frames, device=xy.device)[:, None] > queries[b, :, 0]
-                xy[b] = torch.where(after[..., None], places, xy[b])  # the query itself stays to the bit
+                xy[b] = torch.where(
+                    after[..., None], places, xy[b]
+                )  # the query itself stays to the bit
                 followed[b] = found
         visible = followed & inside_frame(xy, size)
         return Tracks(xy, visible.float(), visible)
@@ -54,11 +61,17 @@ class FrameToFrame(Tracker):
         resolution = None if self.resolution is None else list(self.resolution)
         return {**super().describe(), "resolution": resolution}
 
-    def _chain(self, pictures: Iterator[np.ndarray], queries: np.ndarray, frames: int, scale: np.ndarray):
+    def _chain(
+        self, pictures: Iterator[np.ndarray], queries: np.ndarray, frames: int, scale: np.ndarray
+    ):
         """Positions (T, N, 2) in the video's pixels and found (T, N) of queries (N, 3) of one video."""
         start, points = queries[:, 0], (queries[:, 1:] * scale).astype(np.float32)
         found = np.zeros(len(points), bool)
-        places, followed, before = np.zeros((frames, *points.shape)), np.zeros((frames, len(points)), bool), None
+        places, followed, before = (
+            np.zeros((frames, *points.shape)),
+            np.zeros((frames, len(points)), bool),
+            None,
+        )
         for t, picture in enumerate(pictures):
             going = start < t
             if going.any():
@@ -71,7 +84,9 @@ class FrameToFrame(Tracker):
 
 def gray(frame: Tensor, size: tuple[int, int]) -> np.ndarray:
     """uint8 (H', W'), the brightness of one frame 1 3 H W in 0..255."""
-    image = frame[0].float().round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
+    image = (
+        frame[0].float().round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
+    )
     resized = cv2.resize(image, tuple(size[::-1]), interpolation=cv2.INTER_LINEAR)
     return cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY)
 

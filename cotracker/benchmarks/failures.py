@@ -16,7 +16,10 @@ from cotracker.types import Clip, Questions, Tracks
 from cotracker.visualize import contact_sheet
 
 TRUTH, ANSWER = (60, 220, 90), (255, 70, 60)  # green, red
-POINTS, FRAMES = 3, 5  # of a picture: its worst points, in so many of the frames whose truth is known
+POINTS, FRAMES = (
+    3,
+    5,
+)  # of a picture: its worst points, in so many of the frames whose truth is known
 
 
 def pictures(
@@ -60,7 +63,9 @@ def _picture(clip: Clip, questions: Questions, tracks: Tracks) -> tuple[np.ndarr
     asked = torch.arange(clip.video.shape[0])[:, None] == questions.queries[0, chosen, 0]
     told = questions.scored[0, :, chosen] | asked  # T n
     frames = _spread(told.any(1).nonzero()[:, 0].tolist())
-    truth = torch.where(told[..., None], questions.truth.xy[0, :, chosen], torch.nan)  # NaN is not drawn
+    truth = torch.where(
+        told[..., None], questions.truth.xy[0, :, chosen], torch.nan
+    )  # NaN is not drawn
     shown = [
         (truth, questions.truth.visibility, questions.truth.visible),
         (tracks.xy[0, :, chosen], tracks.visibility, tracks.visible),
@@ -72,7 +77,12 @@ def _picture(clip: Clip, questions: Questions, tracks: Tracks) -> tuple[np.ndarr
     )
     colours = np.array([TRUTH] * len(chosen) + [ANSWER] * len(chosen), np.uint8).reshape(-1, 3)
     rows = [
-        {"frame": int(t), "x": round(float(x), 2), "y": round(float(y), 2), "error": round(float(error[n]), 2)}
+        {
+            "frame": int(t),
+            "x": round(float(x), 2),
+            "y": round(float(y), 2),
+            "error": round(float(error[n]), 2),
+        }
         for n, (t, x, y) in zip(chosen.tolist(), questions.queries[0, chosen].tolist())
     ]
     picture = contact_sheet(_Some(clip, frames), both, count=len(frames), trail=0, colours=colours)
@@ -83,7 +93,9 @@ def _spread(frames: list[int]) -> list[int]:
     """FRAMES of them or fewer, the first and the last among them; [0] of none."""
     if not frames:
         return [0]
-    return [frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))]
+    return [
+        frames[k] for k in np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
+    ]
 
 
 class _Some:

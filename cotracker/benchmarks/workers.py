@@ -18,7 +18,9 @@ class Helpers:
 
     def __init__(self, workers: int, command: list[str]):
         if type(workers) is not int or workers < 1:
-            raise ValueError(f"workers must be a whole number of processes, 1 or more, not {workers}")
+            raise ValueError(
+                f"workers must be a whole number of processes, 1 or more, not {workers}"
+            )
         self.workers, self.command = (1 if "WORLD_SIZE" in os.environ else workers), command
         self.processes: list[subprocess.Popen] = []
         self.parent = os.getppid() if "EVALUATE_HELPER" in os.environ else None
@@ -51,16 +53,24 @@ class Helpers:
             return
         threads = max(1, torch.get_num_threads() // self.workers)
         torch.set_num_threads(threads)
-        shared = {"WORLD_SIZE": str(self.workers), "OMP_NUM_THREADS": str(threads), "EVALUATE_HELPER": "1"}
+        shared = {
+            "WORLD_SIZE": str(self.workers),
+            "OMP_NUM_THREADS": str(threads),
+            "EVALUATE_HELPER": "1",
+        }
         for rank in range(1, self.workers):
             own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            self.processes.append(subprocess.Popen([sys.executable, *self.command], env=os.environ | shared | own))
+            self.processes.append(
+                subprocess.Popen([sys.executable, *self.command], env=os.environ | shared | own)
+            )
 
     def check(self) -> None:
         """Nothing, or ValueError where one of our processes has failed."""
         for rank, process in enumerate(self.processes, start=1):
             if process.poll():
-                raise ValueError(f"worker {rank} ended with exit code {process.returncode}: its own words say why")
+                raise ValueError(
+                    f"worker {rank} ended with exit code {process.returncode}: its own words say why"
+                )
 
     def told(self, progress: Callable[[Any], None]) -> Callable[[Any], None]:
         """The progress that also ends a helper whose first process is gone, and notices a dead helper."""
@@ -69,6 +79,8 @@ class Helpers:
             progress(row)
             self.check()
             if self.parent is not None and os.getppid() != self.parent:
-                raise ValueError("the first process is gone: the same command goes on from the rows written")
+                raise ValueError(
+                    "the first process is gone: the same command goes on from the rows written"
+                )
 
         return noticing

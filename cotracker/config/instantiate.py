@@ -22,7 +22,9 @@ def build(cfg: DictConfig, group: str):
         raise ValueError(f"{group} cannot be built: {str(cause).splitlines()[0]}") from error
 
 
-def build_benchmark(config: DictConfig, at: str = "benchmark", limit: int | None = None) -> Benchmark:
+def build_benchmark(
+    config: DictConfig, at: str = "benchmark", limit: int | None = None
+) -> Benchmark:
     """The benchmark a file of configs/benchmark describes; its protocol and metric are named functions.
 
     at: where the file was put in the config, for the sentence on a missing root.
@@ -32,7 +34,9 @@ def build_benchmark(config: DictConfig, at: str = "benchmark", limit: int | None
         _require(config, "root", f"{at}.root")
     clips = made(config.clips)
     if not len(clips):
-        raise ValueError(f"benchmark={config.name} has no clips to measure: change its settings under {at}.clips")
+        raise ValueError(
+            f"benchmark={config.name} has no clips to measure: change its settings under {at}.clips"
+        )
     breakdown = get_method(config.breakdown) if config.get("breakdown") else None
     functions = get_method(config.protocol), get_method(config.metric)
     made_from, broken = getattr(clips, "made", {}), tuple(getattr(clips, "broken", ()))
@@ -48,7 +52,9 @@ class _First(Sequence):
 
     def __init__(self, clips: Sequence[Clip], limit: int):
         if type(limit) is not int or limit < 1:
-            raise ValueError(f"limit must be a whole number of videos, 1 or more, or null for all, not {limit}")
+            raise ValueError(
+                f"limit must be a whole number of videos, 1 or more, or null for all, not {limit}"
+            )
         self._clips, self._length = clips, min(limit, len(clips))
 
     def __len__(self) -> int:

@@ -25,7 +25,10 @@ def refuse_misspelt(folder: str | Path, name: str, arguments: list[str]) -> None
     if any(word.startswith("-") for word in words):
         return
     sweeps = len(words) < len(arguments)
-    problems = (misspelt(Path(folder).resolve(), name, line) for line in (choices(words) if sweeps else [words]))
+    problems = (
+        misspelt(Path(folder).resolve(), name, line)
+        for line in (choices(words) if sweeps else [words])
+    )
     problem = next(filter(None, problems), None)
     if sweeps and "TORCHELASTIC_RUN_ID" in os.environ:
         problem = "torchrun's processes meet for one run only: say torchrun once a run, or -m with cluster=local_2"
@@ -42,7 +45,12 @@ def choices(arguments: list[str]) -> list[list[str]]:
         if override is None or not override.is_sweep_override():
             columns.append([argument])
         elif override.value_type != ValueType.GLOB_CHOICE_SWEEP and override.is_discrete_sweep():
-            columns.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+            columns.append(
+                [
+                    f"{override.get_key_element()}={value}"
+                    for value in override.sweep_string_iterator()
+                ]
+            )
     lines = range(max((len(column) for column in columns), default=1))
     return [[column[min(k, len(column) - 1)] for column in columns] for k in lines]
 
@@ -69,7 +77,9 @@ def _explain(folder: Path, name: str, arguments: list[str], error: Exception) ->
         if (folder / key).is_dir():
             options = sorted(path.stem for path in (folder / key).glob("*.yaml"))
             option = argument.split("=", 1)[-1]
-            if option == "null" and type(error) is ValueError:  # what Hydra raises where a group is to be nothing
+            if (
+                option == "null" and type(error) is ValueError
+            ):  # what Hydra raises where a group is to be nothing
                 return f"{argument}: name one, not null"
             if option not in (*options, "null"):
                 return f"there is no {key}={option}{_meant(option, options, f'{key}=')}; there are {', '.join(options)}"
@@ -77,7 +87,11 @@ def _explain(folder: Path, name: str, arguments: list[str], error: Exception) ->
     keys = _dotted(OmegaConf.to_container(compose(name, overrides=chosen)))
     for argument in arguments:
         key = keys_said[argument]
-        if argument not in chosen and not argument.startswith(("+", "~", "hydra")) and key not in keys:
+        if (
+            argument not in chosen
+            and not argument.startswith(("+", "~", "hydra"))
+            and key not in keys
+        ):
             return f"there is no setting {key}{_meant(key, keys) or ': --help lists them'}"
     return str(error).splitlines()[0]
 
@@ -87,7 +101,10 @@ def nearest(word: str, words: list[str]) -> str | None:
 
     def likeness(other: str) -> tuple[float, int, float]:
         parts, others = word.split("."), other.split(".")
-        whole, tail = (SequenceMatcher(None, *pair).ratio() for pair in ((word, other), (parts[-1], others[-1])))
+        whole, tail = (
+            SequenceMatcher(None, *pair).ratio()
+            for pair in ((word, other), (parts[-1], others[-1]))
+        )
         if parts[-1].isdigit() or others[-1].isdigit():  # a place in a list is like every other
             tail, whole = 0, whole if parts[-1] == others[-1] or not others[-1].isdigit() else 0
         return max(whole, 0.99 * tail), len(os.path.commonprefix([parts, others])), whole

@@ -67,12 +67,21 @@ class Setting:
 
 def in_own_process(setting: Setting) -> list[dict]:
     """The rows of one setting, from a process that measures nothing else; ValueError with its last line if it fails."""
-    command = [sys.executable, "-m", "cotracker.profiling.bench", json.dumps(dataclasses.asdict(setting))]
+    command = [
+        sys.executable,
+        "-m",
+        "cotracker.profiling.bench",
+        json.dumps(dataclasses.asdict(setting)),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": str(setting.threads)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}, perhaps for want of memory"]
-        raise ValueError(f"{setting.kind}, {setting.points} points, could not be measured: {said[-1]}")
+        said = done.stderr.strip().splitlines() or [
+            f"exit code {done.returncode}, perhaps for want of memory"
+        ]
+        raise ValueError(
+            f"{setting.kind}, {setting.points} points, could not be measured: {said[-1]}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -89,7 +98,9 @@ def measure_run(setting: Setting) -> dict:
     tracker, queries = make_tracker(setting, model), make_queries(setting)
     setting = dataclasses.replace(setting, frames=video.shape[1])
     counted = _counted(setting, model)
-    return dataclasses.asdict(setting) | _timed(lambda: _answer(setting, tracker, video, queries), counted, setting)
+    return dataclasses.asdict(setting) | _timed(
+        lambda: _answer(setting, tracker, video, queries), counted, setting
+    )
 
 
 def measure_stages(setting: Setting) -> list[dict]:
@@ -100,7 +111,9 @@ def measure_stages(setting: Setting) -> list[dict]:
     maps = model.encode(video[:, :length], 1)
     cells = queries[:, None, :, 1:].expand(-1, length, -1, -1) / model.stride
     features = torch.randn(1, length, setting.points, model.config["channels"], device=cells.device)
-    tokens = torch.randn(1, length, setting.points, model.transformer.embed.in_features, device=cells.device)
+    tokens = torch.randn(
+        1, length, setting.points, model.transformer.embed.in_features, device=cells.device
+    )
     whole = torch.zeros(1, setting.frames, setting.points, 2, device=cells.device)
     asked = torch.ones(1, setting.points, dtype=torch.bool, device=cells.device)
     frame = video[:, :1]
@@ -108,7 +121,9 @@ def measure_stages(setting: Setting) -> list[dict]:
     def stitch() -> list[Tensor]:
         part = whole[:, :length]
         whole[:, :length] = torch.where(asked[:, None, :, None], part, whole[:, :length])
-        return [torch.cat([level[:, length // 2 :], level[:, : length // 2]], dim=1) for level in maps]
+        return [
+            torch.cat([level[:, length // 2 :], level[:, : length // 2]], dim=1) for level in maps
+        ]
 
     counted = (setting.points, length)
     with tempfile.TemporaryDirectory() as folder:
@@ -124,13 +139,19 @@ def measure_stages(setting: Setting) -> list[dict]:
             "stitch": (stitch, 0),
         }
         said = dataclasses.asdict(setting)
-        return [said | {"stage": name} | _timed(*stages[name], setting, least=0.3) for name in STAGES]
+        return [
+            said | {"stage": name} | _timed(*stages[name], setting, least=0.3) for name in STAGES
+        ]
 
 
 def make_model(setting: Setting) -> CoTracker:
     """The network to measure: the paper's with random weights, or a checkpoint's."""
     torch.manual_seed(0)
-    model = CoTracker() if setting.model == FULL else checkpoint.load_model(checkpoint.find(setting.model))
+    model = (
+        CoTracker()
+        if setting.model == FULL
+        else checkpoint.load_model(checkpoint.find(setting.model))
+    )
     if setting.compiled:
         model.compile_parts()
     if setting.replayed:
@@ -149,7 +170,9 @@ def make_queries(setting: Setting) -> Tensor:
     """Queries 1 N 3 on the first frame, at random places."""
     rng = torch.Generator().manual_seed(0)
     size = setting.size if setting.video is None else open_video(setting.video).shape[-2:]
-    xy = torch.rand(1, setting.points, 2, generator=rng) * torch.tensor([size[1] - 1.0, size[0] - 1.0])
+    xy = torch.rand(1, setting.points, 2, generator=rng) * torch.tensor(
+        [size[1] - 1.0, size[0] - 1.0]
+    )
     return torch.cat([torch.zeros(1, setting.points, 1), xy], dim=-1).to(setting.device)
 
 
@@ -163,7 +186,9 @@ def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
     return tracker if setting.video is None else Resized(tracker, setting.size)
 
 
-def _answer(setting: Setting, tracker: Tracker, video: Video, queries: Tensor) -> Tracks | list[Tracks]:
+def _answer(
+    setting: Setting, tracker: Tracker, video: Video, queries: Tensor
+) -> Tracks | list[Tracks]:
     if setting.kind != "alone":
         return tracker(video, queries)
     return [tracker(video, one) for one in queries.split(1, dim=1)]
@@ -175,7 +200,9 @@ def _counted(setting: Setting, model: CoTracker) -> int:
     if setting.kind == "joint":
         turns = -(-points // (setting.points_at_once or points))
         return turns * flops.run(model, -(-points // turns), frames, size, updates)
-    return flops.run(model, 1 + 36 + 36, frames, size, updates, points, points if setting.kind == "alone" else 1)
+    return flops.run(
+        model, 1 + 36 + 36, frames, size, updates, points, points if setting.kind == "alone" else 1
+    )
 
 
 def _timed(work: Callable, counted: int, setting: Setting, least: float = 0.0) -> dict:
@@ -210,7 +237,9 @@ def _timed(work: Callable, counted: int, setting: Setting, least: float = 0.0) -
         "peak_gflops": peak,
         "of_peak": counted / best / 1e9 / peak,
         "load": os.getloadavg()[0],
-        "machine": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {setting.threads} threads",
+        "machine": torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else f"CPU, {setting.threads} threads",
     }
 
 
@@ -219,8 +248,14 @@ class Drawn:
 
     def __init__(self, frames: int, size: tuple[int, int], device: str):
         self.shape = (1, frames, 3, *size)
-        coarse = torch.rand(1, 3, -(-size[0] // 8), -(-size[1] // 8), generator=torch.Generator().manual_seed(0))
-        self._picture = (255 * torch.nn.functional.interpolate(coarse, size, mode="bilinear"))[0].byte().to(device)
+        coarse = torch.rand(
+            1, 3, -(-size[0] // 8), -(-size[1] // 8), generator=torch.Generator().manual_seed(0)
+        )
+        self._picture = (
+            (255 * torch.nn.functional.interpolate(coarse, size, mode="bilinear"))[0]
+            .byte()
+            .to(device)
+        )
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
         wanted = range(self.shape[1])[index[1]]

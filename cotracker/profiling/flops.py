@@ -12,7 +12,9 @@ def encode(model: CoTracker, size: tuple[int, int]) -> int:
     """Operations of encoding one frame of `size` (H, W) pixels; ValueError for an encoder other than the paper's."""
     config = model.config
     if config["encoder"] != "cnn":
-        raise ValueError(f'operations of the encoder {config["encoder"]!r} are not counted: use encoder "cnn"')
+        raise ValueError(
+            f'operations of the encoder {config["encoder"]!r} are not counted: use encoder "cnn"'
+        )
     widths, fuse_width = config["widths"], config["fuse_width"]
     cells = _halved(size)
     total = _conv(cells, 3, widths[0], 7)
@@ -25,7 +27,11 @@ def encode(model: CoTracker, size: tuple[int, int]) -> int:
             total += _conv(cells, inputs, outputs, 1)
         inputs = outputs
     out = tuple(-(-side // config["stride"]) for side in size)
-    return total + _conv(out, sum(widths), fuse_width, 3) + _conv(out, fuse_width, config["channels"], 1)
+    return (
+        total
+        + _conv(out, sum(widths), fuse_width, 3)
+        + _conv(out, fuse_width, config["channels"], 1)
+    )
 
 
 def update(model: CoTracker, points: int, frames: int) -> int:
@@ -36,16 +42,29 @@ def update(model: CoTracker, points: int, frames: int) -> int:
 def correlate(model: CoTracker, points: int, frames: int) -> int:
     """Operations of the correlation features of one update."""
     config = model.config
-    return 2 * points * frames * config["levels"] * (2 * config["radius"] + 2) ** 2 * config["channels"]
+    return (
+        2
+        * points
+        * frames
+        * config["levels"]
+        * (2 * config["radius"] + 2) ** 2
+        * config["channels"]
+    )
 
 
 def transform(model: CoTracker, points: int, frames: int) -> int:
     """Operations of the transformer and of the change of the features in one update."""
     config = model.config
-    width, channels, hidden = config["hidden"], config["channels"], int(config["hidden"] * config["mlp_ratio"])
+    width, channels, hidden = (
+        config["hidden"],
+        config["channels"],
+        int(config["hidden"] * config["mlp_ratio"]),
+    )
     near = config["levels"] * len(offsets(config["neighbourhood"], config["radius"]))
     tokens = 2 + 4 * config["motion_waves"] + near + channels + 2
-    block = 4 * width * width + 2 * width * hidden  # multiplications a token: qkv, out, and the MLP's two layers
+    block = (
+        4 * width * width + 2 * width * hidden
+    )  # multiplications a token: qkv, out, and the MLP's two layers
     layers = config["time_layers"] + config["group_layers"]
     attention = 2 * width * (config["time_layers"] * frames + config["group_layers"] * points)
     token = width * (tokens + 2 + channels) + layers * block + attention + channels * channels
@@ -53,7 +72,13 @@ def transform(model: CoTracker, points: int, frames: int) -> int:
 
 
 def run(
-    model: CoTracker, points: int, frames: int, size: tuple[int, int], updates: int, sets: int = 1, encodings: int = 1
+    model: CoTracker,
+    points: int,
+    frames: int,
+    size: tuple[int, int],
+    updates: int,
+    sets: int = 1,
+    encodings: int = 1,
 ) -> int:
     """Operations of tracking `sets` times `points` points, each set by itself, in a video encoded `encodings` times.
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 
 
-def matrix_peak(dtype: torch.dtype, device: torch.device, side: int | None = None, repeats: int = 5) -> float:
+def matrix_peak(
+    dtype: torch.dtype, device: torch.device, side: int | None = None, repeats: int = 5
+) -> float:
     """GFLOP/s of the fastest of some square matrix products; side: 2048, or 8192 to fill a GPU."""
     side = side or (8192 if device.type == "cuda" else 2048)
     a = torch.randn(side, side, device=device).to(dtype)
@@ -32,7 +34,9 @@ def peak_memory(device: torch.device) -> int:
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
         return 1024 * int(lines["VmHWM"].split()[0])
-    return (1 if sys.platform == "darwin" else 1024) * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return (1 if sys.platform == "darwin" else 1024) * resource.getrusage(
+        resource.RUSAGE_SELF
+    ).ru_maxrss
 
 
 def now(device: torch.device) -> float:

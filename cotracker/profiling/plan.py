@@ -11,14 +11,22 @@ from dataclasses import dataclass
 
 import torch
 
-from cotracker.model.correlation import CACHED_NUMBERS, CHUNK_NUMBERS, CHUNK_NUMBERS_GPU, WHOLE_MAP_CELLS, offsets
+from cotracker.model.correlation import (
+    CACHED_NUMBERS,
+    CHUNK_NUMBERS,
+    CHUNK_NUMBERS_GPU,
+    WHOLE_MAP_CELLS,
+    offsets,
+)
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.transformer import CACHED_TOKENS
 from cotracker.profiling import flops
 
 OVERHEAD = 60e6  # bytes of convolutions' scratch, allocators' gaps and the like
 SCRATCH = 1.5  # what float32 convolutions hold on a CPU, of their maps, as measured; in bfloat16 1
-MOST_POINTS = 1024  # at once, where no budget says otherwise: all pairs of points attend to each other
+MOST_POINTS = (
+    1024  # at once, where no budget says otherwise: all pairs of points attend to each other
+)
 MOST_QUERIES = 24  # of the single-point protocol, at once
 
 
@@ -86,7 +94,12 @@ def maps_bytes(model: CoTracker, size: tuple[int, int]) -> int:
 
 
 def _bytes(
-    model: CoTracker, frames: int, size: tuple[int, int], tokens: int, points: int, video_size: tuple[int, int]
+    model: CoTracker,
+    frames: int,
+    size: tuple[int, int],
+    tokens: int,
+    points: int,
+    video_size: tuple[int, int],
 ) -> float:
     """What `tokens` points at once take, of `points` in all."""
     window = model.window * maps_bytes(model, size)
@@ -104,7 +117,11 @@ def _encoder_bytes(model: CoTracker, size: tuple[int, int]) -> float:
     pixels, cells = size[0] * size[1], size[0] * size[1] / model.stride**2
     levels = sum(width * pixels / 4 ** (stage + 1) for stage, width in enumerate(widths))
     numbers = max(levels + (2 * sum(widths) + fused) * cells, widths[0] * pixels)
-    return numbers * model.dtype.itemsize * (SCRATCH if _on_cpu(model) and model.dtype == torch.float32 else 1)
+    return (
+        numbers
+        * model.dtype.itemsize
+        * (SCRATCH if _on_cpu(model) and model.dtype == torch.float32 else 1)
+    )
 
 
 def _token_bytes(model: CoTracker, tokens: int) -> float:
@@ -118,13 +135,20 @@ def _block_bytes(model: CoTracker, tokens: int) -> float:
     """What a block holds at once; on a CPU it takes its sequences in turns, of one frame's points at the least."""
     width, count = model.config["hidden"], model.window * tokens
     turn = min(count, max(tokens, CACHED_TOKENS)) if _on_cpu(model) else count
-    return turn * model.dtype.itemsize * (3 * width + max(6 * width, int(width * model.config["mlp_ratio"])))
+    return (
+        turn
+        * model.dtype.itemsize
+        * (3 * width + max(6 * width, int(width * model.config["mlp_ratio"])))
+    )
 
 
 def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> float:
     """Of the largest temporary: rows around points, or products with a whole map; points are taken in turns."""
     cells = size[0] * size[1] / model.stride**2
-    local, near = (2 * model.radius + 2) ** 2 * model.config["channels"], len(offsets("square", model.radius))
+    local, near = (
+        (2 * model.radius + 2) ** 2 * model.config["channels"],
+        len(offsets("square", model.radius)),
+    )
     most = CHUNK_NUMBERS if _on_cpu(model) else CHUNK_NUMBERS_GPU
 
     def taken(each: float, at_once: int) -> float:
@@ -132,7 +156,9 @@ def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> 
         beside = numbers / each * near * 4 * 8  # indices and what is interpolated
         return min(numbers, at_once) * model.dtype.itemsize + beside
 
-    gathered = taken(local, CACHED_NUMBERS if _on_cpu(model) else most) if cells > WHOLE_MAP_CELLS else 0
+    gathered = (
+        taken(local, CACHED_NUMBERS if _on_cpu(model) else most) if cells > WHOLE_MAP_CELLS else 0
+    )
     while cells > WHOLE_MAP_CELLS:  # the first level whose products are with the whole map
         cells /= 4
     return max(gathered, taken(cells, most))

@@ -11,7 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cotracker.visualize.plots import BOX, COLOURS, FINE, HEIGHT, WIDTH, Axis
 
-PUBLISHED = {64 + 9: (22, 1.9), 256: (42, 3.0), 1024: (177, 9.4)}  # points: s, GB of v1's code; of the issue, see below
+PUBLISHED = {
+    64 + 9: (22, 1.9),
+    256: (42, 3.0),
+    1024: (177, 9.4),
+}  # points: s, GB of v1's code; of the issue, see below
 PUBLISHED_RUN = dict(kind="joint", model="full", frames=24, height=384, width=512, dtype="float32", threads=2,
                      device="cpu", updates=6, compiled=False, video=None)  # fmt: skip
 NAMES = ("kind", "model", "points", "frames", "height", "width", "dtype", "threads", "device", "updates",
@@ -76,7 +80,9 @@ def read(path: Path) -> dict:
             row["seconds"], row["gigabytes"], row["points"]
         return held
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: give a file that `cotracker bench --json` wrote") from None
+        raise ValueError(
+            f"{path} does not exist: give a file that `cotracker bench --json` wrote"
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not a result of `cotracker bench --json`: give one") from None
 
@@ -86,7 +92,9 @@ def compared(old: dict, new: dict) -> str:
     before = {same(row): row for row in old["rows"]}
     both = [(before[same(row)], row) for row in new["rows"] if same(row) in before]
     if not both:
-        raise ValueError("the two files have no setting in common: measure the same points, frames, sizes and dtypes")
+        raise ValueError(
+            "the two files have no setting in common: measure the same points, frames, sizes and dtypes"
+        )
     lines = [f"{'what':<20} {'points':>6} {'frames':>6} {'dtype':>8}  seconds: old, new, ratio   GB: old, new, ratio   "
              "of peak: old, new"]  # fmt: skip
     for a, b in both:
@@ -107,7 +115,9 @@ def draw(path: Path, rows: list[dict]) -> None:
     lines = series(rows, "points")
     xs, ys = ([pair[side] for pairs in lines.values() for pair in pairs] for side in (0, 1))
     if not xs:
-        raise ValueError("there is no whole run to draw: leave out --plot, or measure another kind than stages")
+        raise ValueError(
+            "there is no whole run to draw: leave out --plot, or measure another kind than stages"
+        )
     x, y = _axis("points", xs), _axis("seconds", ys)
     picture = Image.new("RGB", (FINE * WIDTH, FINE * HEIGHT), "white")
     pen = ImageDraw.Draw(picture)
@@ -126,7 +136,10 @@ def draw(path: Path, rows: list[dict]) -> None:
         for left, top in places:
             pen.ellipse((left - 4 * FINE, top - 4 * FINE, left + 4 * FINE, top + 4 * FINE), colour)
         pen.text(
-            (BOX[0] + 8 * FINE, BOX[1] + (6 + 16 * number) * FINE), name, colour, ImageFont.load_default(11 * FINE)
+            (BOX[0] + 8 * FINE, BOX[1] + (6 + 16 * number) * FINE),
+            name,
+            colour,
+            ImageFont.load_default(11 * FINE),
         )
     small = picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     drawn = io.BytesIO()
@@ -144,13 +157,19 @@ def _height(axis: Axis, value: float) -> float:
 
 
 def _what(row: dict) -> str:
-    ways = "".join(f" {word}" for name, word in (("compiled", "compiled"), ("replayed", "graphs")) if row.get(name))
+    ways = "".join(
+        f" {word}"
+        for name, word in (("compiled", "compiled"), ("replayed", "graphs"))
+        if row.get(name)
+    )
     return row.get("stage") or row["kind"] + ways
 
 
 def _published(row: dict) -> str:
     """How a row stands to the published code's number, where there is one."""
-    if row["points"] not in PUBLISHED or any(row[name] != value for name, value in PUBLISHED_RUN.items()):
+    if row["points"] not in PUBLISHED or any(
+        row[name] != value for name, value in PUBLISHED_RUN.items()
+    ):
         return ""
     seconds, gigabytes = PUBLISHED[row["points"]]
     return f"  of published: {row['seconds'] / seconds:.2f} s/s, {row['gigabytes'] / gigabytes:.2f} GB/GB"

@@ -69,26 +69,36 @@ class PseudoLabels:
     ):
         root = Path(videos)
         if not root.is_dir():
-            raise ValueError(f"the folder {root} does not exist: generator.videos must be a folder of videos")
+            raise ValueError(
+                f"the folder {root} does not exist: generator.videos must be a folder of videos"
+            )
         found = sorted(p for p in root.iterdir() if p.is_dir() or p.suffix.lower() in ENDINGS)
         opened = [open_video(path) for path in found if path.stem not in left_out]
         self.videos = [video for video in opened if video.shape[1] >= frames]
         if not self.videos:
-            raise ValueError(f"{root} holds no video of {frames} frames or more: lower generator.frames")
+            raise ValueError(
+                f"{root} holds no video of {frames} frames or more: lower generator.frames"
+            )
         self.frames, self.size, self.points = frames, (height, width), points
         self.trust = Trust(returned, agreed, flow, sure)
-        self.tracker = predictor(checkpoint, updates, None, False, 0, 0, precision=precision, device="cpu")
+        self.tracker = predictor(
+            checkpoint, updates, None, False, 0, 0, precision=precision, device="cpu"
+        )
 
     def clip(self, rng: np.random.Generator) -> Clip:
         """A random stretch of a random video, labelled; ValueError where no point is believed."""
         video = self.videos[int(rng.integers(len(self.videos)))]
         start = int(rng.integers(video.shape[1] - self.frames + 1))
         frames = resize_video(video[:, start : start + self.frames].float(), self.size)[0]
-        return label(frames.round().clamp(0, 255).to(torch.uint8), self.tracker, self.points, rng, self.trust)
+        return label(
+            frames.round().clamp(0, 255).to(torch.uint8), self.tracker, self.points, rng, self.trust
+        )
 
 
 @torch.no_grad()
-def label(video: Tensor, tracker: Tracker, points: int, rng: np.random.Generator, trust: Trust = Trust()) -> Clip:
+def label(
+    video: Tensor, tracker: Tracker, points: int, rng: np.random.Generator, trust: Trust = Trust()
+) -> Clip:
     """The Clip of a video T 3 H W uint8 with about `points` points that were believed, at least one: tracks T N 2.
 
     valid T N: the label is believed.  visible: both answers say so.  The tracker runs forwards and backwards.
@@ -112,18 +122,29 @@ def label(video: Tensor, tracker: Tracker, points: int, rng: np.random.Generator
     apart = (xy - back).norm(dim=-1) / scale  # T N
     time = torch.arange(len(video))[:, None]
     away = ((time - asked).abs(), (time - second_at).abs())
-    share = (away[0] / (away[0] + away[1]).clamp(min=1))[..., None]  # the nearer query's answer counts more
+    share = (away[0] / (away[0] + away[1]).clamp(min=1))[
+        ..., None
+    ]  # the nearer query's answer counts more
     tracks = xy * (1 - share) + back * share
     visible = seen & seen_back
     agreed = (apart < trust.agreed) & (seen == seen_back)
-    valid = agreed & ~flow.contradicted(video, tracks, visible, trust.flow * scale, trust.sure * scale)
+    valid = agreed & ~flow.contradicted(
+        video, tracks, visible, trust.flow * scale, trust.sure * scale
+    )
     kept = (apart.gather(0, asked[None])[0] < trust.returned) & ((valid & visible).sum(0) >= APART)
     if not kept.any():
         raise ValueError("no point of the video is believed")
-    return Clip(video, tracks[:, kept].contiguous(), visible[:, kept].contiguous(), valid[:, kept].contiguous())
+    return Clip(
+        video,
+        tracks[:, kept].contiguous(),
+        visible[:, kept].contiguous(),
+        valid[:, kept].contiguous(),
+    )
 
 
-def _second_frames(visible: Tensor, asked: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _second_frames(
+    visible: Tensor, asked: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
     """For each point a frame N to ask for it again, seen and APART from its own, and whether there is one, N."""
     time = torch.arange(len(visible))[:, None]
     fit = visible & ((time - asked).abs() >= APART)

@@ -37,14 +37,18 @@ def _moving(video: Tensor, frame: int, count: int, rng: np.random.Generator) -> 
     rows, columns = np.mgrid[: flow.shape[0], : flow.shape[1]] * float(GRAIN)
     start = np.stack([columns, rows], axis=-1).reshape(-1, 2)
     steps = flow.reshape(-1, 2).astype(float)
-    affine, _ = cv2.estimateAffine2D(start, start + steps, method=cv2.RANSAC, ransacReprojThreshold=1.0)
+    affine, _ = cv2.estimateAffine2D(
+        start, start + steps, method=cv2.RANSAC, ransacReprojThreshold=1.0
+    )
     if affine is None:
         return np.zeros((0, 2))
     departure = np.linalg.norm(start @ affine[:, :2].T + affine[:, 2] - start - steps, axis=1)
     chance = np.minimum(departure, MOST_DEPARTURE) + 1e-3
     chosen = rng.choice(len(start), count, p=chance / chance.sum())
     height, width = video.shape[-2:]
-    return (start[chosen] + rng.uniform(-GRAIN / 2, GRAIN / 2, (count, 2))).clip(0, [width - 1, height - 1])
+    return (start[chosen] + rng.uniform(-GRAIN / 2, GRAIN / 2, (count, 2))).clip(
+        0, [width - 1, height - 1]
+    )
 
 
 def _grey(frame: Tensor) -> np.ndarray:
@@ -55,7 +59,9 @@ def _flow_method() -> cv2.DISOpticalFlow:
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 
-def contradicted(video: Tensor, tracks: Tensor, visible: Tensor, apart: float, sure: float) -> Tensor:
+def contradicted(
+    video: Tensor, tracks: Tensor, visible: Tensor, apart: float, sure: float
+) -> Tensor:
     """T N bool: the step of a visible point into or out of this frame departs by over `apart` pixels from flow that is
     sure of itself: it returns, there and back, within `sure` pixels.
 

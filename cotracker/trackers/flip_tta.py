@@ -34,7 +34,9 @@ class Mirrored(Wrapper):
         agreed = (one.xy - xy).norm(dim=-1, keepdim=True) < self.near * width
         surer = (one.visibility >= other.visibility)[..., None]
         joined = torch.where(agreed, (one.xy + xy) / 2, torch.where(surer, one.xy, xy))
-        pinned = (one.visibility == 0) | (one.visibility == 1)  # to the query, in its frame and before
+        pinned = (one.visibility == 0) | (
+            one.visibility == 1
+        )  # to the query, in its frame and before
         unmoved = (one.xy == queries[:, None, :, 1:]).all(dim=-1, keepdim=True) & pinned[..., None]
         visibility = (one.visibility + other.visibility) / 2
         visible = (visibility > self.threshold) | (visibility == 1)

@@ -24,8 +24,19 @@ class ReplayedStep:
     steps share memory, so that it is the largest one's; the last few shapes are kept. dtype: of autocast.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, parameters: Sequence[Tensor], dtype: torch.dtype):
-        self.model, self.objective, self.parameters, self.dtype = model, objective, list(parameters), dtype
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        parameters: Sequence[Tensor],
+        dtype: torch.dtype,
+    ):
+        self.model, self.objective, self.parameters, self.dtype = (
+            model,
+            objective,
+            list(parameters),
+            dtype,
+        )
         self._held, self._pool, self._stream = {}, None, None
 
     def __call__(self, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
@@ -57,7 +68,9 @@ class ReplayedStep:
         return graph, tensors_of(posed), answer, gradients
 
     def _work(self, posed: Posed) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.autocast(posed.video.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(
+            posed.video.device.type, self.dtype, enabled=self.dtype != torch.float32
+        ):
             loss, scalars = self.objective.computed(self.model, posed)
         loss.backward()
         return loss.detach(), scalars
@@ -72,6 +85,8 @@ def padded(clip: Clip) -> Clip:
     missing = -clip.tracks.shape[2] % POINTS
 
     def more(values: Tensor) -> Tensor:
-        return torch.cat([values, values.new_zeros(*values.shape[:2], missing, *values.shape[3:])], dim=2)
+        return torch.cat(
+            [values, values.new_zeros(*values.shape[:2], missing, *values.shape[3:])], dim=2
+        )
 
     return Clip(clip.video, more(clip.tracks), more(clip.visible), more(clip.valid), seed=clip.seed)

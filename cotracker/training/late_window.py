@@ -31,7 +31,11 @@ def drawn_window(
     start = int(rng.integers(half, clip.video.shape[1] - window + 1))
     asked_at = int(rng.integers(0, start))
     before = slice(start - half, start + half)
-    scale, tracks, visible = clip.video.shape[-1] / 512, clip.tracks[:, before], clip.visible[:, before]
+    scale, tracks, visible = (
+        clip.video.shape[-1] / 512,
+        clip.tracks[:, before],
+        clip.visible[:, before],
+    )
     if astray:
         tracks, visible = led_astray(clip, before, NEAR * scale, astray, rng)
     tracks = _put_off(tracks, scale, errors, rng)
@@ -53,7 +57,9 @@ def later_window(
     return estimate, carry
 
 
-def led_astray(clip: Clip, window: slice, near: float, share: float, rng: Generator) -> tuple[Tensor, Tensor]:
+def led_astray(
+    clip: Clip, window: slice, near: float, share: float, rng: Generator
+) -> tuple[Tensor, Tensor]:
     """Tracks B S N 2 and visibility B S N in a window, where a share of the points have left their surface.
 
     Each of those, from a frame on that is drawn from the window and as many frames before it, moves as, and is seen as,
@@ -93,5 +99,9 @@ def _put_off(tracks: Tensor, scale: float, errors: tuple[float, float], rng: Gen
 
 def _put_in_doubt(visible: Tensor, rng: Generator) -> Tensor:
     """Visibility logits B S N as a window hands them over: of any size, one in ten wrong."""
-    sure = np.abs(rng.normal(3, 2, visible.shape)) * np.where(rng.random(visible.shape) < 0.1, -1, 1)
-    return torch.where(visible, 1.0, -1.0) * torch.from_numpy(sure.astype(np.float32)).to(visible.device)
+    sure = np.abs(rng.normal(3, 2, visible.shape)) * np.where(
+        rng.random(visible.shape) < 0.1, -1, 1
+    )
+    return torch.where(visible, 1.0, -1.0) * torch.from_numpy(sure.astype(np.float32)).to(
+        visible.device
+    )

@@ -25,10 +25,14 @@ class Progress:
     not_finite: int = 0  # steps that were not taken
     skipped: int = 0  # the last so many of them in a row
     best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
-    began_from: dict = field(default_factory=dict)  # the card of train.init_from, what is kept of it
+    began_from: dict = field(
+        default_factory=dict
+    )  # the card of train.init_from, what is kept of it
 
 
-def save(out: Path, settings: dict, parts: dict, progress: Progress, card: dict, group: Group) -> None:
+def save(
+    out: Path, settings: dict, parts: dict, progress: Progress, card: dict, group: Group
+) -> None:
     """out/last.pt, all that a resumed run needs, and out/model.safetensors, what is used (the running mean if kept).
 
     card: what the latter says of itself.
@@ -65,7 +69,11 @@ def sources(data: dict) -> list[str]:
         return list(dict.fromkeys(name for part in data["sources"] for name in sources(part)))
     if "source" in data:
         return sources(data["source"])
-    return [" of ".join([data["_target_"].rpartition(".")[2], *([str(data["root"])] if "root" in data else [])])]
+    return [
+        " of ".join(
+            [data["_target_"].rpartition(".")[2], *([str(data["root"])] if "root" in data else [])]
+        )
+    ]
 
 
 def resume(out: Path, settings: dict, parts: dict, group: Group) -> Progress:
@@ -98,11 +106,18 @@ def read_state(out: Path, settings: dict, parts: dict) -> dict | None:
     if not path.exists():
         return None
     state = checkpoint.load_state(path)
-    if not isinstance(state, dict) or not {"settings", "progress", "random", *parts} <= state.keys():
-        raise ValueError(f"{path} is not the state of a training run: name another folder with out=")
+    if (
+        not isinstance(state, dict)
+        or not {"settings", "progress", "random", *parts} <= state.keys()
+    ):
+        raise ValueError(
+            f"{path} is not the state of a training run: name another folder with out="
+        )
     differing = unlike(json.loads(state["settings"]), settings)
     if differing:
-        raise ValueError(f"{out} holds a run with other settings ({differing}): name another folder with out=")
+        raise ValueError(
+            f"{out} holds a run with other settings ({differing}): name another folder with out="
+        )
     return state
 
 
@@ -110,5 +125,7 @@ def _fitting_weights(model: torch.nn.Module, name: str) -> dict:
     weights = checkpoint.load_model(checkpoint.find(name)).state_dict()
     difference = checkpoint.keys_difference(model, weights)
     if difference:
-        raise ValueError(f"train.init_from={name} does not fit the model of this config:\n{difference}")
+        raise ValueError(
+            f"train.init_from={name} does not fit the model of this config:\n{difference}"
+        )
     return weights

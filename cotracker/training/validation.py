@@ -22,9 +22,13 @@ def checked(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker
     """Nothing, or ValueError, one sentence, where settings under `evaluation` cannot be: asked before a run begins."""
     best, names = evaluation["best"], ", ".join(benchmarks)
     if best is not None and str(best).partition("/")[0] not in benchmarks:
-        raise ValueError(f"evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of {names}, not {best}")
+        raise ValueError(
+            f"evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of {names}, not {best}"
+        )
     if type(evaluation["single_point"]) is not bool:
-        raise ValueError(f"evaluation.single_point must be true or false, not {evaluation['single_point']}")
+        raise ValueError(
+            f"evaluation.single_point must be true or false, not {evaluation['single_point']}"
+        )
     try:
         _chain(model, evaluation)
     except ValueError as error:
@@ -58,7 +62,11 @@ def pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
     said = CoTrackerPredictor(model)(one.video, queries)
     said = Tracks(torch.where(real[:, None, :, None], said.xy, -1e6), said.visibility, said.visible)
     rows = [contact_sheet(one.video, tracks) for tracks in (truth, said)]
-    drawn = {"tracks": np.concatenate([rows[0], np.full((4, rows[0].shape[1], 3), 255, np.uint8), rows[1]])}
+    drawn = {
+        "tracks": np.concatenate(
+            [rows[0], np.full((4, rows[0].shape[1], 3), 255, np.uint8), rows[1]]
+        )
+    }
     if real.any():
         target = queries[:, real[0].int().argmax()][:, None]
         drawn |= _attention(model, one.video, target)

@@ -14,7 +14,9 @@ from cotracker.visualize import draw
 COLOURS = ("#1f5fbf", "#d1495b", "#2e9e5b", "#e08e1b", "#7b4fa3", "#3aa6b9", "#8c6d46", "#555555")
 FINE = 3  # drawn so many times larger, then shrunk: Pillow's lines are jagged
 WIDTH, HEIGHT = 640, 360  # of a panel
-BOX = tuple(FINE * side for side in (58, 34, WIDTH - 20, HEIGHT - 36))  # of its axes: left, top, right, bottom
+BOX = tuple(
+    FINE * side for side in (58, 34, WIDTH - 20, HEIGHT - 36)
+)  # of its axes: left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def cumulative(panels: list[tuple[Axis, dict[str, np.ndarray]]]) -> Image.Image:
     return whole
 
 
-def lines(panels: list[tuple[str, str, dict[str, list[tuple[float, float]]]]], caption: str) -> np.ndarray:
+def lines(
+    panels: list[tuple[str, str, dict[str, list[tuple[float, float]]]]], caption: str
+) -> np.ndarray:
     """A picture H W 3 uint8, a panel for each (title, name of the x axis, {label: [(x, y), …]}), caption below.
 
     y begins at 0; every x that a line has is a tick. Labels have the same colour in all panels.
@@ -93,8 +97,12 @@ def tile(clip: Clip, width: int = 200, points: int = 48, trail: int = 8) -> np.n
     pictures = []
     for t in (known[len(known) // 3], known[2 * len(known) // 3]):
         frame = Image.fromarray(clip.video[t : t + 1][0].permute(1, 2, 0).numpy())
-        small = torch.from_numpy(np.array(frame.resize((width, height), Image.Resampling.LANCZOS))).permute(2, 0, 1)
-        pictures.append(draw(small[None], tracks, visible, start=t, trail=trail)[0].permute(1, 2, 0).numpy())
+        small = torch.from_numpy(
+            np.array(frame.resize((width, height), Image.Resampling.LANCZOS))
+        ).permute(2, 0, 1)
+        pictures.append(
+            draw(small[None], tracks, visible, start=t, trail=trail)[0].permute(1, 2, 0).numpy()
+        )
     return np.concatenate(pictures, axis=1)
 
 
@@ -115,7 +123,9 @@ def small_jpg(picture: Image.Image, most: int = 600_000) -> bytes:
         picture.save(file, "JPEG", quality=quality, optimize=True)
         if file.tell() < most:
             return file.getvalue()
-    raise ValueError(f"a picture of {picture.width}x{picture.height} does not fit into {most} bytes: make it smaller")
+    raise ValueError(
+        f"a picture of {picture.width}x{picture.height} does not fit into {most} bytes: make it smaller"
+    )
 
 
 def _grid(pen: ImageDraw.ImageDraw, axis: Axis) -> None:
@@ -130,7 +140,9 @@ def _grid(pen: ImageDraw.ImageDraw, axis: Axis) -> None:
         pen.text((BOX[0] - 8 * FINE, y), f"{share} %", "#444444", font, anchor="rm")
 
 
-def _draw_lines(pen: ImageDraw.ImageDraw, title: str, axis: str, held: dict, labels: list[str]) -> None:
+def _draw_lines(
+    pen: ImageDraw.ImageDraw, title: str, axis: str, held: dict, labels: list[str]
+) -> None:
     """One panel of `lines`."""
     font, large = ImageFont.load_default(13 * FINE), ImageFont.load_default(15 * FINE)
     xs = sorted({x for line in held.values() for x, _ in line}) or [0]
@@ -152,7 +164,9 @@ def _draw_lines(pen: ImageDraw.ImageDraw, title: str, axis: str, held: dict, lab
     for y in np.linspace(0, top, 6):
         pen.line((*place(xs[0], y), *place(xs[-1], y)), "#dddddd", FINE)
         pen.text((BOX[0] - 8 * FINE, place(xs[0], y)[1]), f"{y:.3g}", "#444444", font, anchor="rm")
-    heights = _apart({label: place(xs[-1], line[-1][1])[1] for label, line in held.items()}, 17 * FINE)
+    heights = _apart(
+        {label: place(xs[-1], line[-1][1])[1] for label, line in held.items()}, 17 * FINE
+    )
     for label, line in held.items():
         colour = COLOURS[labels.index(label) % len(COLOURS)]
         places = [place(x, y) for x, y in line]
@@ -165,7 +179,9 @@ def _draw_lines(pen: ImageDraw.ImageDraw, title: str, axis: str, held: dict, lab
 def _round_up(value: float) -> float:
     """The least of 1, 2, 5 times a power of ten, or 3, 4, 6, 8 of them, that is not below the value."""
     scale = 10.0 ** math.floor(math.log10(max(value, 1e-9)))
-    return next(step * scale for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * scale >= value * (1 - 1e-9))
+    return next(
+        step * scale for step in (1, 2, 3, 4, 5, 6, 8, 10) if step * scale >= value * (1 - 1e-9)
+    )
 
 
 def _apart(heights: dict[str, float], least: float) -> dict[str, float]:
@@ -180,4 +196,6 @@ def _curve(axis: Axis, values: np.ndarray) -> list[tuple[float, float]]:
     """Places in a panel, of the share of the sorted values up to each of 240 along the axis."""
     places = [axis.place(share) for share in np.linspace(0, 1, 240)]
     shares = np.searchsorted(values, places, side="right") / len(values)
-    return [(axis.x(place), BOX[3] - share * (BOX[3] - BOX[1])) for place, share in zip(places, shares)]
+    return [
+        (axis.x(place), BOX[3] - share * (BOX[3] - BOX[1])) for place, share in zip(places, shares)
+    ]

@@ -23,9 +23,17 @@ SIZE = (384, 512)
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
-    parser.add_argument("--checkpoint", nargs="+", default=[None], metavar="NAME", help="default: the one that ships")
+    parser.add_argument(
+        "--checkpoint",
+        nargs="+",
+        default=[None],
+        metavar="NAME",
+        help="default: the one that ships",
+    )
     parser.add_argument("--points", type=int, default=192)
     parser.add_argument("--frames", type=int, default=36, help="of each video, from its first")
     parser.add_argument("--precision", default="float32", help="or bfloat16")
@@ -35,9 +43,13 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError("--points and --frames must be 1 or more")
         clips = [first_frames(path, arguments.frames) for path in arguments.videos]
         for name in arguments.checkpoint:
-            tracker = predictor(name, 6, None, False, 0, 0, precision=arguments.precision, device="cpu")
+            tracker = predictor(
+                name, 6, None, False, 0, 0, precision=arguments.precision, device="cpu"
+            )
             shares = [agreement(clip, tracker, arguments.points) for clip in clips]
-            each = "  ".join(f"{path.stem} {100 * share:.1f}" for path, share in zip(arguments.videos, shares))
+            each = "  ".join(
+                f"{path.stem} {100 * share:.1f}" for path, share in zip(arguments.videos, shares)
+            )
             print(f"{name or 'shipped'}: {each}  mean {100 * np.mean(shares):.1f} %", flush=True)
     except (ValueError, OSError) as error:
         print(f"agreement.py: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -35,11 +35,15 @@ def rng(k: int) -> np.random.Generator:
 
 def report(name: str, taken: np.ndarray) -> None:
     mean, median, most = taken.mean(), np.median(taken), taken.max()
-    print(f"{name}: mean {mean:.0f} ms a clip, median {median:.0f}, most {most:.0f}; {1000 / mean:.1f} clips/s")
+    print(
+        f"{name}: mean {mean:.0f} ms a clip, median {median:.0f}, most {most:.0f}; {1000 / mean:.1f} clips/s"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--textures", default=None, help="folder of photographs")
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--device", default="cpu", help="where the batch is drawn")
@@ -48,7 +52,10 @@ def main() -> None:
     torch.set_num_threads(1)
     for size in SIZES:
         source = Sprites(*size, textures=args.textures)
-        report("{} x {} x {}".format(*size), milliseconds(lambda k, source=source: source.clip(rng(k)), args.clips))
+        report(
+            "{} x {} x {}".format(*size),
+            milliseconds(lambda k, source=source: source.clip(rng(k)), args.clips),
+        )
     source = Sprites(*SIZES[-1], textures=args.textures, **EIGHT)
     report("… with 8 layers", milliseconds(lambda k: source.clip(rng(k)), args.clips))
     source = Sprites(*SIZES[-1], textures=args.textures)
@@ -57,7 +64,9 @@ def main() -> None:
     report("… its drawing alone", milliseconds(lambda k: scenes[k].render(), args.clips))
     device = torch.device(args.device)
     batches = milliseconds(
-        lambda k: render_batch(scenes[4 * k : 4 * k + 4], device).cpu(), args.clips // 4 - 2, time.perf_counter
+        lambda k: render_batch(scenes[4 * k : 4 * k + 4], device).cpu(),
+        args.clips // 4 - 2,
+        time.perf_counter,
     )
     report(f"… drawn on {device}, wall time, batches of 4", batches / 4)
 

@@ -31,7 +31,9 @@ def main() -> None:
     args = parser.parse_args()
     source = Scenes3D(frames=24, height=256, width=256, textures=args.textures)
     for processes in (1, 2):
-        shares = [list(range(1 + k * args.clips, 1 + (k + 1) * args.clips)) for k in range(processes)]
+        shares = [
+            list(range(1 + k * args.clips, 1 + (k + 1) * args.clips)) for k in range(processes)
+        ]
         with get_context("spawn").Pool(processes) as pool:
             pool.starmap(made, [(source, [0])] * processes, chunksize=1)  # imports, opens, warms up
             start = time.perf_counter()

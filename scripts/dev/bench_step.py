@@ -30,8 +30,19 @@ from cotracker.training.optim import Optimiser
 from cotracker.types import Clip, collate
 
 SETTINGS = ("float32", "bfloat16", "float32+recompute", "bfloat16+recompute")
-PUBLISHED = {"seconds": 47.0, "gigabytes": 8.3}  # v1's own code on this machine when idle, at the defaults: the issue's
-TINY = dict(channels=16, widths=(8, 8, 12, 12), fuse_width=16, hidden=32, heads=2, time_layers=1, group_layers=1)
+PUBLISHED = {
+    "seconds": 47.0,
+    "gigabytes": 8.3,
+}  # v1's own code on this machine when idle, at the defaults: the issue's
+TINY = dict(
+    channels=16,
+    widths=(8, 8, 12, 12),
+    fuse_width=16,
+    hidden=32,
+    heads=2,
+    time_layers=1,
+    group_layers=1,
+)
 PARTS = ("forward", "backward", "optimiser")
 
 
@@ -44,20 +55,39 @@ def main(argv: list[str] | None = None) -> list[dict]:
     rows = [in_own_process(setting, options) for setting in options.settings]
     print(table(rows, options))
     if options.json:
-        said = {"commit": results.commit(), "published": PUBLISHED, "options": vars(options), "rows": rows}
+        said = {
+            "commit": results.commit(),
+            "published": PUBLISHED,
+            "options": vars(options),
+            "rows": rows,
+        }
         Path(options.json).write_text(json.dumps(said, indent=1) + "\n")
     return rows
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("frames", 16), ("points", 64), ("height", 384), ("width", 512), ("threads", 2)):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in (
+        ("frames", 16),
+        ("points", 64),
+        ("height", 384),
+        ("width", 512),
+        ("threads", 2),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--repeats", type=int, default=3, help="measured steps, after one to warm up")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="measured steps, after one to warm up"
+    )
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true", help="model.compile_parts() before the first step")
-    parser.add_argument("--tiny", action="store_true", help="a very small model: to test this program")
+    parser.add_argument(
+        "--compile", action="store_true", help="model.compile_parts() before the first step"
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="a very small model: to test this program"
+    )
     parser.add_argument("--json", help="file to write the numbers to")
     parser.add_argument("--child", choices=SETTINGS, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -65,7 +95,10 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
 
 def in_own_process(setting: str, options: argparse.Namespace) -> dict:
     """The row of one setting, from a process that measures nothing else."""
-    words = [f"--{name}={getattr(options, name)}" for name in ("frames", "points", "height", "width", "threads")]
+    words = [
+        f"--{name}={getattr(options, name)}"
+        for name in ("frames", "points", "height", "width", "threads")
+    ]
     words += [f"--repeats={options.repeats}", f"--device={options.device}", f"--child={setting}"]
     words += [f"--{name}" for name in ("compile", "tiny") if getattr(options, name)]
     command = [sys.executable, __file__, *words]
@@ -100,11 +133,15 @@ def measure(setting: str, options: argparse.Namespace) -> dict:
         "of_peak": rate / peak,
         "of_published_seconds": seconds["step"] / PUBLISHED["seconds"],
         "of_published_memory": memory / 1e9 / PUBLISHED["gigabytes"],
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {options.threads} threads",
+        "device": torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else f"CPU, {options.threads} threads",
     }
 
 
-def stepper(recompute: bool, bfloat16: bool, device: torch.device, options: argparse.Namespace) -> Callable[[], dict]:
+def stepper(
+    recompute: bool, bfloat16: bool, device: torch.device, options: argparse.Namespace
+) -> Callable[[], dict]:
     """A function that makes one training step and returns the seconds of its parts."""
     torch.manual_seed(0)
     model = CoTracker(**(TINY if options.tiny else {}), recompute=recompute).to(device).train()
@@ -123,7 +160,11 @@ def stepper(recompute: bool, bfloat16: bool, device: torch.device, options: argp
         backward = now(device)
         optimiser.step(bool(optimiser.norm().isfinite()))
         end = now(device)
-        seconds = {"forward": forward - start, "backward": backward - forward, "optimiser": end - backward}
+        seconds = {
+            "forward": forward - start,
+            "backward": backward - forward,
+            "optimiser": end - backward,
+        }
         return seconds | {"step": end - start, "cpu": time.process_time() - cpu}
 
     return step

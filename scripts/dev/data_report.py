@@ -61,13 +61,26 @@ PANELS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sets", nargs="+", metavar="SET")
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
-    parser.add_argument("--clips", type=int, default=100, help="so many clips of each set (default 100)")
-    parser.add_argument("--seed", type=int, default=0, help="of drawn sets: their clips are those that training sees")
-    parser.add_argument("--textures", help="folder of photographs for drawn sets; default: patterns only")
-    parser.add_argument("--sheets", action="store_true", help=f"contact sheets of the first {TILES} clips too")
+    parser.add_argument(
+        "--clips", type=int, default=100, help="so many clips of each set (default 100)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of drawn sets: their clips are those that training sees",
+    )
+    parser.add_argument(
+        "--textures", help="folder of photographs for drawn sets; default: patterns only"
+    )
+    parser.add_argument(
+        "--sheets", action="store_true", help=f"contact sheets of the first {TILES} clips too"
+    )
     words = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(words)
     cv2.setNumThreads(1)
@@ -86,9 +99,13 @@ def report(arguments: argparse.Namespace, command: str) -> None:
         raise ValueError("--clips must be 1 or more, and --seed 0 or more")
     labels = [Path(name.removeprefix("badja:")).resolve().name for name in arguments.sets]
     if len(set(labels)) < len(labels):
-        raise ValueError(f"the sets {', '.join(labels)} must have different names, as they are told apart by them")
+        raise ValueError(
+            f"the sets {', '.join(labels)} must have different names, as they are told apart by them"
+        )
     sheets = {label: f"sheet_{label}.jpg" for label in labels if arguments.sheets}
-    with output_folder(arguments.out, ["report.md", "report.json", "report.png", *sheets.values()]) as out:
+    with output_folder(
+        arguments.out, ["report.md", "report.json", "report.png", *sheets.values()]
+    ) as out:
         whole, numbers = {}, {}
         for name, label in zip(arguments.sets, labels):
             whole[label], sizes, tiles = gathered(name, label, arguments)
@@ -98,12 +115,19 @@ def report(arguments: argparse.Namespace, command: str) -> None:
         made = {"command": command, "commit": commit(), "sets": numbers}
         (out / "report.json").write_text(json.dumps(made, indent=1, allow_nan=False) + "\n")
         (out / "report.md").write_text(f"    {command}\n\n{table(numbers)}")
-        panels = [(axis, {label: found[key] for label, found in whole.items()}) for key, axis in PANELS.items()]
+        panels = [
+            (axis, {label: found[key] for label, found in whole.items()})
+            for key, axis in PANELS.items()
+        ]
         cumulative(panels).save(out / "report.png", optimize=True)
-    print(f"{table(numbers)}\nwrote {arguments.out / 'report.md'}, report.json, report.png {' '.join(sheets.values())}")
+    print(
+        f"{table(numbers)}\nwrote {arguments.out / 'report.md'}, report.json, report.png {' '.join(sheets.values())}"
+    )
 
 
-def gathered(name: str, label: str, arguments: argparse.Namespace) -> tuple[Samples, dict[str, int], list[np.ndarray]]:
+def gathered(
+    name: str, label: str, arguments: argparse.Namespace
+) -> tuple[Samples, dict[str, int], list[np.ndarray]]:
     """The samples of a set, how many clips there are of each size (frames x height x width), and tiles for a sheet."""
     found, sizes, tiles = [], Counter(), []
     count, clips = clips_of(name, arguments)
@@ -124,8 +148,12 @@ def clips_of(name: str, arguments: argparse.Namespace) -> tuple[int, Iterator[Cl
     if Path(name).is_dir():
         names = clip_names(name)
         if not names:
-            raise ValueError(f"{name} holds no clip: each is a folder NAME with frames and NAME.npy")
-        chosen = np.unique(np.linspace(0, len(names) - 1, min(arguments.clips, len(names))).round().astype(int))
+            raise ValueError(
+                f"{name} holds no clip: each is a folder NAME with frames and NAME.npy"
+            )
+        chosen = np.unique(
+            np.linspace(0, len(names) - 1, min(arguments.clips, len(names))).round().astype(int)
+        )
         return len(chosen), (read_clip(Path(name) / names[k]) for k in chosen)
     stream = TrainingStream(generator(name, arguments.textures), arguments.seed)
     return arguments.clips, (stream[k] for k in range(arguments.clips))
@@ -135,7 +163,9 @@ def generator(name: str, textures: str | None):
     """The source that configs/data/NAME.yaml describes. ValueError: there is none, or it cannot be made."""
     known = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
     if name not in known:
-        raise ValueError(f"{name} is no folder and no data config: give a folder, badja:ROOT or one of {known}")
+        raise ValueError(
+            f"{name} is no folder and no data config: give a folder, badja:ROOT or one of {known}"
+        )
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = hydra.compose("train", overrides=[f"data={name}"])
     config.textures = textures
@@ -149,17 +179,26 @@ def generator(name: str, textures: str | None):
 def table(numbers: dict[str, dict]) -> str:
     """Markdown: a row for each statistic, a column for each set; a dash where nothing was to be counted."""
     lines = [f"| | {' | '.join(numbers)} |", "|---|" + "---|" * len(numbers)]
-    sizes = ["; ".join(f"{count} of {size}" for size, count in one["sizes"].items()) for one in numbers.values()]
+    sizes = [
+        "; ".join(f"{count} of {size}" for size, count in one["sizes"].items())
+        for one in numbers.values()
+    ]
     lines.append(f"| clips (frames x height x width) | {' | '.join(sizes)} |")
     for said, key, factor in ROWS:
-        lines.append(f"| {said} | {' | '.join(shown(one[key], factor) for one in numbers.values())} |")
+        lines.append(
+            f"| {said} | {' | '.join(shown(one[key], factor) for one in numbers.values())} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def shown(value: float | None, factor: float) -> str:
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value * factor:.{1 if value * factor >= 10 else 2}f}"
+    return (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value * factor:.{1 if value * factor >= 10 else 2}f}"
+    )
 
 
 if __name__ == "__main__":

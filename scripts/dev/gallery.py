@@ -25,20 +25,28 @@ from cotracker.types import Questions, Tracks
 from cotracker.visualize import write_png
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FRAMES, SIDE, ZOOM = 7, 150, 1.4  # close-ups of a row; pixels of the video they show a side; enlarged so much
+FRAMES, SIDE, ZOOM = (
+    7,
+    150,
+    1.4,
+)  # close-ups of a row; pixels of the video they show a side; enlarged so much
 LOST = 8.0  # pixels of the 256x256 frame: from here on a track is called lost
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, metavar="OUT.png")
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args(argv)
     try:
         config = composed(arguments.settings)
-        found = worst_tracks(made(config.tracker), build_benchmark(config.benchmark), arguments.count)
+        found = worst_tracks(
+            made(config.tracker), build_benchmark(config.benchmark), arguments.count
+        )
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_png(arguments.out, np.concatenate([picture for picture, _ in found]))
         write_json(arguments.out.with_suffix(".json"), [row for _, row in found])
@@ -58,7 +66,9 @@ def composed(settings: list[str]) -> DictConfig:
     return config
 
 
-def worst_tracks(tracker: Tracker, benchmark: Benchmark, count: int) -> list[tuple[np.ndarray, dict]]:
+def worst_tracks(
+    tracker: Tracker, benchmark: Benchmark, count: int
+) -> list[tuple[np.ndarray, dict]]:
     """A picture and what it shows of each of the `count` tracks with the greatest mean errors, the worst first."""
     if count < 1:
         raise ValueError(f"--count must be 1 or more, not {count}")
@@ -74,10 +84,15 @@ def worst_tracks(tracker: Tracker, benchmark: Benchmark, count: int) -> list[tup
         kept = sorted(kept, key=lambda one: -one[0])[:count]
     if not kept:
         raise ValueError(f"benchmark={benchmark.name} scores no point: there is nothing to show")
-    return [_row(clip, questions, tracks, point, error) for error, clip, questions, tracks, point in kept]
+    return [
+        _row(clip, questions, tracks, point, error)
+        for error, clip, questions, tracks, point in kept
+    ]
 
 
-def _row(clip, questions: Questions, tracks: Tracks, point: int, error: float) -> tuple[np.ndarray, dict]:
+def _row(
+    clip, questions: Questions, tracks: Tracks, point: int, error: float
+) -> tuple[np.ndarray, dict]:
     truth, answer = questions.truth.xy[0, :, point], tracks.xy[0, :, point]
     start, x, y = questions.queries[0, point].tolist()
     counted = (questions.scored & questions.truth.visible)[0, :, point]
@@ -89,7 +104,8 @@ def _row(clip, questions: Questions, tracks: Tracks, point: int, error: float) -
     chosen = frames[max(0, near - FRAMES // 2) :][: FRAMES - 1]  # around the moment when it is lost
     tiles = [_tile(clip.video, int(start), torch.tensor([x, y]), torch.tensor([x, y]), True)]
     tiles += [
-        _tile(clip.video, frame, truth[frame], answer[frame], bool(tracks.visible[0, frame, point])) for frame in chosen
+        _tile(clip.video, frame, truth[frame], answer[frame], bool(tracks.visible[0, frame, point]))
+        for frame in chosen
     ]
     tiles += [np.zeros_like(tiles[0])] * (FRAMES - len(tiles))
     row = {
@@ -98,12 +114,18 @@ def _row(clip, questions: Questions, tracks: Tracks, point: int, error: float) -
         "query": [int(start), round(x, 1), round(y, 1)],
         "error": round(error, 1),
     }
-    return np.concatenate(tiles, axis=1), row | {"lost_at": lost, "scored": len(frames), "shown": [int(start), *chosen]}
+    return np.concatenate(tiles, axis=1), row | {
+        "lost_at": lost,
+        "scored": len(frames),
+        "shown": [int(start), *chosen],
+    }
 
 
 def _tile(video, frame: int, truth: Tensor, answer: Tensor, seen: bool) -> np.ndarray:
     """A close-up around the truth in one frame, with its number: the answer a disc (a ring: unseen), or its way."""
-    picture = np.ascontiguousarray(video[frame : frame + 1][0].permute(1, 2, 0).numpy()).astype(np.uint8)
+    picture = np.ascontiguousarray(video[frame : frame + 1][0].permute(1, 2, 0).numpy()).astype(
+        np.uint8
+    )
     corner = truth.numpy() - SIDE / 2
     matrix = np.array([[ZOOM, 0, -ZOOM * corner[0]], [0, ZOOM, -ZOOM * corner[1]]])
     side = round(SIDE * ZOOM)
@@ -115,7 +137,9 @@ def _tile(video, frame: int, truth: Tensor, answer: Tensor, seen: bool) -> np.nd
     else:
         cv2.arrowedLine(tile, centre, place.clip(6, side - 6).tolist(), ANSWER, 2, cv2.LINE_AA)
     cv2.circle(tile, centre, 5, TRUTH, 2, cv2.LINE_AA)
-    cv2.putText(tile, str(frame), (5, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 2, cv2.LINE_AA)
+    cv2.putText(
+        tile, str(frame), (5, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 2, cv2.LINE_AA
+    )
     return tile
 
 

@@ -15,11 +15,15 @@ from cotracker import checkpoint
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence; then nothing is written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("one", type=Path)
     parser.add_argument("other", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--share", type=float, default=0.5, help="of the other in the mean, from 0 to 1")
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="of the other in the mean, from 0 to 1"
+    )
     arguments = parser.parse_args(argv)
     try:
         card = mean(arguments.one, arguments.other, arguments.out, arguments.share)
@@ -36,15 +40,23 @@ def mean(one: Path, other: Path, out: Path, share: float) -> dict:
         raise ValueError(f"--share must be from 0 to 1, not {share}")
     first, model = checkpoint.load_model(one), checkpoint.load_model(other)
     if first.config != model.config:
-        raise ValueError(f"{one} and {other} hold models of different settings: their weights have no mean")
+        raise ValueError(
+            f"{one} and {other} hold models of different settings: their weights have no mean"
+        )
     cards = checkpoint.read_card(one), checkpoint.read_card(other)
     one_run = cards[0].get("training") and cards[0]["training"] == cards[1].get("training")
     if not one_run and not lineage(cards[0]) & lineage(cards[1]):
-        raise ValueError(f"the cards of {one} and {other} name no common checkpoint: such weights have no useful mean")
+        raise ValueError(
+            f"the cards of {one} and {other} name no common checkpoint: such weights have no useful mean"
+        )
     parts = zip(first.state_dict().values(), model.state_dict().items(), strict=True)
     model.load_state_dict({name: mixed(early, late, share) for early, (name, late) in parts})
-    shares = [{"hash": card["hash"], "share": part} for card, part in zip(cards, (1 - share, share))]
-    kept = {key: value for key, value in cards[1].items() if key != "metrics"}  # measured with other weights
+    shares = [
+        {"hash": card["hash"], "share": part} for card, part in zip(cards, (1 - share, share))
+    ]
+    kept = {
+        key: value for key, value in cards[1].items() if key != "metrics"
+    }  # measured with other weights
     return checkpoint.save(out, model, kept | {"mean_of": shares})
 
 

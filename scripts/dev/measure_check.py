@@ -50,7 +50,9 @@ def main() -> None:
         before = None
         for name in tqdm(clip_names(folder)[: arguments.most]):
             clip = read_clip(folder / name)
-            frames = np.stack([grey(np.ascontiguousarray(one)) for one in clip.video.permute(0, 2, 3, 1).numpy()])
+            frames = np.stack(
+                [grey(np.ascontiguousarray(one)) for one in clip.video.permute(0, 2, 3, 1).numpy()]
+            )
             truth, size = (clip.tracks.numpy(), clip.visible.numpy()), frames.shape[:0:-1]
             for key, (_, spoil) in SPOILT.items():
                 spoilt = before if spoil is None else spoil(*truth, size)
@@ -62,7 +64,12 @@ def main() -> None:
                         if found.kind:
                             print(folder / name, found)
             before = truth
-    print("good clips followed: lowest", np.sort(followed)[:8].round(2), "median", np.median(followed).round(3))
+    print(
+        "good clips followed: lowest",
+        np.sort(followed)[:8].round(2),
+        "median",
+        np.median(followed).round(3),
+    )
     for key, (right, _) in SPOILT.items():
         total = sum(said[key].values())
         others = {kind: count for kind, count in said[key].items() if kind != right}

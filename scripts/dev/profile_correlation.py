@@ -13,8 +13,16 @@ from cotracker.model.correlation import read_products
 
 def main() -> None:
     """Prints, for each map size, the seconds of both ways and their ratio, for a window of 8 frames."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("points", 256), ("channels", 128), ("radius", 3), ("threads", 1), ("repeats", 5)):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in (
+        ("points", 256),
+        ("channels", 128),
+        ("radius", 3),
+        ("threads", 1),
+        ("repeats", 5),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -26,13 +26,17 @@ SHIPPED = "cotracker_small"
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers there")
     parser.add_argument("--quick", action="store_true", help="fewer settings")
     options = parser.parse_args(argv)
     try:
         if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
-            raise ValueError(f"{options.json} cannot be written: give a file in a folder that exists")
+            raise ValueError(
+                f"{options.json} cannot be written: give a file in a folder that exists"
+            )
         if not torch.cuda.is_available():
             raise ValueError("there is no GPU here; `cotracker bench` measures a CPU")
         measure(settings(options.quick), options.json)
@@ -52,7 +56,9 @@ def measure(asked: list[bench.Setting], out: Path | None) -> None:
         rows.append(row)
         print(line(row), flush=True)
         if out:
-            bench_report.write(out, {"commit": results.commit(), "versions": results.versions(), "rows": rows})
+            bench_report.write(
+                out, {"commit": results.commit(), "versions": results.versions(), "rows": rows}
+            )
 
 
 def settings(quick: bool) -> list[bench.Setting]:
@@ -62,7 +68,12 @@ def settings(quick: bool) -> list[bench.Setting]:
         for dtype in ("float32", "bfloat16"):
             for points in (256,) if quick else (64, 256, 1024, 4096):
                 for replayed in (False, True):
-                    changes = {"model": model, "dtype": dtype, "points": points, "replayed": replayed}
+                    changes = {
+                        "model": model,
+                        "dtype": dtype,
+                        "points": points,
+                        "replayed": replayed,
+                    }
                     asked.append(dataclasses.replace(common, **changes))
     return asked
 
@@ -80,7 +91,11 @@ def gaps(setting: bench.Setting) -> dict:
         wall = now(device) - began
     kernels = [event for event in profiled.events() if event.device_type == DeviceType.CUDA]
     busy = sum(event.time_range.elapsed_us() for event in kernels) / 1e6
-    return {"kernels_a_frame": len(kernels) / setting.frames, "idle": max(0.0, 1 - busy / wall), "profiled": wall}
+    return {
+        "kernels_a_frame": len(kernels) / setting.frames,
+        "idle": max(0.0, 1 - busy / wall),
+        "profiled": wall,
+    }
 
 
 def line(row: dict) -> str:

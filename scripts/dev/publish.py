@@ -13,13 +13,21 @@ from cotracker import checkpoint
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence; then nothing is written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument(
-        "--results", type=Path, nargs="*", default=[], help="results.json of evaluate.py, of this very file"
+        "--results",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="results.json of evaluate.py, of this very file",
     )
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="further entries of the card")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="further entries of the card"
+    )
     arguments = parser.parse_args(argv)
     try:
         publish(arguments.checkpoint, arguments.out, arguments.results, arguments.set)
@@ -39,19 +47,26 @@ def publish(path: Path, out: Path, results: list[Path], words: list[str]) -> Non
         if not card.get(needed):
             raise ValueError(f"the card names no {needed}: say --set {needed}=…")
     card = checkpoint.save(out, model, card)
-    print(f"wrote {out}: {card['parameters']} parameters, {len(metrics)} measured benchmarks, hash {card['hash'][:12]}")
+    print(
+        f"wrote {out}: {card['parameters']} parameters, {len(metrics)} measured benchmarks, hash {card['hash'][:12]}"
+    )
 
 
 def measured(path: Path, weights: str) -> dict:
     """What the card says of one results.json: benchmark, protocol, found of expected, mean, commit."""
     try:
         result = json.loads(path.read_text())
-        kept = {key: result[key] for key in ("benchmark", "protocol", "found", "expected", "mean", "commit")}
+        kept = {
+            key: result[key]
+            for key in ("benchmark", "protocol", "found", "expected", "mean", "commit")
+        }
         other = result["checkpoint"]["hash"]
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a results.json that evaluate.py wrote") from error
     if other != weights:
-        raise ValueError(f"{path} was measured with other weights ({str(other)[:12]}, these are {weights[:12]})")
+        raise ValueError(
+            f"{path} was measured with other weights ({str(other)[:12]}, these are {weights[:12]})"
+        )
     return kept
 
 

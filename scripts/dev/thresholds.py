@@ -32,13 +32,20 @@ def main(settings: list[str]) -> int:
         print(f"thresholds.py: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     for threshold, row in rows.items():
-        print(f"{threshold:5.2f}  " + "  ".join(f"{key} {value:6.2f}" for key, value in row.items() if "_" not in key))
+        print(
+            f"{threshold:5.2f}  "
+            + "  ".join(f"{key} {value:6.2f}" for key, value in row.items() if "_" not in key)
+        )
     for least, (share, right) in shares.items():
-        print(f"error from {least:2} px on: {share:5.1f} % of places, visibility right in {right:5.1f} % of them")
+        print(
+            f"error from {least:2} px on: {share:5.1f} % of places, visibility right in {right:5.1f} % of them"
+        )
     return 0
 
 
-def measured(tracker: Tracker, benchmark: Benchmark) -> tuple[dict[float, dict[str, float]], dict[int, list[float]]]:
+def measured(
+    tracker: Tracker, benchmark: Benchmark
+) -> tuple[dict[float, dict[str, float]], dict[int, list[float]]]:
     """threshold -> each metric's mean over the videos; and by_error's."""
     device = next((p.device for p in tracker.parameters()), torch.device("cpu"))
     both, found = facing(tracker, benchmark).eval(), {threshold: [] for threshold in THRESHOLDS}
@@ -50,7 +57,10 @@ def measured(tracker: Tracker, benchmark: Benchmark) -> tuple[dict[float, dict[s
         for threshold, rows in found.items():
             visible = tracks.visibility > threshold
             rows.append(benchmark.metric(replace(tracks, visible=visible), questions, clip))
-    means = {t: {key: sum(r[key] for r in rows) / len(rows) for key in rows[0]} for t, rows in found.items()}
+    means = {
+        t: {key: sum(r[key] for r in rows) / len(rows) for key in rows[0]}
+        for t, rows in found.items()
+    }
     return means, by_error(torch.cat(places))
 
 
@@ -66,7 +76,9 @@ def by_error(places: Tensor) -> dict[int, list[float]]:
     """least error -> percent of the places with such an error, and of these the percent with the right visibility."""
     kind = torch.bucketize(places[:, 0].contiguous(), torch.tensor(ERRORS[1:]), right=True)
     groups = {least: places[kind == number, 1] for number, least in enumerate(ERRORS)}
-    return {least: [100 * len(of) / len(places), 100 * of.mean().item()] for least, of in groups.items()}
+    return {
+        least: [100 * len(of) / len(places), 100 * of.mean().item()] for least, of in groups.items()
+    }
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def written(folder, held):
 def test_only_like_results_are_compared(other, unlike):
     assert differences(result([1.0]), other) == unlike
     allowed = tuple(field.split()[0] for field in unlike if not field.startswith("benchmark"))
-    assert differences(result([1.0]), other, allowed) == [one for one in unlike if one.startswith("benchmark")]
+    assert differences(result([1.0]), other, allowed) == [
+        one for one in unlike if one.startswith("benchmark")
+    ]
 
 
 def test_differences_are_paired():
@@ -68,7 +70,9 @@ def test_differences_are_paired():
     rng = np.random.default_rng(0)
     base = rng.uniform(10, 90, 30)
     better = base + rng.normal(2, 1, 30)
-    videos, ((one,), (other,)) = compared([("a", result(base.tolist())), ("b", result(better.tolist(), weights="2"))])
+    videos, ((one,), (other,)) = compared(
+        [("a", result(base.tolist())), ("b", result(better.tolist(), weights="2"))]
+    )
     assert len(videos) == 30 and other.difference == pytest.approx((better - base).mean())
     assert other.certain and other.difference_span[0] > 1 and one.span[0] < other.mean < one.span[1]
     assert one.difference is None and not one.certain
@@ -87,7 +91,9 @@ def test_the_command(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "davis: 2 videos in all results (they have 2 of 2, 2 of 2)" in said
     assert re.search(r"aj +16\.50 \[11\.00, 22\.00\]   B - A +\+1\.50 \[1\.00, 2\.00\] \*", said)
-    unlike = written(tmp_path / "unlike", result([1.0, 2.0], weights="2", updates=4, points="joint"))
+    unlike = written(
+        tmp_path / "unlike", result([1.0, 2.0], weights="2", updates=4, points="joint")
+    )
     assert cli.main(["compare", one, two, unlike]) == 2
     error = capsys.readouterr().err
     assert (
@@ -98,7 +104,10 @@ def test_the_command(tmp_path, capsys):
     assert cli.main(["compare", one]) == 2 and "two results or more" in capsys.readouterr().err
     assert cli.main(["compare", one, str(tmp_path)]) == 2 and "no " in capsys.readouterr().err
     written(tmp_path / "old", {"benchmark": "davis"})
-    assert cli.main(["compare", one, str(tmp_path / "old")]) == 2 and "an older one" in capsys.readouterr().err
+    assert (
+        cli.main(["compare", one, str(tmp_path / "old")]) == 2
+        and "an older one" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's text is not here")
@@ -106,11 +115,22 @@ def test_every_number_is_the_papers():
     """Each row's numbers stand in the paper's text, in this order, below the right table's heading."""
     text = re.sub(r"</?u>", "", PAPER.read_text())
     sections = re.split(r"\nTable (\d): ", text)
-    below = {int(number): body.split("\n\n")[1] for number, body in zip(sections[1::2], sections[2::2])}
+    below = {
+        int(number): body.split("\n\n")[1] for number, body in zip(sections[1::2], sections[2::2])
+    }
     for number, table in paper.TABLES.items():
-        lines = [re.findall(r"(?<![\w.])(\d+\.\d|-)(?![\w.])", line) for line in below[number].splitlines()]
-        lines = [line[-len(table.rows[0].values) :] for line in lines if len(line) >= len(table.rows[0].values)]
-        ours = [["-" if value is None else f"{value:.1f}" for value in row.values] for row in table.rows]
+        lines = [
+            re.findall(r"(?<![\w.])(\d+\.\d|-)(?![\w.])", line)
+            for line in below[number].splitlines()
+        ]
+        lines = [
+            line[-len(table.rows[0].values) :]
+            for line in lines
+            if len(line) >= len(table.rows[0].values)
+        ]
+        ours = [
+            ["-" if value is None else f"{value:.1f}" for value in row.values] for row in table.rows
+        ]
         assert lines == ours, number
 
 
@@ -118,14 +138,20 @@ def test_the_paper_is_whole():
     assert sorted(paper.TABLES) == list(range(1, 10))
     for table in paper.TABLES.values():
         count = sum(len(metrics) for _, metrics in table.columns)
-        assert all(len(row.values) == count and len(row.labels) == len(table.labels) for row in table.rows)
-        assert len({row.key for row in table.rows}) == len(table.rows) and any(row.ours for row in table.rows)
+        assert all(
+            len(row.values) == count and len(row.labels) == len(table.labels) for row in table.rows
+        )
+        assert len({row.key for row in table.rows}) == len(table.rows) and any(
+            row.ours for row in table.rows
+        )
     assert paper.TABLES[2].value("cotracker", "davis_strided", "delta_avg") == 79.1
     assert paper.TABLES[2].value("mft", "kinetics_first", "aj") is None
 
 
 def davis(queries="first", **more):
-    held = result([50.0, 60.0], benchmark="davis" if queries == "first" else "davis_strided", queries=queries)
+    held = result(
+        [50.0, 60.0], benchmark="davis" if queries == "first" else "davis_strided", queries=queries
+    )
     held["mean"] = {"aj": 55.04, "delta_avg": 70.0, "oa": 80.0}
     return held | more
 
@@ -136,7 +162,9 @@ def test_a_table_in_three_formats(tmp_path, capsys):
     assert cli.main(["table", "2", first, strided]) == 0
     said = capsys.readouterr().out
     row = next(line for line in said.splitlines() if line.startswith("| CoTracker"))
-    assert row.startswith("| CoTracker | 60.6 / 55.0 ‡ | 75.4 / 70.0 ‡ | 89.3 / 80.0 ‡ | 64.8 / 55.0 |")
+    assert row.startswith(
+        "| CoTracker | 60.6 / 55.0 ‡ | 75.4 / 70.0 ‡ | 89.3 / 80.0 ‡ | 64.8 / 55.0 |"
+    )
     assert row.endswith("| 48.7 / - | 64.3 / - | 86.5 / - |")
     assert "| TAPIR † | 56.2 | 70.0 |" in said and "| OmniMotion † | - | - | - | 51.7 |" in said
     assert "† the paper's own number" in said and "‡ DAVIS First: ours on 2 of 30 videos" in said
@@ -145,19 +173,33 @@ def test_a_table_in_three_formats(tmp_path, capsys):
     (one,) = [
         line
         for line in lines
-        if line["row"] == "cotracker" and line["benchmark"] == "davis_first" and line["metric"] == "aj"
+        if line["row"] == "cotracker"
+        and line["benchmark"] == "davis_first"
+        and line["metric"] == "aj"
     ]
-    assert (one["paper"], one["ours"], one["found"], one["expected"]) == ("60.6", "55.04", "2", "30")
-    assert len(lines) == 6 * 9 - 3 - 6  # MFT has no numbers of Kinetics, OmniMotion of DAVIS strided alone
+    assert (one["paper"], one["ours"], one["found"], one["expected"]) == (
+        "60.6",
+        "55.04",
+        "2",
+        "30",
+    )
+    assert (
+        len(lines) == 6 * 9 - 3 - 6
+    )  # MFT has no numbers of Kinetics, OmniMotion of DAVIS strided alone
     assert cli.main(["table", "2", first, "--format", "latex"]) == 0
     latex = capsys.readouterr().out
-    assert r"CoTracker & 60.6 / 55.0 $\ddagger$ & 75.4" in latex and r"TAPIR $\dagger$ & 56.2" in latex
+    assert (
+        r"CoTracker & 60.6 / 55.0 $\ddagger$ & 75.4" in latex and r"TAPIR $\dagger$ & 56.2" in latex
+    )
     assert (
         latex.count(r"\\") == 2 + 6
         and r"\multicolumn{3}{c}{Kinetics First}" in latex
         and "‡" not in latex.split(r"\begin")[1]
     )
-    assert cli.main(["table", "3"]) == 0 and "| CoTracker | 63.6 / - | 18.0 / - | 68.0 / - |" in capsys.readouterr().out
+    assert (
+        cli.main(["table", "3"]) == 0
+        and "| CoTracker | 63.6 / - | 18.0 / - | 68.0 / - |" in capsys.readouterr().out
+    )
 
 
 def test_rows_are_said_or_known_or_refused(tmp_path, capsys):
@@ -167,15 +209,30 @@ def test_rows_are_said_or_known_or_refused(tmp_path, capsys):
     assert cli.main(["table", "1", f"single_local={one}"]) == 0
     assert "| yes | yes | single | local | 57.8 / 55.0 |" in capsys.readouterr().out
     extra = written(
-        tmp_path / "three", davis(label={"suite": "table1_small", "row": "all_both", "column": "davis_first"})
+        tmp_path / "three",
+        davis(label={"suite": "table1_small", "row": "all_both", "column": "davis_first"}),
     )
-    assert cli.main(["table", "1", extra]) == 0 and "| all_both (not in the paper) |" in capsys.readouterr().out
-    labelled = written(tmp_path / "two", davis(label={"suite": "table1", "row": "all", "column": "davis_first"}))
+    assert (
+        cli.main(["table", "1", extra]) == 0
+        and "| all_both (not in the paper) |" in capsys.readouterr().out
+    )
+    labelled = written(
+        tmp_path / "two", davis(label={"suite": "table1", "row": "all", "column": "davis_first"})
+    )
     assert cli.main(["table", "1", labelled, f"mine={one}"]) == 0
     said = capsys.readouterr().out
-    assert "| yes | yes | all | - | 54.3 / 55.0 |" in said and "| mine (not in the paper) |  |  |  | - / 55.0 |" in said
-    assert cli.main(["table", "2", f"tapir={one}"]) == 2 and "another system's" in capsys.readouterr().err
-    assert cli.main(["table", "2", one, one]) == 2 and "two results for row cotracker" in capsys.readouterr().err
+    assert (
+        "| yes | yes | all | - | 54.3 / 55.0 |" in said
+        and "| mine (not in the paper) |  |  |  | - / 55.0 |" in said
+    )
+    assert (
+        cli.main(["table", "2", f"tapir={one}"]) == 2
+        and "another system's" in capsys.readouterr().err
+    )
+    assert (
+        cli.main(["table", "2", one, one]) == 2
+        and "two results for row cotracker" in capsys.readouterr().err
+    )
     assert cli.main(["table", "10"]) == 2 and cli.main(["table", "2", str(tmp_path / "none")]) == 2
 
 
@@ -200,7 +257,10 @@ def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     assert cli.main(["table", "2", written(tmp_path / "quick", quick), "--format", "markdown"]) == 0
     said = capsys.readouterr().out
     assert "60.6 / 55.0 ‡" in said
-    assert "- ‡ DAVIS First: ours with updates 4, not 6 and resolution [96, 128], not [384, 512]" in said
+    assert (
+        "- ‡ DAVIS First: ours with updates 4, not 6 and resolution [96, 128], not [384, 512]"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,14 +271,18 @@ def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
         ({"support": None}, "with global_grid 0, not 6 and local_grid 0, not 6"),
     ],
 )
-def test_other_points_or_support_are_marked_where_the_paper_has_one_answer(tmp_path, capsys, changed, note):
+def test_other_points_or_support_are_marked_where_the_paper_has_one_answer(
+    tmp_path, capsys, changed, note
+):
     other = davis()
     other["protocol"] |= changed
     path = written(tmp_path / "other", other)
     assert cli.main(["table", "2", path]) == 0
     said = capsys.readouterr().out
     assert "60.6 / 55.0 ‡" in said and f"- ‡ DAVIS First: ours {note}" in said
-    assert cli.main(["table", "1", f"all_grid={path}"]) == 0 and "‡" not in capsys.readouterr().out  # which varies them
+    assert (
+        cli.main(["table", "1", f"all_grid={path}"]) == 0 and "‡" not in capsys.readouterr().out
+    )  # which varies them
 
 
 def test_another_tracker_in_cotrackers_row_is_marked(tmp_path, capsys):
@@ -229,5 +293,8 @@ def test_another_tracker_in_cotrackers_row_is_marked(tmp_path, capsys):
 
 
 def test_columns_are_named_by_their_protocol():
-    assert tables.column_of(davis()) == "davis_first" and tables.column_of(davis("strided")) == "davis_strided"
+    assert (
+        tables.column_of(davis()) == "davis_first"
+        and tables.column_of(davis("strided")) == "davis_strided"
+    )
     assert tables.column_of(result([1.0], benchmark="sprites_val")) == "sprites_val"

@@ -25,7 +25,9 @@ FIELDS = (
 
 
 def _run(folder, *words):
-    return subprocess.run([sys.executable, ROOT / "evaluate.py", *words], cwd=folder, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, ROOT / "evaluate.py", *words], cwd=folder, capture_output=True, text=True
+    )
 
 
 def test_a_whole_run(tmp_path):
@@ -37,7 +39,10 @@ def test_a_whole_run(tmp_path):
     assert done.returncode == 0 and done.stderr == "", done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split()[:3] == ["camel", "seg", "50.00"]
-    assert lines[2] == "found 1 of 7 expected (missing: bear, cows, dog, dog-agility, horsejump-high, horsejump-low)"
+    assert (
+        lines[2]
+        == "found 1 of 7 expected (missing: bear, cows, dog, dog-agility, horsejump-high, horsejump-low)"
+    )
     assert lines[-1] == f"wrote {out / 'results.json'}"
     saved = json.loads((out / "results.json").read_text())
     assert list(saved) == FIELDS
@@ -58,22 +63,36 @@ def test_a_whole_run(tmp_path):
     unlike = _run(tmp_path, *words, "tracker=lucas_kanade")
     assert unlike.returncode == 2 and unlike.stdout == ""
     assert 'another result (tracker there is "static", here "lucas_kanade")' in unlike.stderr
-    assert (out / "results.json").read_text() == before and (out / "notes.txt").read_text() == "mine"
+    assert (out / "results.json").read_text() == before and (
+        out / "notes.txt"
+    ).read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["tracker=static", "benchmark.rot=x"], "there is no setting benchmark.rot: did you mean benchmark.root?"),
+        (
+            ["tracker=static", "benchmark.rot=x"],
+            "there is no setting benchmark.rot: did you mean benchmark.root?",
+        ),
         (["tracker=static"], "benchmark.root is missing: say benchmark.root=FOLDER"),
         (["tracker=static", "benchmark.root=nowhere"], "no folder nowhere/joint_annotations"),
-        (["tracker=lucas_kanade", "benchmark.root=../data", "tracker.window=wide"], "a setting of lucas_kanade is of"),
-        (["tracker=dis_flow", "benchmark.root=../data", "tracker.preset=slow"], "dis_flow has no preset slow"),
+        (
+            ["tracker=lucas_kanade", "benchmark.root=../data", "tracker.window=wide"],
+            "a setting of lucas_kanade is of",
+        ),
+        (
+            ["tracker=dis_flow", "benchmark.root=../data", "tracker.preset=slow"],
+            "dis_flow has no preset slow",
+        ),
         (
             ["tracker=dis_flow", "benchmark.root=../data", "tracker.resolution=abc"],
             "resolution must be (height, width)",
         ),
-        (["benchmark=sprites_val", "tracker=static", "benchmark.clips.count=0"], "benchmark=sprites_val has no clips"),
+        (
+            ["benchmark=sprites_val", "tracker=static", "benchmark.clips.count=0"],
+            "benchmark=sprites_val has no clips",
+        ),
     ],
 )
 def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
@@ -98,12 +117,19 @@ def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
         ("local_grid=65", "support must be the sides of two grids"),
     ],
 )
-def test_wrong_settings_of_the_network_are_answered_in_one_sentence(tmp_path, capsys, setting, sentence):
+def test_wrong_settings_of_the_network_are_answered_in_one_sentence(
+    tmp_path, capsys, setting, sentence
+):
     """As `_run` does, within this process: hydra once, not seven times."""
     file = tmp_path / "tiny.safetensors"
     checkpoint.save(file, tiny(), {})
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        words = ["benchmark=sprites_val", f"checkpoint={file}", f"tracker.{setting}", f"out={tmp_path / 'out'}"]
+        words = [
+            "benchmark=sprites_val",
+            f"checkpoint={file}",
+            f"tracker.{setting}",
+            f"out={tmp_path / 'out'}",
+        ]
         config = compose("evaluate", overrides=words)
     with pytest.raises(SystemExit) as end:
         evaluate.main.__wrapped__(config)
@@ -164,7 +190,11 @@ def test_unlike_results_say_what_differs(tmp_path):
     path = results.write(tmp_path, HEADING)
     results.refuse_unlike(tmp_path, HEADING | {"checkpoint": {"name": "renamed", "hash": "12"}})
     for key, value, sentence in [
-        ("checkpoint", {"name": "a.safetensors", "hash": "34"}, r'checkpoint there is \{"hash": "12"\}, here'),
+        (
+            "checkpoint",
+            {"name": "a.safetensors", "hash": "34"},
+            r'checkpoint there is \{"hash": "12"\}, here',
+        ),
         (
             "protocol",
             {"updates": 4, "resolution": [3, 4]},
@@ -182,10 +212,15 @@ def test_unlike_results_say_what_differs(tmp_path):
 
 def test_an_out_that_cannot_be_written_is_found_before_the_evaluation(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
-    small = [f"benchmark.clips.generator.{setting}" for setting in ("frames=2", "height=48", "width=64")]
+    small = [
+        f"benchmark.clips.generator.{setting}" for setting in ("frames=2", "height=48", "width=64")
+    ]
     done = _run(tmp_path, "benchmark=sprites_val", "tracker=static", "out=file/below", *small)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == "out=file/below cannot be written to (Not a directory): give another out=DIR\n"
+    assert (
+        done.stderr
+        == "out=file/below cannot be written to (Not a directory): give another out=DIR\n"
+    )
     results.refuse_unlike(tmp_path / "new" / "out", HEADING)
     assert not list((tmp_path / "new" / "out").iterdir())  # made, tried, and left empty
     (tmp_path / "there" / "results.json").mkdir(parents=True)
@@ -207,11 +242,17 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 
 def test_drawn_clips_are_a_benchmark(tmp_path):
-    small = [f"benchmark.clips.generator.{setting}" for setting in ("frames=6", "height=48", "width=64")]
+    small = [
+        f"benchmark.clips.generator.{setting}" for setting in ("frames=6", "height=48", "width=64")
+    ]
     small.append("benchmark.clips.count=2")
     answer = _run(tmp_path, "benchmark=sprites_val", "tracker=static", f"out={tmp_path}", *small)
     assert answer.returncode == 0 and "found 2 of 2" in answer.stdout, answer.stderr
     result = json.loads((tmp_path / "results.json").read_text())
     assert (result["found"], result["expected"]) == (2, 2)
-    assert {"aj", "delta_avg", "oa"} <= result["mean"].keys() and 0 < result["mean"]["delta_avg"] < 100
-    assert "seed must be" in _run(tmp_path, "benchmark=sprites_val", "benchmark.clips.seed=-3").stderr
+    assert {"aj", "delta_avg", "oa"} <= result["mean"].keys() and 0 < result["mean"][
+        "delta_avg"
+    ] < 100
+    assert (
+        "seed must be" in _run(tmp_path, "benchmark=sprites_val", "benchmark.clips.seed=-3").stderr
+    )

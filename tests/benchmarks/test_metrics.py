@@ -18,22 +18,25 @@ from cotracker.trackers.tracker import Tracker
 from cotracker.types import Clip, Questions, Tracks
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics_reference.npz")
-NAMES = {"occlusion_accuracy": "oa", "average_jaccard": "aj", "average_pts_within_thresh": "delta_avg"}
-
-
-
-
+NAMES = {
+    "occlusion_accuracy": "oa",
+    "average_jaccard": "aj",
+    "average_pts_within_thresh": "delta_avg",
+}
 
 
 def _our_name(name):
     return NAMES.get(name) or name.replace("pts_within_", "delta_")
 
 
-@pytest.mark.parametrize("case, video", [("tapvid_b1", 0), ("tapvid_b3", 0), ("tapvid_b3", 1), ("tapvid_b3", 2)])
+@pytest.mark.parametrize(
+    "case, video", [("tapvid_b1", 0), ("tapvid_b3", 0), ("tapvid_b3", 1), ("tapvid_b3", 2)]
+)
 @pytest.mark.parametrize("mode", ["first", "strided"])
 def test_tapvid_equals_tapnet(case, video, mode):
     stored = {
-        key: GOLDEN[f"{case}.{key}"][video] for key in ("gt_tracks", "gt_occluded", "pred_tracks", "pred_occluded")
+        key: GOLDEN[f"{case}.{key}"][video]
+        for key in ("gt_tracks", "gt_occluded", "pred_tracks", "pred_occluded")
     }
     start = GOLDEN[f"{case}.query_points_tyx"][video, :, 0].round()
     frames = np.arange(stored["gt_tracks"].shape[1])[:, None]
@@ -67,19 +70,30 @@ def test_queried_first_equals_tapnet():
     questions = first(_clip(xy, visible, (256, 256)))
     reference = GOLDEN["queries.first.query_points"]
     np.testing.assert_array_equal(questions.queries, reference[..., [0, 2, 1]])
-    np.testing.assert_array_equal(questions.truth.xy[0].swapaxes(0, 1), GOLDEN["queries.first.target_points"][0])
-    np.testing.assert_array_equal(questions.truth.visible[0].T, ~GOLDEN["queries.first.occluded"][0])
+    np.testing.assert_array_equal(
+        questions.truth.xy[0].swapaxes(0, 1), GOLDEN["queries.first.target_points"][0]
+    )
+    np.testing.assert_array_equal(
+        questions.truth.visible[0].T, ~GOLDEN["queries.first.occluded"][0]
+    )
     after = np.arange(len(xy))[:, None] > reference[0, :, 0]
     np.testing.assert_array_equal(questions.scored[0], after)
 
 
 def _random_case(rng):
-    frames, points, height, width = rng.integers(2, 7), rng.integers(1, 5), rng.integers(8, 30), rng.integers(8, 30)
+    frames, points, height, width = (
+        rng.integers(2, 7),
+        rng.integers(1, 5),
+        rng.integers(8, 30),
+        rng.integers(8, 30),
+    )
     xy = rng.uniform(0, 20, (frames, points, 2)).astype(np.float32)
     visible, valid = rng.random((frames, points)) < 0.7, rng.random((frames, points)) < 0.8
     masks = (rng.random((frames, height, width)) < rng.random()).astype(np.uint8) * 128
     answer = (xy + rng.normal(0, rng.choice([0.1, 0.5, 2]), xy.shape)).astype(np.float32)
-    return _clip(xy, visible, (int(height), int(width)), masks, valid), _tracks(answer, rng.random(visible.shape) < 0.7)
+    return _clip(xy, visible, (int(height), int(width)), masks, valid), _tracks(
+        answer, rng.random(visible.shape) < 0.7
+    )
 
 
 def _loops(clip, questions, answers, width, height):
@@ -90,12 +104,15 @@ def _loops(clip, questions, answers, width, height):
             if questions.scored[0, t, n]:
                 dx, dy = (answers.xy[0, t, n] - questions.truth.xy[0, t, n]).tolist()
                 distance = math.hypot(dx * width / image_width, dy * height / image_height)
-                rows.append((t, distance, bool(questions.truth.visible[0, t, n]), bool(answers.visible[0, t, n])))
+                rows.append(
+                    (
+                        t,
+                        distance,
+                        bool(questions.truth.visible[0, t, n]),
+                        bool(answers.visible[0, t, n]),
+                    )
+                )
     return rows
-
-
-
-
 
 
 def test_metrics_equal_plain_loops():
@@ -167,22 +184,41 @@ def test_evaluate_deals_videos_and_names_what_is_not_scored():
     rng = np.random.default_rng(4)
     clips = []
     for k in range(5):
-        seen = np.ones((3, 2), bool) if k != 3 else np.array([[True, True], [False, False], [False, False]])
-        clip = _clip(rng.uniform(0, 9, (3, 2, 2)).astype(np.float32), seen, (10, 10), np.ones((3, 10, 10), np.uint8))
-        clips.append(Clip(clip.video, clip.tracks, clip.visible, clip.valid, clip.masks, f"video{k}"))
+        seen = (
+            np.ones((3, 2), bool)
+            if k != 3
+            else np.array([[True, True], [False, False], [False, False]])
+        )
+        clip = _clip(
+            rng.uniform(0, 9, (3, 2, 2)).astype(np.float32),
+            seen,
+            (10, 10),
+            np.ones((3, 10, 10), np.uint8),
+        )
+        clips.append(
+            Clip(clip.video, clip.tracks, clip.visible, clip.valid, clip.masks, f"video{k}")
+        )
     benchmark = Benchmark("b", clips, from_first_frame, badja)
     said = []
     rows = evaluate(Static(), benchmark, progress=said.append)
     assert said == rows and [row["name"] for row in rows] == [f"video{k}" for k in range(5)]
     dealt = [evaluate(Static(), benchmark, rank, 2) for rank in range(2)]
-    assert [[row["name"] for row in part] for part in dealt] == [["video0", "video2", "video4"], ["video1", "video3"]]
+    assert [[row["name"] for row in part] for part in dealt] == [
+        ["video0", "video2", "video4"],
+        ["video1", "video3"],
+    ]
     assert unscored(rows) == ["video3"]
     scored = [row["seg"] for row in rows if row["name"] != "video3"]
     assert mean(rows)["seg"] == pytest.approx(sum(scored) / 4)
 
 
 def test_evaluate_refuses_nan_tracks_and_restores_training_mode():
-    clip = _clip(np.full((3, 1, 2), np.nan, np.float32), np.ones((3, 1), bool), (9, 9), np.ones((3, 9, 9), np.uint8))
+    clip = _clip(
+        np.full((3, 1, 2), np.nan, np.float32),
+        np.ones((3, 1), bool),
+        (9, 9),
+        np.ones((3, 9, 9), np.uint8),
+    )
     asked = Clip(clip.video, torch.zeros(3, 1, 2), clip.visible, clip.valid, clip.masks, "spoilt")
     tracker = _Oracle(clip).train()
     with pytest.raises(ValueError, match="NaN.*spoilt"):

@@ -32,10 +32,16 @@ def test_queried_strided_equals_tapnet(name, step):
     group = GOLDEN[f"queries.{name}.trackgroup"][0]
     np.testing.assert_array_equal(questions.truth.xy[0], xy[:, group])
     np.testing.assert_array_equal(questions.truth.visible[0], visible[:, group])
-    np.testing.assert_array_equal(questions.scored[0], np.arange(len(xy))[:, None] != reference[0, :, 0])
+    np.testing.assert_array_equal(
+        questions.scored[0], np.arange(len(xy))[:, None] != reference[0, :, 0]
+    )
     if name == "strided":
-        np.testing.assert_array_equal(questions.truth.xy[0].swapaxes(0, 1), GOLDEN["queries.strided.target_points"][0])
-        np.testing.assert_array_equal(questions.truth.visible[0].T, ~GOLDEN["queries.strided.occluded"][0])
+        np.testing.assert_array_equal(
+            questions.truth.xy[0].swapaxes(0, 1), GOLDEN["queries.strided.target_points"][0]
+        )
+        np.testing.assert_array_equal(
+            questions.truth.visible[0].T, ~GOLDEN["queries.strided.occluded"][0]
+        )
 
 
 def _random_clip(rng, frames=12, points=6):
@@ -49,9 +55,16 @@ def _random_clip(rng, frames=12, points=6):
 def _asked_by_loops(clip, protocol):
     """[(frame, point)] in order, and whether a frame counts for a query, by plain Python."""
     frames, points = clip.visible.shape
-    shown = [[bool(clip.visible[t, n] and clip.valid[t, n]) for n in range(points)] for t in range(frames)]
+    shown = [
+        [bool(clip.visible[t, n] and clip.valid[t, n]) for n in range(points)]
+        for t in range(frames)
+    ]
     if protocol is first:
-        asked = [(next(t for t in range(frames) if shown[t][n]), n) for n in range(points) if any(r[n] for r in shown)]
+        asked = [
+            (next(t for t in range(frames) if shown[t][n]), n)
+            for n in range(points)
+            if any(r[n] for r in shown)
+        ]
         return asked, lambda t, query: t > query
     asked = [(t, n) for t in range(0, frames, 5) for n in range(points) if shown[t][n]]
     return asked, lambda t, query: t != query
@@ -80,13 +93,20 @@ def test_protocol_and_metrics_equal_plain_loops(protocol):
                     for to, size in ((256, (256, 256)), (512, (512, 384))):
                         distance = math.hypot(dx * size[0] / width, dy * size[1] / height)
                         rows[to].append((t, distance, seen, said))
-        assert tapvid(answers, questions, clip) == pytest.approx(_tapvid_by_loops(rows[256]), rel=1e-5, nan_ok=True)
+        assert tapvid(answers, questions, clip) == pytest.approx(
+            _tapvid_by_loops(rows[256]), rel=1e-5, nan_ok=True
+        )
         if case % 8 == 0:  # the loops over 384x512 pixels are slow
             expected = _badja_by_loops(rows[512], clip.masks)
             assert badja(answers, questions, clip) == pytest.approx(expected, rel=1e-5, nan_ok=True)
-        near, shown = sum(row[1] < 3 for row in rows[512] if row[2]), sum(row[2] for row in rows[512])
+        near, shown = (
+            sum(row[1] < 3 for row in rows[512] if row[2]),
+            sum(row[2] for row in rows[512]),
+        )
         expected = 100 * near / shown if shown else math.nan
-        assert within_pixels(answers, questions, clip)["3px"] == pytest.approx(expected, nan_ok=True)
+        assert within_pixels(answers, questions, clip)["3px"] == pytest.approx(
+            expected, nan_ok=True
+        )
         nothing += not shown
     assert nothing < 20
 
@@ -103,7 +123,9 @@ class Knowing(Tracker):
 
     def forward(self, video, queries):
         reverse = bool(video[:, :1].flatten()[0] != 0)  # the frames' brightness is their number
-        xy, visible = ((one.flip(0) if reverse else one) for one in (self.clip.tracks, self.clip.visible))
+        xy, visible = (
+            (one.flip(0) if reverse else one) for one in (self.clip.tracks, self.clip.visible)
+        )
         time = queries[0, :, 0].long()
         point = (xy[time] - queries[0, :, None, 1:]).abs().sum(-1).argmin(1)
         before = torch.arange(len(xy))[:, None] < time
@@ -120,7 +142,9 @@ def _numbered_clip(seed):
     visible = rng.random((13, 8)) < 0.6
     visible[[0, 5]] = True
     clip = _clip(xy, visible, (48, 64), np.ones((13, 48, 64), np.uint8))
-    return replace(clip, video=torch.arange(13, dtype=torch.uint8)[:, None, None, None].expand(13, 3, 48, 64))
+    return replace(
+        clip, video=torch.arange(13, dtype=torch.uint8)[:, None, None, None].expand(13, 3, 48, 64)
+    )
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -156,10 +180,17 @@ def test_wrapping_is_said_in_the_protocol():
     def said(tracker, protocol):
         return results.heading("t", tracker, Benchmark("b", [], protocol, tapvid))["protocol"]
 
-    assert said(Static(), strided) == {"queries": "strided", "metric": "tapvid", "direction": "both"}
+    assert said(Static(), strided) == {
+        "queries": "strided",
+        "metric": "tapvid",
+        "direction": "both",
+    }
     assert said(Static(), first) == {"queries": "first", "metric": "tapvid"}
     assert said(Bidirectional(Static()), strided) == said(Static(), strided)  # once, not twice
-    assert said(Knowing(_numbered_clip(0), False), strided) == {"queries": "strided", "metric": "tapvid"}
+    assert said(Knowing(_numbered_clip(0), False), strided) == {
+        "queries": "strided",
+        "metric": "tapvid",
+    }
 
 
 def test_training_mode_is_given_back_and_taken_inside_the_wrapper():
@@ -177,7 +208,9 @@ def _sliding(frames=14):
     waves = np.stack([np.sin(x / 4 + y / 7), np.sin(y / 5 - x / 9 + 1), np.sin((x + y) / 6 + 2)])
     video = torch.from_numpy((127 + 90 * waves).round().astype(np.uint8)).permute(1, 0, 2, 3)
     start = np.array([[10, 12], [30, 20], [22, 40], [40, 33], [15, 50]], np.float32)
-    xy = start + np.arange(frames, dtype=np.float32)[:, None, None] * np.array([1.5, 0.5], np.float32)
+    xy = start + np.arange(frames, dtype=np.float32)[:, None, None] * np.array(
+        [1.5, 0.5], np.float32
+    )
     visible = np.ones((frames, 5), bool)
     visible[:3, 1], visible[:6, 3] = False, False
     return replace(_clip(xy, visible, (64, 80)), video=video, name="sliding")
@@ -186,10 +219,14 @@ def _sliding(frames=14):
 def test_single_point_evaluation_encodes_each_frame_once_and_equals_one_query_at_a_time():
     """The real chain of the paper's evaluation, with the checkpoint that ships."""
     clip, encoded = _sliding(), []
-    tracker = predictor(None, updates=2, resolution=(48, 64), global_grid=2, local_grid=2, device="cpu")
+    tracker = predictor(
+        None, updates=2, resolution=(48, 64), global_grid=2, local_grid=2, device="cpu"
+    )
     seen = Watching(tracker)
     network = next(module for module in tracker.modules() if type(module).__name__ == "CoTracker")
-    hook = network.encoder.register_forward_hook(lambda module, inputs, output: encoded.append(len(inputs[0])))
+    hook = network.encoder.register_forward_hook(
+        lambda module, inputs, output: encoded.append(len(inputs[0]))
+    )
     evaluate(seen, Benchmark("b", [clip], first, tapvid))
     hook.remove()
     assert sum(encoded) == len(clip.video)
@@ -198,7 +235,9 @@ def test_single_point_evaluation_encodes_each_frame_once_and_equals_one_query_at
     for n in range(5):
         alone = tracker(clip.video[None], queries[:, n : n + 1])
         torch.testing.assert_close(together.xy[:, :, n : n + 1], alone.xy, rtol=0, atol=1e-4)
-        torch.testing.assert_close(together.visibility[:, :, n : n + 1], alone.visibility, rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            together.visibility[:, :, n : n + 1], alone.visibility, rtol=0, atol=1e-4
+        )
 
 
 class Watching(Tracker):
@@ -216,9 +255,13 @@ class Watching(Tracker):
 def test_strided_joins_what_forward_and_backward_say():
     """The real network: from the query on its forward answer, before it that of the reversed video."""
     clip = _sliding(11)
-    tracker = predictor(None, 2, (48, 64), single_point=False, global_grid=2, local_grid=0, device="cpu")
+    tracker = predictor(
+        None, 2, (48, 64), single_point=False, global_grid=2, local_grid=0, device="cpu"
+    )
     questions = strided(clip)
-    whole = facing(tracker, Benchmark("b", [clip], strided, tapvid))(clip.video[None], questions.queries)
+    whole = facing(tracker, Benchmark("b", [clip], strided, tapvid))(
+        clip.video[None], questions.queries
+    )
     forward = tracker(clip.video[None], questions.queries)
     turned = questions.queries.clone()
     turned[..., 0] = 10 - turned[..., 0]
@@ -227,4 +270,6 @@ def test_strided_joins_what_forward_and_backward_say():
     assert before.any() and not before.all()
     expected = torch.where(before[..., None], backward.xy.flip(1), forward.xy)
     torch.testing.assert_close(whole.xy, expected, rtol=0, atol=1e-4)
-    assert torch.equal(whole.visible, torch.where(before, backward.visible.flip(1), forward.visible))
+    assert torch.equal(
+        whole.visible, torch.where(before, backward.visible.flip(1), forward.visible)
+    )

@@ -29,7 +29,10 @@ from cotracker.benchmarks.workers import Helpers
 from cotracker.types import Clip
 
 ROOT = Path(__file__).parents[2]
-SMALL = [f"benchmark.clips.generator.{setting}" for setting in ("frames=4", "height=48", "width=64", "points=8")]
+SMALL = [
+    f"benchmark.clips.generator.{setting}"
+    for setting in ("frames=4", "height=48", "width=64", "points=8")
+]
 SMALL += ["benchmark=sprites_val", "tracker=static"]
 
 
@@ -77,7 +80,9 @@ class Reading(Static):
 
 
 def benchmark(clips, named=True, **more):
-    return Benchmark("b", clips, from_first_frame, badja, names=tuple(clips.names) if named else (), **more)
+    return Benchmark(
+        "b", clips, from_first_frame, badja, names=tuple(clips.names) if named else (), **more
+    )
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -97,7 +102,13 @@ def test_nothing_is_measured_twice(tmp_path, named):
 
 def test_a_row_keeps_its_numbers_to_the_bit_and_nan(tmp_path):
     rows = Rows(tmp_path, "one")
-    row = {"name": "v", "aj": 100 / 3, "oa": math.nan, "errors": {"motion": {"<1 px": [0.1, 2.5]}}, "seconds": 0.1}
+    row = {
+        "name": "v",
+        "aj": 100 / 3,
+        "oa": math.nan,
+        "errors": {"motion": {"<1 px": [0.1, 2.5]}},
+        "seconds": 0.1,
+    }
     rows.put(row)
     back = Rows(tmp_path, "one").get("v")
     assert math.isnan(back.pop("oa")) and row.pop("oa") and back == row
@@ -151,7 +162,9 @@ def test_a_question_that_no_tracker_answers_costs_its_video_alone(tmp_path):
 def test_the_first_process_waits_for_rows_and_not_for_ever(tmp_path):
     asked, rows = benchmark(Clips(["a", "b"])), Rows(tmp_path, "one")
     evaluate(Static(), asked, rank=0, world=2, kept=rows)
-    with pytest.raises(TimeoutError, match=r"no row came for 0 minutes \(wait_minutes\) and b is not there"):
+    with pytest.raises(
+        TimeoutError, match=r"no row came for 0 minutes \(wait_minutes\) and b is not there"
+    ):
         collected(asked, rows, wait_minutes=0)
 
     def died():
@@ -214,7 +227,9 @@ def test_the_worst_tracks_are_drawn_with_their_truth():
 def run(folder, *words, **more):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "evaluate.py"), *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, **more)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=environment, **more
+    )
 
 
 def plain(folder):
@@ -229,7 +244,9 @@ def plain(folder):
 def test_killed_and_started_again_the_result_is_the_same_and_nothing_is_recomputed(tmp_path):
     words = [*SMALL, "benchmark.clips.count=12"]
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        evaluate_py.main.__wrapped__(compose("evaluate", overrides=[*words, f"out={tmp_path / 'whole'}"]))
+        evaluate_py.main.__wrapped__(
+            compose("evaluate", overrides=[*words, f"out={tmp_path / 'whole'}"])
+        )
     command = [sys.executable, str(ROOT / "evaluate.py"), *words, "out=killed"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     for _ in range(2):
@@ -252,15 +269,26 @@ def test_killed_and_started_again_the_result_is_the_same_and_nothing_is_recomput
     for one, other in zip(whole["videos"], killed["videos"]):
         moved = 1 if f"{one['name']}.json" in before else 0
         assert other["aj"] == pytest.approx(one["aj"] + moved, abs=1e-3)
-        assert {k: v for k, v in one.items() if k != "aj"} == {k: v for k, v in other.items() if k != "aj"}
+        assert {k: v for k, v in one.items() if k != "aj"} == {
+            k: v for k, v in other.items() if k != "aj"
+        }
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path):
     words = [*SMALL, "benchmark.clips.count=3"]
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        evaluate_py.main.__wrapped__(compose("evaluate", overrides=[*words, f"out={tmp_path / 'one'}"]))
+        evaluate_py.main.__wrapped__(
+            compose("evaluate", overrides=[*words, f"out={tmp_path / 'one'}"])
+        )
     two = run(tmp_path, *words, "out=two", "workers=2")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     many = subprocess.run([*torchrun, str(ROOT / "evaluate.py"), *words, "out=many"], cwd=tmp_path,
                           capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
     assert [two.returncode, many.returncode] == [0, 0], two.stderr + many.stderr
@@ -297,18 +325,32 @@ def test_a_helper_that_finds_something_missing_does_not_end_the_table(monkeypatc
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(evaluate_py.suite, "run", lambda *rest: 1)  # something was missing
     ended = []
-    monkeypatch.setattr(evaluate_py, "guarded", lambda work, config: ended.append(work(Helpers(2, []))))
+    monkeypatch.setattr(
+        evaluate_py, "guarded", lambda work, config: ended.append(work(Helpers(2, [])))
+    )
     evaluate_py.run_suite(["experiment=table3_small"])
     assert ended == [code]
 
 
 def test_a_partial_set_with_pictures(tmp_path):
     data = write_badja(tmp_path / "data")
-    words = ["benchmark=badja", f"benchmark.root={data}", "tracker=static", "out=out", "pictures=1", "limit=1"]
+    words = [
+        "benchmark=badja",
+        f"benchmark.root={data}",
+        "tracker=static",
+        "out=out",
+        "pictures=1",
+        "limit=1",
+    ]
     done = run(tmp_path, *words)
-    assert done.returncode == 0 and "found 1 of 7 expected (missing: bear" in done.stdout, done.stderr
+    assert done.returncode == 0 and "found 1 of 7 expected (missing: bear" in done.stdout, (
+        done.stderr
+    )
     assert (tmp_path / "out" / "worst" / "1_camel.png").is_file()
-    assert json.loads((tmp_path / "out" / "worst" / "points.json").read_text())["drawn"][0]["video"] == "camel"
+    assert (
+        json.loads((tmp_path / "out" / "worst" / "points.json").read_text())["drawn"][0]["video"]
+        == "camel"
+    )
 
 
 @pytest.mark.parametrize(
@@ -322,7 +364,13 @@ def test_a_partial_set_with_pictures(tmp_path):
 )
 def test_wrong_numbers_are_refused(tmp_path, capsys, word, sentence):
     data = write_badja(tmp_path / "data")
-    words = ["benchmark=badja", f"benchmark.root={data}", "tracker=static", f"out={tmp_path / 'out'}", word]
+    words = [
+        "benchmark=badja",
+        f"benchmark.root={data}",
+        "tracker=static",
+        f"out={tmp_path / 'out'}",
+        word,
+    ]
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
         config = compose("evaluate", overrides=words)
     with pytest.raises(SystemExit) as end:

@@ -60,7 +60,9 @@ def test_every_cell_composes(weights, name):
         for column in config.columns:
             one = suite.cell(CONFIGS, config, row, column)
             assert one.checkpoint == str(weights) and one.tracker.checkpoint == str(weights)
-            assert callable(get_object(one.benchmark.protocol)) and callable(get_object(one.benchmark.metric))
+            assert callable(get_object(one.benchmark.protocol)) and callable(
+                get_object(one.benchmark.metric)
+            )
             for key, value in row.get("settings", {}).items():
                 assert one.tracker[key] == value
             outs.add(one.out)
@@ -90,7 +92,9 @@ def test_a_checkpoints_command_makes_the_file_it_is_looked_for_in(name):
         if not known.get("train"):
             assert checkpoint.find(known.file)
             continue
-        words = [word for word in known.train.split() if "=" in word and word not in ("data.root=DIR",)]
+        words = [
+            word for word in known.train.split() if "=" in word and word not in ("data.root=DIR",)
+        ]
         assert known.train.startswith("python train.py experiment=")
         words = [word.replace("=FILE", "=x") for word in words]
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -102,7 +106,9 @@ def test_settings_of_the_paper():
     config = suite.config(CONFIGS, ["experiment=table1", "datasets=x"])
     for known in config.checkpoints.values():
         known.file = "cotracker_small"
-    cells = {row.row: suite.cell(CONFIGS, config, row, "davis_first").tracker for row in config.rows}
+    cells = {
+        row.row: suite.cell(CONFIGS, config, row, "davis_first").tracker for row in config.rows
+    }
     assert len(cells) == 8
     for name, (single, wide, near) in {
         "time_only": (True, 0, 0), "single": (True, 0, 0), "single_grid": (True, 6, 0), "single_local": (True, 0, 6),
@@ -111,9 +117,19 @@ def test_settings_of_the_paper():
         one = cells[name]
         assert (one.single_point, one.global_grid, one.local_grid) == (single, wide, near), name
         assert one.updates == 6 and list(one.resolution) == [384, 512]
-    nine = suite.config(CONFIGS, ["experiment=table9", "datasets=x", "checkpoints.stride8.file=cotracker_small"])
-    assert [suite.cell(CONFIGS, nine, row, "badja").tracker.window for row in nine.rows] == [8, 12, 16, 20, 24]
-    two = suite.config(CONFIGS, ["experiment=table2", "datasets=x", "checkpoints.paper.file=cotracker_small"])
+    nine = suite.config(
+        CONFIGS, ["experiment=table9", "datasets=x", "checkpoints.stride8.file=cotracker_small"]
+    )
+    assert [suite.cell(CONFIGS, nine, row, "badja").tracker.window for row in nine.rows] == [
+        8,
+        12,
+        16,
+        20,
+        24,
+    ]
+    two = suite.config(
+        CONFIGS, ["experiment=table2", "datasets=x", "checkpoints.paper.file=cotracker_small"]
+    )
     strided = suite.cell(CONFIGS, two, two.rows[0], "davis_strided")
     assert strided.benchmark.protocol.endswith(".strided") and strided.tracker.single_point
 
@@ -140,13 +156,18 @@ def test_converted_weights_can_be_run_as_published(weights):
 
 def test_a_wrong_setting_is_refused(weights):
     config = given(weights, "table3_small")
-    config.rows[0] = OmegaConf.create({"row": "cotracker", "checkpoint": "paper", "settings": {"updats": 3}})
+    config.rows[0] = OmegaConf.create(
+        {"row": "cotracker", "checkpoint": "paper", "settings": {"updats": 3}}
+    )
     with pytest.raises(ValueError, match="cotracker, badja: .*updats"):
         suite.cell(CONFIGS, config, config.rows[0], "badja")
     folder = CONFIGS / "suites"
     assert "did you mean experiment=table2?" in misspelt(folder, "suite", ["experiment=tabel2"])
     assert "did you mean datasets?" in misspelt(folder, "suite", ["experiment=table2", "dataset=x"])
-    assert misspelt(folder, "suite", ["experiment=table2", "datasets=x", "checkpoints.paper.file=y"]) is None
+    assert (
+        misspelt(folder, "suite", ["experiment=table2", "datasets=x", "checkpoints.paper.file=y"])
+        is None
+    )
 
 
 def result(label, **more):
@@ -182,7 +203,9 @@ def test_the_rest_is_done_and_the_table_says_what_is_not(tmp_path, weights, caps
     assert [row["ours"] for row in rows if row["row"] == "unrolled"] == ["50.0", "10.0"]
     assert r"\begin{tabular}" in (tmp_path / "table5_small.tex").read_text()
     assert text in capsys.readouterr().out
-    assert suite.run(CONFIGS, config, lambda one, label: None) == 1  # another process than the first writes nothing
+    assert (
+        suite.run(CONFIGS, config, lambda one, label: None) == 1
+    )  # another process than the first writes nothing
 
 
 def test_a_fault_in_a_run_is_not_taken_for_something_missing(tmp_path, weights):
@@ -203,9 +226,15 @@ def test_a_figure_is_written_as_picture_and_data(tmp_path, weights):
     assert suite.run(CONFIGS, config, measure) == 0
     data = json.loads((tmp_path / "figure4_small.json").read_text())
     assert data["figure"] == 4 and data["missing"] == []
-    seg = [point for point in data["points"] if point["metric"] == "seg" and point["benchmark"] == "badja"]
+    seg = [
+        point
+        for point in data["points"]
+        if point["metric"] == "seg" and point["benchmark"] == "badja"
+    ]
     assert [point["x"] for point in seg] == [0, 1, 4, 16, 36, 64] and seg[0]["value"] == 41.0
-    assert len(list(csv.DictReader((tmp_path / "figure4_small.csv").read_text().splitlines()))) == len(data["points"])
+    assert len(
+        list(csv.DictReader((tmp_path / "figure4_small.csv").read_text().splitlines()))
+    ) == len(data["points"])
     with Image.open(tmp_path / "figure4_small.png") as picture:
         assert picture.width == 2 * 640 and picture.height > 300
 
@@ -214,10 +243,15 @@ def test_lines_stand_where_their_values_are():
     """The first colour runs level at the top of the axis, the second level at its middle."""
     panel = ("one", "updates", {"high": [(1, 100.0), (5, 100.0)], "half": [(1, 50.0), (5, 50.0)]})
     picture = lines([panel], "caption").astype(int)
-    places = [np.argwhere(abs(picture - np.array(colour)).sum(-1) < 12) for colour in ((31, 95, 191), (209, 73, 91))]
+    places = [
+        np.argwhere(abs(picture - np.array(colour)).sum(-1) < 12)
+        for colour in ((31, 95, 191), (209, 73, 91))
+    ]
     curves = [np.median(place[place[:, 1] < 400, 0]) for place in places]
     assert abs(curves[0] - 34) < 2 and abs(curves[1] - (34 + (360 - 36 - 34) / 2)) < 2
-    seconds = series.panels(series.data(8, [{"row": "a", "x": 9}], [result({"row": "a", "column": "badja"})], []))
+    seconds = series.panels(
+        series.data(8, [{"row": "a", "x": 9}], [result({"row": "a", "column": "badja"})], [])
+    )
     assert seconds == [("BADJA, 2 videos", "points added on a grid", {"s / video": [(9, 2.0)]})]
     assert lines([], "nothing measured").shape[2] == 3
 
@@ -238,14 +272,23 @@ def test_a_whole_small_table_and_figure(tmp_path, weights, monkeypatch, capsys):
     folder = tmp_path / "outputs" / "table9_small"
     held = json.loads((folder / "window16" / "sprites_val" / "results.json").read_text())
     assert held["protocol"]["window"] == 16 and held["label"]["row"] == "window16"
-    rows = [line for line in (folder / "table9_small.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [
+        line
+        for line in (folder / "table9_small.md").read_text().splitlines()
+        if line.startswith("| ")
+    ]
     assert len(rows) == 2 + 5
     stamp = (folder / "window8" / "sprites_val" / "rows" / "000.json").stat().st_mtime_ns
     evaluate.run_suite([*words, "columns=[sprites_val]", "pictures=1"])
     assert (folder / "window8" / "sprites_val" / "rows" / "000.json").stat().st_mtime_ns == stamp
     assert (folder / "window8" / "sprites_val" / "worst" / "1_000.png").is_file()
     evaluate.run_suite(
-        ["experiment=figure7_small", f"checkpoints.paper.file={weights}", "columns=[sprites_val]", *TINY]
+        [
+            "experiment=figure7_small",
+            f"checkpoints.paper.file={weights}",
+            "columns=[sprites_val]",
+            *TINY,
+        ]
     )
     assert (tmp_path / "outputs" / "figure7_small" / "figure7_small.png").is_file()
 
@@ -260,13 +303,21 @@ def test_the_papers_tables_from_folders_as_people_have_them(tmp_path, weights, m
     evaluate.run_suite(["experiment=table2", *words])
     said = capsys.readouterr().out
     row = next(line for line in said.splitlines() if line.startswith("| CoTracker"))
-    assert row.count(" / ") == 9 and " / - " not in row and "‡ DAVIS First: ours on 2 of 30 videos" in said
-    held = json.loads((tmp_path / "outputs/table2/cotracker/davis_strided/results.json").read_text())
+    assert (
+        row.count(" / ") == 9
+        and " / - " not in row
+        and "‡ DAVIS First: ours on 2 of 30 videos" in said
+    )
+    held = json.loads(
+        (tmp_path / "outputs/table2/cotracker/davis_strided/results.json").read_text()
+    )
     assert held["protocol"]["queries"] == "strided" and held["protocol"]["direction"] == "both"
     assert held["protocol"]["points"] == "single"
     with pytest.raises(SystemExit) as end:
         evaluate.run_suite(["experiment=table3", *words])
-    assert end.value.code == 1 and "not measured: cotracker fastcapture: " in capsys.readouterr().out
+    assert (
+        end.value.code == 1 and "not measured: cotracker fastcapture: " in capsys.readouterr().out
+    )
     write_fastcapture(tmp_path / "data" / "fastcapture")
     evaluate.run_suite(["experiment=table3", *words])
     assert "not measured" not in capsys.readouterr().out

@@ -19,7 +19,9 @@ def loaded(monkeypatch) -> list:
     """The calls of load_tracker, which gives the oracle."""
     calls = []
 
-    def load_tracker(name_or_path, *, updates, resolution, threshold, precision, device, replay, mirrored):
+    def load_tracker(
+        name_or_path, *, updates, resolution, threshold, precision, device, replay, mirrored
+    ):
         assert device in ("cpu", "cuda")
         calls.append((name_or_path, updates, resolution, threshold, precision, replay, mirrored))
         return Oracle()
@@ -42,11 +44,17 @@ def results(out) -> dict:
         return dict(file)
 
 
-@pytest.mark.parametrize("frames, height, width, fps", [(9, 48, 64, 12.5), (7, 17, 33, 30000 / 1001), (1, 33, 16, 25)])
+@pytest.mark.parametrize(
+    "frames, height, width, fps", [(9, 48, 64, 12.5), (7, 17, 33, 30000 / 1001), (1, 33, 16, 25)]
+)
 def test_a_video_becomes_three_files(tmp_path, loaded, capsys, frames, height, width, fps):
     out = tmp_path / "deep" / "out"
     assert track(clip(tmp_path, frames, height, width, fps), "--grid", 3, "--out", out) == 0
-    assert sorted(file.name for file in out.iterdir()) == ["overlay.mp4", "tracks.csv", "tracks.npz"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "overlay.mp4",
+        "tracks.csv",
+        "tracks.npz",
+    ]
     overlay = open_video(out / "overlay.mp4")
     assert overlay.shape == (1, frames, 3, height, width)
     assert abs(overlay.fps - fps) < 1e-6
@@ -56,12 +64,18 @@ def test_a_video_becomes_three_files(tmp_path, loaded, capsys, frames, height, w
     assert saved["visible"].dtype == bool and saved["visibility"].dtype == np.float32
     assert saved["queries"].shape == (9, 3) and (saved["queries"][:, 0] == 0).all()
     assert saved["size"].tolist() == [height, width] and abs(saved["fps"] - fps) < 1e-6
-    assert (saved["queries"][:, 1:] >= 0).all() and (saved["queries"][:, 1:] <= [width - 1, height - 1]).all()
+    assert (saved["queries"][:, 1:] >= 0).all() and (
+        saved["queries"][:, 1:] <= [width - 1, height - 1]
+    ).all()
     truth = saved["queries"][None, :, 1:] + np.arange(frames)[:, None, None] * np.array(STEP)
     np.testing.assert_allclose(saved["xy"], truth, atol=1e-4)
     said = capsys.readouterr()
     count = "1 frame," if frames == 1 else f"{frames} frames,"
-    assert said.out.count("\n") == 1 and f"9 points in {count}" in said.out and "frames per second" in said.out
+    assert (
+        said.out.count("\n") == 1
+        and f"9 points in {count}" in said.out
+        and "frames per second" in said.out
+    )
     assert str(out) in said.out and "overlay.mp4" in said.out and "tracking: 100%" in said.err
     assert loaded == [(None, 6, (384, 512), None, "float32", False, False)]
 
@@ -72,18 +86,32 @@ def test_the_csv_says_what_the_npz_says(tmp_path, loaded):
     with open(tmp_path / "out/tracks.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["point", "frame", "x", "y", "visibility", "visible"]
-    assert [(int(row["point"]), int(row["frame"])) for row in rows] == [(p, t) for p in range(4) for t in range(9)]
-    xy = np.array([[float(row["x"]), float(row["y"])] for row in rows]).reshape(4, 9, 2).transpose(1, 0, 2)
+    assert [(int(row["point"]), int(row["frame"])) for row in rows] == [
+        (p, t) for p in range(4) for t in range(9)
+    ]
+    xy = (
+        np.array([[float(row["x"]), float(row["y"])] for row in rows])
+        .reshape(4, 9, 2)
+        .transpose(1, 0, 2)
+    )
     np.testing.assert_allclose(xy, saved["xy"], atol=1e-4)
     assert [int(row["visible"]) for row in rows] == saved["visible"].T.ravel().astype(int).tolist()
-    np.testing.assert_allclose([float(row["visibility"]) for row in rows], saved["visibility"].T.ravel(), atol=1e-4)
+    np.testing.assert_allclose(
+        [float(row["visibility"]) for row in rows], saved["visibility"].T.ravel(), atol=1e-4
+    )
 
 
 def test_the_overlay_shows_the_points(tmp_path, loaded):
     source = clip(tmp_path, 4, 240, 320)
     (tmp_path / "points.csv").write_text("frame,x,y\n0,160,120\n")
-    assert track(source, "--points", tmp_path / "points.csv", "--trail", 0, "--out", tmp_path / "out") == 0
-    before, after = open_video(source)[:, :][0].int(), open_video(tmp_path / "out/overlay.mp4")[:, :][0].int()
+    assert (
+        track(source, "--points", tmp_path / "points.csv", "--trail", 0, "--out", tmp_path / "out")
+        == 0
+    )
+    before, after = (
+        open_video(source)[:, :][0].int(),
+        open_video(tmp_path / "out/overlay.mp4")[:, :][0].int(),
+    )
     for frame, visible in enumerate([True, True, False, True]):
         x, y = 160 + frame, round(120 + frame / 2)
         if visible:
@@ -96,7 +124,9 @@ def test_the_overlay_shows_the_points(tmp_path, loaded):
 
 
 def test_gif_and_folder_and_kept_files(tmp_path, loaded):
-    folder = write_folder(tmp_path / "frames", moving_texture(5, 17, 33), [f"{k}.png" for k in range(5)])
+    folder = write_folder(
+        tmp_path / "frames", moving_texture(5, 17, 33), [f"{k}.png" for k in range(5)]
+    )
     run_ffmpeg("-i", clip(tmp_path), tmp_path / "a.gif")
     out = tmp_path / "out"
     out.mkdir()
@@ -111,9 +141,32 @@ def test_gif_and_folder_and_kept_files(tmp_path, loaded):
 
 
 def test_options_reach_the_tracker(tmp_path, loaded):
-    options = ["--checkpoint", "some", "--updates", 3, "--threshold", 0.7, "--resolution", "96x128", "--device", "cpu"]
+    options = [
+        "--checkpoint",
+        "some",
+        "--updates",
+        3,
+        "--threshold",
+        0.7,
+        "--resolution",
+        "96x128",
+        "--device",
+        "cpu",
+    ]
     options += ["--precision", "bfloat16", "--replay", "--mirrored"]
-    assert track(clip(tmp_path), "--direction", "forward", "--query-frame", 4, *options, "--out", tmp_path / "o") == 0
+    assert (
+        track(
+            clip(tmp_path),
+            "--direction",
+            "forward",
+            "--query-frame",
+            4,
+            *options,
+            "--out",
+            tmp_path / "o",
+        )
+        == 0
+    )
     assert loaded == [("some", 3, (96, 128), 0.7, "bfloat16", True, True)]
     saved = results(tmp_path / "o")
     assert (saved["queries"][:, 0] == 4).all()
@@ -141,7 +194,10 @@ def test_points_at_once(tmp_path, monkeypatch, capsys, at_once, calls):
     seen = []
     monkeypatch.setattr(cotracker, "load_tracker", lambda *_, **__: Counting())
     options = [] if at_once is None else ["--points-at-once", at_once]
-    assert track(clip(tmp_path), "--grid", 3, "--query-frame", 4, *options, "--out", tmp_path / "out") == 0
+    assert (
+        track(clip(tmp_path), "--grid", 3, "--query-frame", 4, *options, "--out", tmp_path / "out")
+        == 0
+    )
     said = capsys.readouterr()
     assert seen == calls and "tracking: 100%" in said.err and f"/{9 * len(calls)} [" in said.err
     assert results(tmp_path / "out")["xy"].shape == (9, 9, 2)
@@ -150,7 +206,9 @@ def test_points_at_once(tmp_path, monkeypatch, capsys, at_once, calls):
 def test_points_at_once_is_in_the_help(capsys):
     assert cli.main(["track", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "--points-at-once K" in said and "points of different turns do not see each other" in said
+    assert (
+        "--points-at-once K" in said and "points of different turns do not see each other" in said
+    )
 
 
 def test_one_point_in_one_frame_is_said_in_the_singular(tmp_path, loaded, capsys):
@@ -159,7 +217,9 @@ def test_one_point_in_one_frame_is_said_in_the_singular(tmp_path, loaded, capsys
 
 
 def test_an_error_that_is_not_of_memory_is_shown_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(cotracker, "load_tracker", lambda *_, **__: Breaking(RuntimeError("shapes do not match")))
+    monkeypatch.setattr(
+        cotracker, "load_tracker", lambda *_, **__: Breaking(RuntimeError("shapes do not match"))
+    )
     with pytest.raises(RuntimeError, match="shapes do not match"):
         track(clip(tmp_path), "--out", tmp_path / "out")
 
@@ -167,7 +227,20 @@ def test_an_error_that_is_not_of_memory_is_shown_whole(tmp_path, monkeypatch):
 @pytest.mark.parametrize("direction", ["backward", "both"])
 def test_directions(tmp_path, loaded, direction):
     source = clip(tmp_path)
-    assert track(source, "--direction", direction, "--query-frame", 4, "--grid", 2, "--out", tmp_path / "out") == 0
+    assert (
+        track(
+            source,
+            "--direction",
+            direction,
+            "--query-frame",
+            4,
+            "--grid",
+            2,
+            "--out",
+            tmp_path / "out",
+        )
+        == 0
+    )
     visible = results(tmp_path / "out")["visible"]
     assert visible[3].all() and visible[4].all()
     assert visible[5].all() == (direction == "both")
@@ -181,7 +254,10 @@ def test_a_mask_chooses_points(tmp_path, loaded, capsys):
         mask = np.zeros((size[1], size[0]), np.uint8)
         mask[:, size[0] // 2 :] = 1
         Image.fromarray(mask).save(tmp_path / "mask.png")
-        assert track(source, "--mask", tmp_path / "mask.png", "--grid", 8, "--out", tmp_path / "out") == 0
+        assert (
+            track(source, "--mask", tmp_path / "mask.png", "--grid", 8, "--out", tmp_path / "out")
+            == 0
+        )
         queries = results(tmp_path / "out")["queries"]
         assert queries.shape == (32, 3) and (queries[:, 1] >= 31.5).all()
     mask[:] = 0
@@ -281,7 +357,9 @@ def test_a_folder_in_the_way_of_one_file_leaves_all_old(tmp_path, loaded, monkey
     (out / "tracks.csv").mkdir(parents=True)
     (out / "overlay.mp4").write_text("old")
     assert track(source, "--out", out) == 2
-    assert "tracks.csv is a folder" in capsys.readouterr().err and not loaded  # before the long part
+    assert (
+        "tracks.csv is a folder" in capsys.readouterr().err and not loaded
+    )  # before the long part
     (out / "tracks.csv").rmdir()
 
     def run_and_block(*arguments, **options):
@@ -319,11 +397,23 @@ class Breaking(Oracle):
     "error, code, message",
     [
         (KeyboardInterrupt(), 130, "interrupted, nothing was written"),
-        (ValueError("the weights are of another\nmodel"), 2, "cotracker: the weights are of another model"),
+        (
+            ValueError("the weights are of another\nmodel"),
+            2,
+            "cotracker: the weights are of another model",
+        ),
         (OSError(28, "No space left on device", "disk"), 2, "disk: No space left on device"),
         (torch.OutOfMemoryError("CUDA out of memory"), 2, "the device's memory is full"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), 2, "this machine's memory is full"),
-        (RuntimeError("DefaultCPUAllocator: not enough memory"), 2, "this machine's memory is full"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"),
+            2,
+            "this machine's memory is full",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: not enough memory"),
+            2,
+            "this machine's memory is full",
+        ),
         (MemoryError(), 2, "this machine's memory is full"),
     ],
 )
@@ -334,7 +424,9 @@ def test_what_breaks_on_the_way_leaves_nothing(tmp_path, monkeypatch, capsys, er
     (out / "tracks.csv").write_text("old")
     assert track(source, "--out", out) == code
     assert message in capsys.readouterr().err
-    assert [file.name for file in out.iterdir()] == ["tracks.csv"] and (out / "tracks.csv").read_text() == "old"
+    assert [file.name for file in out.iterdir()] == ["tracks.csv"] and (
+        out / "tracks.csv"
+    ).read_text() == "old"
 
 
 def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):
@@ -349,10 +441,29 @@ def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):
 
 def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "peak_memory", lambda device: 500_000_000)
-    video, common = clip(tmp_path), ["--updates", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20]
-    assert track(video, "--out", tmp_path / "out", *common, "--precision", "bfloat16", "--memory", "580MB") == 0
+    video, common = (
+        clip(tmp_path),
+        ["--updates", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20],
+    )
+    assert (
+        track(
+            video,
+            "--out",
+            tmp_path / "out",
+            *common,
+            "--precision",
+            "bfloat16",
+            "--memory",
+            "580MB",
+        )
+        == 0
+    )
     said = capsys.readouterr().out.splitlines()[0]
-    assert 0 < int(said.split(" points at once")[0]) < 400 and said.endswith("TFLOP") and "0.6 of 0.6 GB" in said
+    assert (
+        0 < int(said.split(" points at once")[0]) < 400
+        and said.endswith("TFLOP")
+        and "0.6 of 0.6 GB" in said
+    )
     assert results(tmp_path / "out")["xy"].shape == (9, 400, 2)
     for memory, sentence in (("510MB", "10 MB beside the program are too few"), ("400MB", "than the program itself"),
                              ("many", "many is not a size such as 2GB")):  # fmt: skip

@@ -10,10 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIBGOMP = any((Path(find_spec("torch").origin).parent / "lib").glob("libgomp*"))
-pytestmark = pytest.mark.skipif(not LIBGOMP, reason="this PyTorch does not bring GNU's OpenMP, which says its settings")
+pytestmark = pytest.mark.skipif(
+    not LIBGOMP, reason="this PyTorch does not bring GNU's OpenMP, which says its settings"
+)
 
 
-@pytest.mark.parametrize("words", [["-m", "cotracker.cli"], ["evaluate.py"], ["train.py"], ["scripts/demo.py"]])
+@pytest.mark.parametrize(
+    "words", [["-m", "cotracker.cli"], ["evaluate.py"], ["train.py"], ["scripts/demo.py"]]
+)
 @pytest.mark.parametrize("said", [None, "7"])
 def test_threads_sleep_where_nobody_said_otherwise(words, said):
     """As libgomp read it when it was loaded, which it prints itself: how often a thread looks before it sleeps."""

@@ -49,7 +49,14 @@ def clip_of(frames: np.ndarray, tracks, visible=None, valid=None) -> Clip:
     inside = inside_frame(tracks, frames.shape[1:3])
     video = torch.from_numpy(frames).permute(0, 3, 1, 2)
     known = torch.ones_like(inside) if valid is None else valid
-    return Clip(video, tracks, inside if visible is None else visible & inside, known, name="dots", seed=(3, 4))
+    return Clip(
+        video,
+        tracks,
+        inside if visible is None else visible & inside,
+        known,
+        name="dots",
+        seed=(3, 4),
+    )
 
 
 def dots(seed=0, frames=5, size=(160, 176), points=12) -> Clip:
@@ -74,7 +81,10 @@ def dots(seed=0, frames=5, size=(160, 176), points=12) -> Clip:
 def noise(seed=0, frames=4, size=(40, 48)) -> Clip:
     """Smooth noise, and a point at each pixel."""
     frames = np.stack(
-        [cv2.GaussianBlur(f, (0, 0), 1) for f in generator(seed).integers(0, 256, (frames, *size, 3), np.uint8)]
+        [
+            cv2.GaussianBlur(f, (0, 0), 1)
+            for f in generator(seed).integers(0, 256, (frames, *size, 3), np.uint8)
+        ]
     )
     y, x = np.mgrid[: size[0], : size[1]]
     return clip_of(frames, np.repeat(np.stack([x, y], -1).reshape(1, -1, 2), len(frames), 0))
@@ -91,13 +101,19 @@ def offsets(clip: Clip, reach: int = 10) -> torch.Tensor:
             patch = grey[t, row - reach : row + reach + 1, column - reach : column + reach + 1]
             weight = (patch - patch.max() / 4).clamp(min=0)
             steps = torch.arange(-reach, reach + 1).float()
-            centre = torch.stack([(weight.sum(0) * steps).sum(), (weight.sum(1) * steps).sum()]) / weight.sum()
+            centre = (
+                torch.stack([(weight.sum(0) * steps).sum(), (weight.sum(1) * steps).sum()])
+                / weight.sum()
+            )
             found.append(centre + torch.tensor([column, row]) - clip.tracks[t, n])
     return torch.stack(found) if found else torch.zeros(0, 2)
 
 
 def same(one: Clip, other: Clip) -> bool:
-    return all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("video", "tracks", "visible", "valid"))
+    return all(
+        torch.equal(getattr(one, key), getattr(other, key))
+        for key in ("video", "tracks", "visible", "valid")
+    )
 
 
 def test_the_dots_are_where_the_tracks_say_before_anything():
@@ -114,10 +130,17 @@ def test_points_stay_on_their_dots(effect):
     for seed in range(12):
         before = dots(seed)
         after = effect(before, generator(seed))
-        assert after.video.shape[2:] != before.video.shape[2:] or not torch.equal(after.tracks, before.tracks)
+        assert after.video.shape[2:] != before.video.shape[2:] or not torch.equal(
+            after.tracks, before.tracks
+        )
         assert after.tracks.dtype == torch.float32 and after.video.dtype == torch.uint8
-        assert torch.equal(after.visible, before.visible & inside_frame(after.tracks, after.video.shape[-2:]))
-        assert torch.equal(after.valid, before.valid) and (after.name, after.seed) == ("dots", (3, 4))
+        assert torch.equal(
+            after.visible, before.visible & inside_frame(after.tracks, after.video.shape[-2:])
+        )
+        assert torch.equal(after.valid, before.valid) and (after.name, after.seed) == (
+            "dots",
+            (3, 4),
+        )
         errors.append(offsets(after))
         count += len(errors[-1])
     errors = torch.cat(errors)
@@ -138,7 +161,9 @@ def test_whoever_is_visible_after_the_published_chain_is_seen_there():
     """With rectangles that cover and paste dots: at a visible point stands a dot all the same."""
     seen = 0
     for seed in range(30):
-        after = published(**SMALL, rectangles=(2, 6), rectangle_side=(5, 40))(dots(seed), generator(seed))
+        after = published(**SMALL, rectangles=(2, 6), rectangle_side=(5, 40))(
+            dots(seed), generator(seed)
+        )
         assert not (after.visible & ~inside_frame(after.tracks, (96, 128))).any()
         t, n = after.visible.nonzero().T
         x, y = after.tracks[t, n].round().long().T
@@ -190,11 +215,21 @@ def test_the_crop_never_shows_what_is_not_there():
 
 def test_the_crop_is_centred_on_what_is_visible_and_known_in_the_first_frame():
     tracks = np.array([[[100, 90], [140, 110], [260, 170], [250, 5]]] * 2, float)
-    flags = torch.tensor([[True, True, False, True]] * 2), torch.tensor([[True, True, True, False]] * 2)
+    flags = (
+        torch.tensor([[True, True, False, True]] * 2),
+        torch.tensor([[True, True, True, False]] * 2),
+    )
     clip = clip_of(np.zeros((2, 200, 300, 3), np.uint8), tracks, *flags)
     crop = ScaleAndCrop(51, 61, (1.0, 1.0), 0.0, 0)
-    assert crop(clip, generator(0)).tracks[0].tolist() == [[10, 15], [50, 35], [170, 95], [160, -70]]
-    clip = clip_of(np.zeros((2, 201, 301, 3), np.uint8), tracks, torch.zeros(2, 4, dtype=torch.bool))
+    assert crop(clip, generator(0)).tracks[0].tolist() == [
+        [10, 15],
+        [50, 35],
+        [170, 95],
+        [160, -70],
+    ]
+    clip = clip_of(
+        np.zeros((2, 201, 301, 3), np.uint8), tracks, torch.zeros(2, 4, dtype=torch.bool)
+    )
     assert (clip.tracks - crop(clip, generator(0)).tracks)[0, 0].tolist() == [120, 75]  # the middle
     clip = clip_of(np.zeros((2, 200, 300, 3), np.uint8), tracks * 0 + (2.0, 199.0))
     assert crop(clip, generator(0)).tracks[0, 0].tolist() == [2, 50]  # held within the frame
@@ -228,14 +263,24 @@ def test_erased_points_are_exactly_those_inside():
 def test_a_rectangle_hides_the_area_of_its_pixels():
     frames = np.zeros((2, 40, 50, 3), np.uint8)
     frames[1, ::2] = 255
-    after = Eraser(Rectangles(1.0, (1, 1), (8, 8)))(clip_of(frames, np.zeros((2, 1, 2))), generator(3))
+    after = Eraser(Rectangles(1.0, (1, 1), (8, 8)))(
+        clip_of(frames, np.zeros((2, 1, 2))), generator(3)
+    )
     rows, columns = np.nonzero((after.video[1, 0] != torch.from_numpy(frames[1, ..., 0])).numpy())
     box = [columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5]
     middle = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]
-    sides = [(0, box[0], 1), (0, box[2], -1), (1, box[1], 1), (1, box[3], -1)]  # axis, where, which way is inwards
+    sides = [
+        (0, box[0], 1),
+        (0, box[2], -1),
+        (1, box[1], 1),
+        (1, box[3], -1),
+    ]  # axis, where, which way is inwards
     points = []
     for inwards in (0.01, -0.01):
-        points += [[place + way * inwards if k == axis else middle[k] for k in (0, 1)] for axis, place, way in sides]
+        points += [
+            [place + way * inwards if k == axis else middle[k] for k in (0, 1)]
+            for axis, place, way in sides
+        ]
     clip = clip_of(frames, [points] * 2)
     after = Eraser(Rectangles(1.0, (1, 1), (8, 8)))(clip, generator(3))
     assert after.visible[0].all() and after.visible[1].tolist() == [False] * 4 + [True] * 4
@@ -253,7 +298,9 @@ def test_erased_rectangles_have_their_mean_colour():
 def test_replaced_rectangles_come_from_anywhere_in_the_clip_and_hide_what_is_inside():
     """Each pixel says its own place: red x, green y, blue the frame."""
     t, y, x = np.indices((8, 60, 70))
-    before = clip_of(np.stack([x, y, 20 * t], -1).astype(np.uint8), noise(frames=8, size=(60, 70)).tracks)
+    before = clip_of(
+        np.stack([x, y, 20 * t], -1).astype(np.uint8), noise(frames=8, size=(60, 70)).tracks
+    )
     effect = Replace(Rectangles(0.5, (1, 3), (4, 20)), ColourJitter(0.25, 0.0, 0.0, 0.0, 0.0))
     sources = set()
     for seed in range(20):
@@ -262,7 +309,9 @@ def test_replaced_rectangles_come_from_anywhere_in_the_clip_and_hide_what_is_ins
         assert torch.equal(after.visible, ~changed) and not changed[0].any()
         frames, places = changed.nonzero().T
         found = after.video.flatten(2)[frames, :, places]
-        assert (found[:, 0] < 70).all() and (found[:, 1] < 60).all() and (found[:, 2] % 20 == 0).all()
+        assert (
+            (found[:, 0] < 70).all() and (found[:, 1] < 60).all() and (found[:, 2] % 20 == 0).all()
+        )
         sources |= set(found[:, 2].tolist())
     assert sources == set(range(0, 160, 20))
 
@@ -274,7 +323,9 @@ def test_replaced_rectangles_are_recoloured_twice():
         greys = after.video.unique()
         assert len(greys) > 10 or (not colour.brightness and greys.tolist() == [120])
         assert greys.max() <= 173 and greys.min() >= 77  # 120 * 1.2 ** 2
-        assert not colour.brightness or greys.max() > 148 or greys.min() < 92  # once reaches 144 and 96
+        assert (
+            not colour.brightness or greys.max() > 148 or greys.min() < 92
+        )  # once reaches 144 and 96
 
 
 # Colours
@@ -334,13 +385,19 @@ def test_a_part_is_recoloured_as_the_whole():
     image[:40] //= 3  # the part is darker than the whole
     colour = ColourJitter(1.0).drawn(generator(4))
     part, whole = recoloured(image[8:40, 16:50], colour, image)
-    assert np.array_equal(whole, recoloured(image, colour)[0]) and np.array_equal(part, whole[8:40, 16:50])
+    assert np.array_equal(whole, recoloured(image, colour)[0]) and np.array_equal(
+        part, whole[8:40, 16:50]
+    )
 
 
 def test_a_sharp_frame_is_blurred_by_the_sigma_drawn(monkeypatch):
     frames = np.zeros((1, 41, 41, 3), np.uint8)
     frames[0, 20, 20] = 255
-    after = Blur(1.0, (1.5, 1.5))(clip_of(frames, np.zeros((1, 1, 2))), generator(0)).video[0, 0].double()
+    after = (
+        Blur(1.0, (1.5, 1.5))(clip_of(frames, np.zeros((1, 1, 2))), generator(0))
+        .video[0, 0]
+        .double()
+    )
     variance = (after * (torch.arange(41) - 20) ** 2).sum() / after.sum()
     assert abs(variance.sqrt() - 1.5) < 0.1 and (after[20] > 0).sum() <= 11
 
@@ -379,7 +436,9 @@ def test_rectangles_are_drawn_as_published():
         assert 0 <= left < right <= 512 and 0 <= top < bottom <= 512
         covered[top:bottom, left:right] += 1
     assert covered[100:-100, 100:-100].std() / covered[100:-100, 100:-100].mean() < 0.12
-    assert covered.min() > 0 and 0.4 < covered[:, 0].mean() / covered[100:-100, 100:-100].mean() < 0.65
+    assert (
+        covered.min() > 0 and 0.4 < covered[:, 0].mean() / covered[100:-100, 100:-100].mean() < 0.65
+    )
     assert (Eraser().rectangles, Replace().rectangles) == (Rectangles(), Rectangles())
 
 
@@ -392,7 +451,9 @@ def test_colours_are_drawn_as_published():
         ("saturation", 1, 0.2),
         ("hue", 0, 0.0796),
     ):
-        assert uniform([getattr(one, name) for one in drawn], middle - spread, middle + spread), name
+        assert uniform([getattr(one, name) for one in drawn], middle - spread, middle + spread), (
+            name
+        )
     orders, counts = np.unique([one.order for one in drawn], axis=0, return_counts=True)
     assert len(orders) == 24 and counts.min() > 110
 
@@ -400,7 +461,9 @@ def test_colours_are_drawn_as_published():
 def test_sigmas_are_drawn_as_published_a_frame_each(monkeypatch):
     sigmas = []
     monkeypatch.setattr(
-        photometric.cv2, "GaussianBlur", lambda frame, kernel, sigma, dst: sigmas.append((*kernel, sigma))
+        photometric.cv2,
+        "GaussianBlur",
+        lambda frame, kernel, sigma, dst: sigmas.append((*kernel, sigma)),
     )
     clip = clip_of(np.zeros((5, 2, 2, 3), np.uint8), np.zeros((5, 1, 2)))
     rng = generator(2)
@@ -420,7 +483,11 @@ def test_so_many_clips_are_changed(effect, share):
 
 
 def test_padding_is_drawn_as_published():
-    clip, rng, sides = clip_of(np.zeros((1, 4, 5, 3), np.uint8), np.zeros((1, 1, 2))), generator(4), []
+    clip, rng, sides = (
+        clip_of(np.zeros((1, 4, 5, 3), np.uint8), np.zeros((1, 1, 2))),
+        generator(4),
+        [],
+    )
     for _ in range(3000):
         after = Pad()(clip, rng)
         (left, top), (high, wide) = after.tracks[0, 0].tolist(), after.video.shape[-2:]
@@ -430,7 +497,9 @@ def test_padding_is_drawn_as_published():
     assert np.abs(np.corrcoef(sides.T) - np.eye(4)).max() < 0.08
 
 
-def paths(effect: ScaleAndCrop, clips: int, size=(512, 512), frames=8) -> tuple[np.ndarray, np.ndarray]:
+def paths(
+    effect: ScaleAndCrop, clips: int, size=(512, 512), frames=8
+) -> tuple[np.ndarray, np.ndarray]:
     """Factors and corners, clips T 2 each, as the tracks of two opposite corners of the frame show them."""
     ends = np.array([[[0, 0], [size[1] - 1, size[0] - 1]]] * frames, float)
     clip, rng = clip_of(np.zeros((frames, *size, 3), np.uint8), ends), generator(5)
@@ -446,7 +515,10 @@ def test_scale_is_drawn_as_published():
     whole = factors * 511 + 1
     assert np.abs(whole - whole.round()).max() < 1e-3  # sizes are whole numbers of pixels
     together = steps.mean(-1)  # of both axes
-    assert abs(together[:, 0].std() / (0.05 / 6**0.5) - 1) < 0.06 and np.abs(together[:, 0]).max() < 0.053
+    assert (
+        abs(together[:, 0].std() / (0.05 / 6**0.5) - 1) < 0.06
+        and np.abs(together[:, 0]).max() < 0.053
+    )
     apart = steps[:, 0, 0] - steps[:, 0, 1]  # half of it is taken back
     assert abs(apart.std() / (0.05 / 6**0.5) - 1) < 0.06
     slope = (together[:, 1] * together[:, 0]).mean() / (together[:, 0] ** 2).mean()
@@ -471,12 +543,16 @@ def test_the_window_wanders_as_published():
     _, corners = paths(ScaleAndCrop(20, 20, (1.0, 1.0), 0.0), 1500, size=(120, 120), frames=3)
     steps = np.diff(corners, axis=1).round()
     assert (corners[:, 0] == 50).all()
-    assert uniform(steps[:, 0, 0], -15, 15, whole=True) and uniform(steps[:, 0, 1], -15, 15, whole=True)
+    assert uniform(steps[:, 0, 0], -15, 15, whole=True) and uniform(
+        steps[:, 0, 1], -15, 15, whole=True
+    )
     slope = (steps[:, 1] * steps[:, 0]).mean() / (steps[:, 0] ** 2).mean()
     assert 0.72 < slope < 0.8  # 0.8, cut to whole pixels towards zero
     assert np.abs(steps[:, 1] - 0.8 * steps[:, 0]).max() < 4
     _, corners = paths(ScaleAndCrop(500, 100, (1.0, 1.0), 0.0), 60, frames=24)
-    assert corners[..., 1].min() == 0 and corners[..., 1].max() == 12  # 512 - 500: the last place too
+    assert (
+        corners[..., 1].min() == 0 and corners[..., 1].max() == 12
+    )  # 512 - 500: the last place too
 
 
 # Points
@@ -488,9 +564,15 @@ def test_points_are_those_of_the_first_or_the_middle_frame():
     visible[0, [1, 3]] = visible[2, [3, 7]] = visible[1, :] = True
     valid = torch.ones(5, 12, dtype=torch.bool)
     clip = clip_of(
-        clip.video.permute(0, 2, 3, 1).numpy(), torch.full((5, 12, 2), 9.0) + torch.arange(12)[:, None], visible, valid
+        clip.video.permute(0, 2, 3, 1).numpy(),
+        torch.full((5, 12, 2), 9.0) + torch.arange(12)[:, None],
+        visible,
+        valid,
     )
-    kept = [ChoosePoints(3)(clip, generator(seed)).tracks[0, :, 0].sub(9).int().tolist() for seed in range(20)]
+    kept = [
+        ChoosePoints(3)(clip, generator(seed)).tracks[0, :, 0].sub(9).int().tolist()
+        for seed in range(20)
+    ]
     assert all(sorted(one) == [1, 3, 7] for one in kept) and len({tuple(one) for one in kept}) > 3
     with pytest.raises(ValueError, match="only 3 of its points .* 4 are wanted"):
         ChoosePoints(4)(clip, generator(0))
@@ -505,10 +587,14 @@ def test_points_are_those_of_the_first_or_the_middle_frame():
 # All of them
 
 
-@pytest.mark.parametrize("effect", [*EFFECTS, published(**SMALL)], ids=lambda effect: type(effect).__name__)
+@pytest.mark.parametrize(
+    "effect", [*EFFECTS, published(**SMALL)], ids=lambda effect: type(effect).__name__
+)
 def test_the_same_generator_gives_the_same_and_nothing_is_written(effect):
     clip = dots(4)
-    before = Clip(*(getattr(clip, name).clone() for name in ("video", "tracks", "visible", "valid")))
+    before = Clip(
+        *(getattr(clip, name).clone() for name in ("video", "tracks", "visible", "valid"))
+    )
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     one = effect(clip, generator(7))
     assert same(clip, before)
@@ -516,8 +602,12 @@ def test_the_same_generator_gives_the_same_and_nothing_is_written(effect):
     planar = Clip(clip.video.contiguous(), clip.tracks, clip.visible, clip.valid)
     assert not planar.video.permute(0, 2, 3, 1).is_contiguous()
     assert same(one, effect(planar, generator(7))) and same(planar, before)
-    assert isinstance(effect, Flip) or any(not same(one, effect(clip, generator(seed))) for seed in (8, 9, 10))
-    assert torch.equal(state, torch.get_rng_state()) and np.array_equal(numpy_state, np.random.get_state()[1])
+    assert isinstance(effect, Flip) or any(
+        not same(one, effect(clip, generator(seed))) for seed in (8, 9, 10)
+    )
+    assert torch.equal(state, torch.get_rng_state()) and np.array_equal(
+        numpy_state, np.random.get_state()[1]
+    )
 
 
 def test_a_chain_is_its_effects_one_after_the_other_with_one_generator():
@@ -597,4 +687,6 @@ def test_the_kernel_of_blur_and_the_room_are_checked_too():
         with pytest.raises(ValueError, match=" must be "):
             make()
     with pytest.raises(ValueError, match="1x9 .*2 pixels a side"):
-        ScaleAndCrop(4, 4)(clip_of(np.zeros((1, 1, 9, 3), np.uint8), np.zeros((1, 1, 2))), generator(0))
+        ScaleAndCrop(4, 4)(
+            clip_of(np.zeros((1, 1, 9, 3), np.uint8), np.zeros((1, 1, 2))), generator(0)
+        )

@@ -54,7 +54,9 @@ def test_frames_between_annotations_are_there(tmp_path):
 def test_masks_are_red_channels(tmp_path):
     clip = BADJA(write_badja(tmp_path))[0]
     expected = np.zeros((5, *SIZE), np.uint8)
-    expected[:, 8:32, 16:32] = np.array([128, 255, 255, 255, 128])[:, None, None]  # the rider of frames 2, 6 is not red
+    expected[:, 8:32, 16:32] = np.array([128, 255, 255, 255, 128])[
+        :, None, None
+    ]  # the rider of frames 2, 6 is not red
     assert clip.masks.dtype == torch.uint8
     np.testing.assert_array_equal(clip.masks, expected)
 
@@ -71,7 +73,9 @@ def test_used_joints_are_the_twenty(tmp_path):
     write_badja(tmp_path)
     path = tmp_path / "joint_annotations" / "camel.json"
     rows = json.loads(path.read_text())
-    rows[0]["joints"] = [[100 + joint, joint] for joint in range(37)]  # integers, beyond the frame, as may be
+    rows[0]["joints"] = [
+        [100 + joint, joint] for joint in range(37)
+    ]  # integers, beyond the frame, as may be
     path.write_text(json.dumps(rows[::-1]))  # and not in order of time
     tracks = BADJA(tmp_path)[0].tracks[0]
     np.testing.assert_array_equal(tracks, [(joint, 100 + joint) for joint in USED])
@@ -86,7 +90,11 @@ def test_mask_of_another_size_is_brought_to_the_image(tmp_path):
     big[16:64, 32:64] = 7
     Image.fromarray(big).save(path)
     mask = BADJA(tmp_path)[0].masks[2]
-    assert set(mask.unique().tolist()) == {0, 7} and (mask > 0).sum() == 24 * 16 and mask[8:32, 16:32].all()
+    assert (
+        set(mask.unique().tolist()) == {0, 7}
+        and (mask > 0).sum() == 24 * 16
+        and mask[8:32, 16:32].all()
+    )
 
 
 def test_bad_folders_are_named(tmp_path):
@@ -128,13 +136,20 @@ def test_frames_of_unequal_size_are_named(tmp_path):
 def test_what_is_broken_leaves_the_rest(tmp_path):
     write_badja(tmp_path)
     folder = tmp_path / "joint_annotations"
-    (folder / "dog.json").write_text((folder / "camel.json").read_text().replace("/camel/", "/dog/"))
+    (folder / "dog.json").write_text(
+        (folder / "camel.json").read_text().replace("/camel/", "/dog/")
+    )
     (folder / "bear.json").write_text("[")
     reader = BADJA(tmp_path)
-    assert reader.names == ["camel", "dog"] and reader.files == [folder / "camel.json", folder / "dog.json"]
+    assert reader.names == ["camel", "dog"] and reader.files == [
+        folder / "camel.json",
+        folder / "dog.json",
+    ]
     assert reader.broken == (f"{folder / 'bear.json'} is not a BADJA annotation: {FORM}",)
     assert reader[0].name == "camel"
-    with pytest.raises(ValueError, match="missing file .*dog/00002.jpg and 9 more of this sequence"):
+    with pytest.raises(
+        ValueError, match="missing file .*dog/00002.jpg and 9 more of this sequence"
+    ):
         reader[1]
 
 
@@ -142,9 +157,17 @@ def test_what_is_broken_leaves_the_rest(tmp_path):
 @pytest.mark.parametrize(
     "tracker, expected, tolerance",
     [
-        (Static(), {"camel": (52.09, 0.32), "dog": (6.32, 0.00), "horsejump-low": (34.55, 3.14)}, 0.01),
+        (
+            Static(),
+            {"camel": (52.09, 0.32), "dog": (6.32, 0.00), "horsejump-low": (34.55, 3.14)},
+            0.01,
+        ),
         # OpenCV's arithmetic differs a little between processors and releases
-        (LucasKanade(), {"camel": (68.5, 11.6), "dog": (36.8, 1.7), "horsejump-low": (37.7, 7.3)}, 2.5),
+        (
+            LucasKanade(),
+            {"camel": (68.5, 11.6), "dog": (36.8, 1.7), "horsejump-low": (37.7, 7.3)},
+            2.5,
+        ),
         (DISFlow(), {"dog": (39.1, 1.7)}, 2.5),
     ],
     ids=["static", "lucas_kanade", "dis_flow"],

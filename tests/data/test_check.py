@@ -29,19 +29,13 @@ from cotracker.data.video import write_video
 LEAST = 20  # points wanted in these small clips
 
 
-
-
-
-
-
-
 def rewrite(root: Path, **changes) -> None:
     """Tracks of clip 001 with some arrays replaced (or, by None, gone), as by one who does not know of the manifest."""
     file = root / "001" / "001.npy"
-    held = {key: value for key, value in (load_npy_dict(file) | changes).items() if value is not None}
+    held = {
+        key: value for key, value in (load_npy_dict(file) | changes).items() if value is not None
+    }
     np.save(file, np.array(held, dtype=object), allow_pickle=True)
-
-
 
 
 def first_points(root: Path, count: int) -> None:
@@ -76,7 +70,9 @@ class Malicious:
 
 def malicious(root: Path) -> None:
     with open(root / "001" / "001.npy", "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|O", "fortran_order": False, "shape": ()}
+        )
         pickle.dump(Malicious(), file)
 
 
@@ -176,7 +172,12 @@ def test_varied_clips_as_they_are_give_no_finding(tmp_path):
     rng = np.random.default_rng(0)
     for k in range(20):
         source = Sprites(frames=8, height=96, width=int(rng.integers(64, 160)), points=2 * LEAST)
-        write_clip(tmp_path, f"{k:03d}", source.clip(np.random.default_rng((5, k))), images=("jpg", "png")[k % 2])
+        write_clip(
+            tmp_path,
+            f"{k:03d}",
+            source.clip(np.random.default_rng((5, k))),
+            images=("jpg", "png")[k % 2],
+        )
     report = check(tmp_path, 1)
     assert report.findings == () and len(report.clips) == 20
     judged = [clip.followed for clip in report.clips if clip.followed is not None]
@@ -188,7 +189,11 @@ def test_inverted_visibility_is_turned_round(root):
     rewrite(root, visibility=~tracks(root)[1], camera=np.arange(3))
     assert not np.array_equal(read_tracks(root / "001")[1], truth[1])
     done = repair(check(root, LEAST), LEAST).done
-    assert len(done) == 2 and "visibility turned round" in done[0] and "manifest.json: written anew" in done[1]
+    assert (
+        len(done) == 2
+        and "visibility turned round" in done[0]
+        and "manifest.json: written anew" in done[1]
+    )
     assert all(np.array_equal(now, then) for now, then in zip(read_tracks(root / "001"), truth))
     held = load_npy_dict(root / "001" / "001.npy")
     assert held["camera"].tolist() == [0, 1, 2] and held["visibility"].dtype == bool
@@ -201,7 +206,9 @@ def test_visibility_is_not_turned_where_that_does_not_make_it_right(root):
     report = check(root, LEAST)
     later(root, 2)  # meanwhile, or in truth
     before = digests(root)
-    assert [f"moved to {root / BROKEN / '001'}" in sentence for sentence in repair(report, LEAST).done] == [True, False]
+    assert [
+        f"moved to {root / BROKEN / '001'}" in sentence for sentence in repair(report, LEAST).done
+    ] == [True, False]
     assert digests(root) == before and clip_names(root) == ["000", "002"]
 
 
@@ -219,7 +226,9 @@ def test_tracks_are_cut_only_to_frames_that_they_follow(root, tmp_path):
     assert repaired.remaining == () and "cut to the 7 frames" in repaired.done[1]
     assert all(np.array_equal(now, then[:7]) for now, then in zip(read_tracks(root / "001"), truth))
     assert clip_names(root) == ["001"] and clip_names(root / BROKEN) == ["000", "002"]
-    assert [(entry["name"], entry["frames"]) for entry in read_manifest(root)["clips"]] == [("001", 7)]
+    assert [(entry["name"], entry["frames"]) for entry in read_manifest(root)["clips"]] == [
+        ("001", 7)
+    ]
     assert check(root, LEAST).findings == ()
 
 
@@ -227,16 +236,24 @@ def test_what_is_repaired_can_be_trained_on_and_generated_on(root):
     cut_short(frames(root) / "005.jpg")
     for _ in range(2):
         repair(check(root, LEAST), LEAST)
-        shutil.copytree(root / "000", root / "003", dirs_exist_ok=True)  # its tracks are not called 003.npy
+        shutil.copytree(
+            root / "000", root / "003", dirs_exist_ok=True
+        )  # its tracks are not called 003.npy
     assert (root / BROKEN / "001").is_dir() and (root / BROKEN / "003").is_dir()
     assert [finding.kind for finding in check(root, LEAST).findings] == ["tracks", "manifest"]
     repair(check(root, LEAST), LEAST)
     assert clip_names(root / BROKEN) == ["001", "003", "003.2"]
     reader = Kubric(str(root), frames=FRAMES, height=None, width=None, points=LEAST)
-    assert len(reader) == 2 and reader.clip_at(0, np.random.default_rng(0)).tracks.shape == (FRAMES, LEAST, 2)
+    assert len(reader) == 2 and reader.clip_at(0, np.random.default_rng(0)).tracks.shape == (
+        FRAMES,
+        LEAST,
+        2,
+    )
     settle(root, MADE)
     manifest = read_manifest(root)
-    assert [entry["name"] for entry in manifest["clips"]] == ["000", "002"] and manifest["counts"]["clips"] == 2
+    assert [entry["name"] for entry in manifest["clips"]] == ["000", "002"] and manifest["counts"][
+        "clips"
+    ] == 2
 
 
 def test_a_manifest_that_contradicts_itself_or_a_clip_is_named(root):
@@ -255,7 +272,10 @@ def test_a_set_without_a_manifest_is_clean_and_repair_writes_one(root, capsys):
     written = read_manifest(root)["clips"]
     (root / "manifest.json").unlink()
     assert check(root, LEAST).findings == ()
-    assert main(["data", "check", str(root), "--points", str(LEAST), "--workers", "0", "--repair"]) == 0
+    assert (
+        main(["data", "check", str(root), "--points", str(LEAST), "--workers", "0", "--repair"])
+        == 0
+    )
     assert "written anew, with 3 clips" in capsys.readouterr().out
     assert read_manifest(root)["clips"] == written and check(root, LEAST).findings == ()
 
@@ -285,18 +305,25 @@ def test_several_sets_and_any_number_of_workers(drawn, tmp_path):
     assert [path.name for path in alone.sets] == ["first", "second"] and len(alone.clips) == 7
     assert [finding.kind for finding in alone.findings] == ["folder", "time", "manifest"]
     count = []
-    assert check(tmp_path / "all", LEAST, workers=2, seen=count.append) == alone and count == [7] * 7
+    assert (
+        check(tmp_path / "all", LEAST, workers=2, seen=count.append) == alone and count == [7] * 7
+    )
 
 
 def test_the_command_tells_by_its_exit_code_and_names_files(root, tmp_path, capsys):
     arguments = ["data", "check", str(root), "--points", str(LEAST), "--workers", "0"]
     assert main(arguments) == 0
-    assert re.fullmatch(r"3 clips with 24 frames in .*: nothing wrong \([\d.]+ clips/s\)\n", capsys.readouterr().out)
+    assert re.fullmatch(
+        r"3 clips with 24 frames in .*: nothing wrong \([\d.]+ clips/s\)\n", capsys.readouterr().out
+    )
     cut_short(frames(root) / "005.jpg")
     written = tmp_path / "findings.json"
     assert main([*arguments, "--json", str(written)]) == 1
     first, last = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{frames(root) / '005.jpg'}: cannot be decoded") and "1 finding, 1 clip affected" in last
+    assert (
+        first.startswith(f"{frames(root) / '005.jpg'}: cannot be decoded")
+        and "1 finding, 1 clip affected" in last
+    )
     held = json.loads(written.read_text())
     assert [one["file"] for one in held["findings"]] == [str(frames(root) / "005.jpg")]
     assert held["remaining"] == held["findings"] and len(held["clips"]) == 3

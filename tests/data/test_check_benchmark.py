@@ -25,7 +25,11 @@ def as_record(clip: Clip) -> dict:
     height, width = clip.video.shape[-2:]
     points = (clip.tracks.numpy().swapaxes(0, 1) + 0.5) / (width, height)
     video = clip.video.permute(0, 2, 3, 1).contiguous().numpy()
-    return {"video": video, "points": points.astype(np.float32), "occluded": ~clip.visible.numpy().T}
+    return {
+        "video": video,
+        "points": points.astype(np.float32),
+        "occluded": ~clip.visible.numpy().T,
+    }
 
 
 def write_scenes(path: Path, count: int) -> Path:
@@ -63,7 +67,10 @@ def root(made, tmp_path) -> Path:
 
 
 def test_good_benchmarks_are_passed_and_counted(root, capsys, tmp_path):
-    assert main(["data", "check", str(root), "--workers", "2", "--json", str(tmp_path / "x.json")]) == 0
+    assert (
+        main(["data", "check", str(root), "--workers", "2", "--json", str(tmp_path / "x.json")])
+        == 0
+    )
     first, *rest = capsys.readouterr().out.splitlines()
     assert "nothing wrong" in first and first.startswith("18 clips with 121 frames")
     assert rest == [
@@ -76,7 +83,10 @@ def test_good_benchmarks_are_passed_and_counted(root, capsys, tmp_path):
     ]
     held = json.loads((tmp_path / "x.json").read_text())
     assert [one["benchmark"] for one in held["benchmarks"]][:2] == ["BADJA", "FastCapture"]
-    assert held["benchmarks"][0]["videos"] == [{"clip": "camel", "frames": 5}] and held["findings"] == []
+    assert (
+        held["benchmarks"][0]["videos"] == [{"clip": "camel", "frames": 5}]
+        and held["findings"] == []
+    )
 
 
 def davis(root: Path, change) -> None:
@@ -97,7 +107,9 @@ def joints(root: Path, scale: float) -> None:
     path.write_text(json.dumps(rows))
 
 
-PICTURES, MASKS = (f"BADJA/DAVIS/{kind}/Full-Resolution/camel" for kind in ("JPEGImages", "Annotations"))
+PICTURES, MASKS = (
+    f"BADJA/DAVIS/{kind}/Full-Resolution/camel" for kind in ("JPEGImages", "Annotations")
+)
 JSON, PTH = "BADJA/joint_annotations/camel.json", "FastCapture/zju_tracking/dancer.pth"
 DAVIS, SHARD = "tapvid_davis/tapvid_davis.pkl", "tapvid_kinetics/0004_of_0010.pkl"
 

@@ -39,16 +39,25 @@ def changed(**changes):
     """A framed record of the small scene with features (dots for slashes) replaced, or taken away where None."""
     features = movi_fixture.features(movi_fixture.scene(*SMALL))
     features |= {name.replace("__", "/"): value for name, value in changes.items()}
-    return movi_fixture.record(movi_fixture.example({k: v for k, v in features.items() if v is not None}))
+    return movi_fixture.record(
+        movi_fixture.example({k: v for k, v in features.items() if v is not None})
+    )
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_the_fixtures_checksum_is_the_published_one():
     checksum = 0xE3069283  # of CRC-32C, for these nine digits
-    assert movi_fixture.masked(b"123456789") == ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    assert (
+        movi_fixture.masked(b"123456789")
+        == ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    )
 
 
 def test_records_that_tensorboard_wrote_are_read(tmp_path):
@@ -74,13 +83,21 @@ def test_tracks_on_disk_are_the_exact_projection(tmp_path, capsys, name, blur):
     path, out = tmp_path / f"{name}-train.tfrecord-00000-of-00001", tmp_path / "out"
     path.write_bytes(framed(96, 24, blur))
     assert main([str(path), str(out), "--images", "png"]) == 0
-    assert capsys.readouterr().out == f"wrote 1 clips to {out} (0 were there already, 0 broken records skipped)\n"
+    assert (
+        capsys.readouterr().out
+        == f"wrote 1 clips to {out} (0 were there already, 0 broken records skipped)\n"
+    )
     folder = out / f"{name}-train-00000-of-00001-0000"
     held = load_npy_dict(folder / f"{folder.name}.npy")
     plain = np.load(folder / f"{folder.name}.npy", allow_pickle=True).item()
     assert held.keys() == plain.keys() == {"coords", "visibility"}
     coords, occluded = held["coords"], held["visibility"]
-    assert (coords.shape, coords.dtype, occluded.shape, occluded.dtype) == ((2048, 24, 2), "f4", (2048, 24), bool)
+    assert (coords.shape, coords.dtype, occluded.shape, occluded.dtype) == (
+        (2048, 24, 2),
+        "f4",
+        (2048, 24),
+        bool,
+    )
 
     made = movi_fixture.scene(96)
     files = sorted((folder / "frames").iterdir())
@@ -99,7 +116,12 @@ def test_tracks_on_disk_are_the_exact_projection(tmp_path, capsys, name, blur):
     assert (trusted & visible).sum() > 10000 and (trusted & ~visible).sum() > 500
     np.testing.assert_array_equal(occluded[trusted], ~visible[trusted])
     [entry] = read_manifest(out)["clips"]
-    assert (entry["name"], entry["frames"], entry["points"], entry["size"]) == (folder.name, 24, 2048, [96, 96])
+    assert (entry["name"], entry["frames"], entry["points"], entry["size"]) == (
+        folder.name,
+        24,
+        2048,
+        [96, 96],
+    )
 
 
 def clear(made, coords):
@@ -107,7 +129,11 @@ def clear(made, coords):
     inside = ((coords > 3) & (coords < made.size - 3)).all(-1)
     column, row = np.moveaxis(np.floor(np.where(inside[..., None], coords, 3)).astype(int), -1, 0)
     faces, t = made.images()["faces"], np.arange(coords.shape[1])
-    same = [faces[t, row + r, column + c] == faces[t, row, column] for r in range(-2, 3) for c in range(-2, 3)]
+    same = [
+        faces[t, row + r, column + c] == faces[t, row, column]
+        for r in range(-2, 3)
+        for c in range(-2, 3)
+    ]
     return inside & np.all(same, axis=0)
 
 
@@ -118,7 +144,9 @@ def test_images_of_16_bits_keep_all_of_them():
     np.testing.assert_array_equal(video, images["video"])
     np.testing.assert_array_equal(recording.segments, images["segments"])
     assert np.abs(recording.depth - images["depth"]).max() < 1.01 * np.ptp(images["depth"]) / 65535
-    assert np.abs(recording.normals - images["normals"]).max() < 2.1 / 65535  # red is x: the order of colours too
+    assert (
+        np.abs(recording.normals - images["normals"]).max() < 2.1 / 65535
+    )  # red is x: the order of colours too
     assert np.abs(recording.object_coordinates - images["local"]).max() < 1.1 / 65535
     assert recording.focal == 35 / 32 and recording.boxes.shape == (2, 6, 8, 3)
 
@@ -162,14 +190,25 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("breaks, number, words, kept", BROKEN.values(), ids=BROKEN.keys())
-def test_what_is_broken_is_named_in_one_sentence_and_skipped(tmp_path, capsys, breaks, number, words, kept):
+def test_what_is_broken_is_named_in_one_sentence_and_skipped(
+    tmp_path, capsys, breaks, number, words, kept
+):
     path, out = tmp_path / "a.tfrecord", tmp_path / "out"
     path.write_bytes(breaks([framed(*SMALL)] * 3))
     assert main([str(path), str(out)]) == 1
     said = capsys.readouterr()
-    assert said.err.count("\n") == 1 and said.err.startswith(f"{path}, record {number}: ") and words in said.err
-    assert said.out == f"wrote {kept} clips to {out} (0 were there already, 1 broken records skipped)\n"
-    assert len(read_manifest(out)["clips"]) == kept == sum(entry.is_dir() for entry in out.iterdir())
+    assert (
+        said.err.count("\n") == 1
+        and said.err.startswith(f"{path}, record {number}: ")
+        and words in said.err
+    )
+    assert (
+        said.out
+        == f"wrote {kept} clips to {out} (0 were there already, 1 broken records skipped)\n"
+    )
+    assert (
+        len(read_manifest(out)["clips"]) == kept == sum(entry.is_dir() for entry in out.iterdir())
+    )
 
 
 def test_goes_on_where_it_was_stopped(tmp_path, capsys, monkeypatch):
@@ -191,7 +230,11 @@ def test_goes_on_where_it_was_stopped(tmp_path, capsys, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in out.glob("movi*/*.npy")}
     assert len(before) == 2 == len(read_manifest(out)["clips"])
     assert main([str(source / "*.tfrecord-*"), str(out)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"wrote 2 clips to {out} (2 were there already")
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith(f"wrote 2 clips to {out} (2 were there already")
+    )
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert contents(out) == contents(whole)
     assert main([str(source), str(out)]) == 0
@@ -225,7 +268,9 @@ def test_a_random_window_moves_image_and_tracks_alike(seed, size):
     """A ramp in place of the video says at each pixel which position of the whole frame it shows."""
     _, recording = movi.decode(data(96, 24))
     x, y = np.meshgrid(np.arange(96), np.arange(96))
-    ramp = np.tile(np.stack([x, y, 0 * x], axis=-1).astype(np.float32) + 0.5, (24, 1, 1, 1))  # floats, so exact
+    ramp = np.tile(
+        np.stack([x, y, 0 * x], axis=-1).astype(np.float32) + 0.5, (24, 1, 1, 1)
+    )  # floats, so exact
     clip = movi.make_clip(ramp, recording, np.random.default_rng(seed), crop=True, size=size)
     size = size or 96
     assert clip.video.shape == (24, 3, size, size)
@@ -250,7 +295,12 @@ def test_windows_have_the_published_shapes():
     assert 0.3 <= (rows * columns).min() / 256**2 < 0.35 and (rows * columns).max() / 256**2 > 0.8
     aspects = columns / rows
     assert 0.48 < aspects.min() < 0.6 and 1.7 < aspects.max() < 2.05
-    assert movi.random_window(np.random.default_rng(0), 10, 200) == (0, 0, 10, 200)  # none of such an aspect fits
+    assert movi.random_window(np.random.default_rng(0), 10, 200) == (
+        0,
+        0,
+        10,
+        200,
+    )  # none of such an aspect fits
 
 
 @pytest.mark.parametrize("words, message", [

@@ -31,7 +31,11 @@ DRAWN = [19, 16, 6, 17, 5, 24, 11, 8, 14, 12, 21, 2, 15, 1, 22, 10, 13, 9, 7, 18
 @pytest.mark.parametrize("count", [20, 3, 40])
 def test_clips_are_exactly_what_was_written(tmp_path, count):
     reader = FastCapture(write_fastcapture(tmp_path), points=count)
-    assert reader.names == ["boxer", "dancer"] and len(reader) == 2 and reader.broken == reader.expected == ()
+    assert (
+        reader.names == ["boxer", "dancer"]
+        and len(reader) == 2
+        and reader.broken == reader.expected == ()
+    )
     torch.manual_seed(0)
     assert torch.randperm(25)[:20].tolist() == DRAWN
     torch.manual_seed(0)
@@ -41,7 +45,10 @@ def test_clips_are_exactly_what_was_written(tmp_path, count):
         clip = reader[k]
         assert clip.name == name and clip.masks is None and len(chosen) == min(count, 25)
         places, seen = tracks(name)
-        assert torch.equal(clip.tracks, places[chosen].permute(2, 0, 1)) and clip.tracks.dtype == torch.float32
+        assert (
+            torch.equal(clip.tracks, places[chosen].permute(2, 0, 1))
+            and clip.tracks.dtype == torch.float32
+        )
         assert torch.equal(clip.visible, seen[chosen].T > 0) and clip.valid.all()
         assert clip.video.shape == (FRAMES, 3, *SIZE)
         expected = np.stack([picture(name, frame) for frame in range(FRAMES)]).transpose(0, 3, 1, 2)
@@ -63,13 +70,17 @@ def test_the_static_guess(tmp_path):
     places, seen = tracks("boxer")
     still = {"traj_2d": places[:, :, :1].expand(-1, -1, FRAMES).clone(), "visibility": seen > 0}
     torch.save(still, tmp_path / "zju_tracking" / "boxer.pth")
-    rows = evaluate(Static(), Benchmark("fastcapture", FastCapture(tmp_path), from_first_frame, within_pixels))
+    rows = evaluate(
+        Static(), Benchmark("fastcapture", FastCapture(tmp_path), from_first_frame, within_pixels)
+    )
     assert [(row["name"], row["3px"]) for row in rows] == [("boxer", 100.0), ("dancer", 0.0)]
 
 
 def test_only_the_first_frames_are_read(tmp_path):
     clip = FastCapture(write_fastcapture(tmp_path), frames=4)[1]
-    assert clip.video.shape[0] == 4 and clip.tracks.shape == (4, 20, 2) and not clip.visible[3].any()
+    assert (
+        clip.video.shape[0] == 4 and clip.tracks.shape == (4, 20, 2) and not clip.visible[3].any()
+    )
 
 
 def pth(root: Path) -> Path:
@@ -138,7 +149,9 @@ def test_no_code_of_a_pth_runs(tmp_path, legacy):
     save(write_fastcapture(tmp_path), traj_2d=Malicious(mark))
     if legacy:
         pth(tmp_path).write_bytes(pickle.dumps({"traj_2d": Malicious(mark), "visibility": 1}))
-    with pytest.raises(ValueError, match="dancer.pth cannot be read, it is damaged or holds more than it should"):
+    with pytest.raises(
+        ValueError, match="dancer.pth cannot be read, it is damaged or holds more than it should"
+    ):
         FastCapture(tmp_path)[1]
     assert not mark.exists()
 
@@ -148,14 +161,20 @@ def test_other_frames_or_points_are_another_protocol(tmp_path):
 
     def said(**settings):
         made = FastCapture(tmp_path, **settings).made
-        return Benchmark("fastcapture", [], from_first_frame, within_pixels, made=made).describe()["clips"]
+        return Benchmark("fastcapture", [], from_first_frame, within_pixels, made=made).describe()[
+            "clips"
+        ]
 
     assert said() == said(frames=100, points=20)
     assert len({said(), said(points=40), said(frames=50)}) == 3
 
 
 def test_no_set_is_said_in_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match="holds no sequence of FastCapture: benchmark.root must be"):
+    with pytest.raises(
+        ValueError, match="holds no sequence of FastCapture: benchmark.root must be"
+    ):
         FastCapture(tmp_path)
-    with pytest.raises(ValueError, match="benchmark.clips.points must be a whole number, 1 or more, not 0"):
+    with pytest.raises(
+        ValueError, match="benchmark.clips.points must be a whole number, 1 or more, not 0"
+    ):
         FastCapture(tmp_path, points=0)

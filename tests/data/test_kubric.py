@@ -78,7 +78,10 @@ def colours(clip: Clip) -> np.ndarray:
 
 
 def same(one: Clip, other: Clip) -> bool:
-    return all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("video", "tracks", "visible", "valid"))
+    return all(
+        torch.equal(getattr(one, key), getattr(other, key))
+        for key in ("video", "tracks", "visible", "valid")
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -87,14 +90,21 @@ def test_points_stay_on_their_pixels(root, size, seed):
     """Raster to pixel, transposition, the inverted flag, choice of frames, crop and choice of points, all at once."""
     reader = Kubric(root, frames=4, height=size[0], width=size[1], points=3)
     clip = reader.clip_at(2, np.random.default_rng(seed))
-    assert clip.video.shape == (4, 3, size[0] or SIZE[0], size[1] or SIZE[1]) and clip.video.dtype == torch.uint8
-    assert clip.tracks.shape == (4, 3, 2) and clip.tracks.dtype == torch.float32 and clip.valid.all()
+    assert (
+        clip.video.shape == (4, 3, size[0] or SIZE[0], size[1] or SIZE[1])
+        and clip.video.dtype == torch.uint8
+    )
+    assert (
+        clip.tracks.shape == (4, 3, 2) and clip.tracks.dtype == torch.float32 and clip.valid.all()
+    )
     assert clip.name == "0002"
     under = colours(clip)
     seen = clip.visible.numpy()
     number = under[seen][:, 0].min() if seen.any() else 0
     assert seen.any() and number >= 100 and (under[seen][:, 1] == 200).all()
-    for n in range(3):  # a point keeps its own colour, and where it is not seen, that colour is not there
+    for n in range(
+        3
+    ):  # a point keeps its own colour, and where it is not seen, that colour is not there
         own = set(under[seen[:, n], n, 0])
         assert len(own) == 1 and own.isdisjoint(under[~seen[:, n], n, 0])
 
@@ -105,19 +115,25 @@ def test_all_points_of_whole_clips_are_as_published(root):
     clip = reader.clip_at(1, np.random.default_rng(0))
     assert np.array_equal(clip.tracks.numpy(), held["coords"].swapaxes(0, 1) - 0.5)
     assert np.array_equal(clip.visible.numpy(), ~held["visibility"].T)
-    assert same(clip, reader.clip_at(1, np.random.default_rng(5)))  # nothing is drawn, and nothing was written to
+    assert same(
+        clip, reader.clip_at(1, np.random.default_rng(5))
+    )  # nothing is drawn, and nothing was written to
 
 
 def test_every_start_is_drawn_the_last_one_too(root):
     reader = Kubric(root, frames=4, height=None, width=None, points=None)
-    starts = Counter(int(reader.clip_at(0, np.random.default_rng(k)).video[0, 2, 0, 0]) for k in range(60))
+    starts = Counter(
+        int(reader.clip_at(0, np.random.default_rng(k)).video[0, 2, 0, 0]) for k in range(60)
+    )
     assert set(starts) == {0, 1, 2} and min(starts.values()) >= 8
     clip = reader.clip_at(0, np.random.default_rng(1))
     assert clip.video[:, 2, 0, 0].diff().tolist() == [1, 1, 1]
 
 
 def test_the_crop_is_anywhere_and_hides_what_leaves(root):
-    whole = Kubric(root, frames=FRAMES, height=None, width=None, points=None).clip_at(0, np.random.default_rng(0))
+    whole = Kubric(root, frames=FRAMES, height=None, width=None, points=None).clip_at(
+        0, np.random.default_rng(0)
+    )
     corners = set()
     for k in range(80):
         clip = random_crop(whole, 38, 44, np.random.default_rng(k))
@@ -130,9 +146,13 @@ def test_the_crop_is_anywhere_and_hides_what_leaves(root):
 
 
 def test_points_are_those_of_the_first_or_the_middle_frame_each_once():
-    visible = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 0, 1, 1], [0, 1, 1, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.bool)
+    visible = torch.tensor(
+        [[1, 1, 0, 0, 0], [0, 0, 0, 1, 1], [0, 1, 1, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.bool
+    )
     tracks = torch.arange(5.0)[None, :, None].expand(4, 5, 2)
-    clip = Clip(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), tracks, visible, torch.ones_like(visible))
+    clip = Clip(
+        torch.zeros(4, 3, 8, 8, dtype=torch.uint8), tracks, visible, torch.ones_like(visible)
+    )
     orders = set()
     for k in range(40):
         chosen = choose_points(clip, 3, np.random.default_rng(k))
@@ -140,15 +160,23 @@ def test_points_are_those_of_the_first_or_the_middle_frame_each_once():
         assert sorted(numbers) == [0, 1, 2] and torch.equal(chosen.visible, visible[:, numbers])
         orders.add(tuple(numbers))
     assert len(orders) == 6
-    with pytest.raises(ValueError, match="only 3 of its points are visible in the first or the middle frame, 4 are"):
+    with pytest.raises(
+        ValueError, match="only 3 of its points are visible in the first or the middle frame, 4 are"
+    ):
         choose_points(clip, 4, np.random.default_rng(0))
 
 
 def test_the_120_frame_successor_and_jpg(tmp_path):
     xy, occluded = write_miniature(tmp_path, "long", frames=120, kind="jpg", depth=True)
-    clip = Kubric(tmp_path, frames=24, height=None, width=None, points=None).clip_at(0, np.random.default_rng(3))
-    start = next(s for s in range(97) if np.array_equal(clip.tracks.numpy(), xy.swapaxes(0, 1)[s : s + 24]))
-    assert clip.video.shape == (24, 3, *SIZE) and np.array_equal(clip.visible.numpy(), ~occluded.T[start : start + 24])
+    clip = Kubric(tmp_path, frames=24, height=None, width=None, points=None).clip_at(
+        0, np.random.default_rng(3)
+    )
+    start = next(
+        s for s in range(97) if np.array_equal(clip.tracks.numpy(), xy.swapaxes(0, 1)[s : s + 24])
+    )
+    assert clip.video.shape == (24, 3, *SIZE) and np.array_equal(
+        clip.visible.numpy(), ~occluded.T[start : start + 24]
+    )
     assert start > 24 and abs(float(clip.video[0, 2, :2].float().mean()) - start) < 12
 
 
@@ -160,7 +188,9 @@ def test_an_mp4_instead_of_frames(tmp_path):
         file.unlink()
     (tmp_path / "a" / "frames").rmdir()
     write_video(tmp_path / "a" / "a.mp4", images, 12, SIZE)
-    clip = Kubric(tmp_path, frames=3, height=32, width=32, points=2).clip_at(0, np.random.default_rng(0))
+    clip = Kubric(tmp_path, frames=3, height=32, width=32, points=2).clip_at(
+        0, np.random.default_rng(0)
+    )
     assert clip.video.shape == (3, 3, 32, 32) and clip.tracks.shape == (3, 2, 2)
 
 
@@ -178,7 +208,9 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path, root):
         assert "\n" not in str(caught.value)
     (root / "0009").rmdir()
     for field, value in (("points", 0), ("frames", None), ("height", "tall"), ("width", 2.5)):
-        with pytest.raises(ValueError, match=f"data.{field} must be a whole number, 1 or more, not {value}"):
+        with pytest.raises(
+            ValueError, match=f"data.{field} must be a whole number, 1 or more, not {value}"
+        ):
             Kubric(root, **{field: value})
 
 
@@ -220,15 +252,24 @@ def test_whole_frames_go_through_the_published_chain(root):
     assert sum(clip.replaced for clip in clips) > 0
     assert all("augmented: only" in reason and "8 are wanted" in reason for reason in said)
     batches = first(loader(TrainingStream(reader, augment=augment), batch=4, workers=2), 5)
-    assert [count for batch in batches for count in batch.replaced] == [clip.replaced for clip in clips]
-    assert all(torch.equal(batches[k // 4].video[k % 4], clip.video) for k, clip in enumerate(clips))
+    assert [count for batch in batches for count in batch.replaced] == [
+        clip.replaced for clip in clips
+    ]
+    assert all(
+        torch.equal(batches[k // 4].video[k % 4], clip.video) for k, clip in enumerate(clips)
+    )
 
 
 def test_kubric_and_drawn_scenes_in_one_mixture(root):
     small = ["data.sources.1.frames=4", "data.sources.1.height=30", "data.sources.1.width=36"]
-    small += ["data.sources.1.points=5", f"data.sources.0.source.root={root}", "data.sources.0.source.frames=4"]
     small += [
-        f"data.sources.0.augment.{name}={value}" for name, value in (("height", 30), ("width", 36), ("points", 5))
+        "data.sources.1.points=5",
+        f"data.sources.0.source.root={root}",
+        "data.sources.0.source.frames=4",
+    ]
+    small += [
+        f"data.sources.0.augment.{name}={value}"
+        for name, value in (("height", 30), ("width", 36), ("points", 5))
     ]
     node = composed("data=kubric_and_sprites", "train.batch=2", *small)
     batches = first(loader(TrainingStream(instantiate(node.data)), batch=2), 16)
@@ -298,7 +339,9 @@ def test_bad_clips_are_replaced_by_others_and_named_when_there_are_none():
     stream = TrainingStream(Set(6, bad={1, 4}))
     found = greys(stream, range(60))
     assert set(found) == {0, 2, 3, 5} and found == greys(stream, range(60))
-    with pytest.raises(ValueError, match="example 5 of seed 0: Set gave 11 bad clips in a row, the last .* is bad"):
+    with pytest.raises(
+        ValueError, match="example 5 of seed 0: Set gave 11 bad clips in a row, the last .* is bad"
+    ):
         TrainingStream(Set(2, bad={0, 1}))[5]
 
 
@@ -312,7 +355,9 @@ def test_a_set_within_a_mixture_is_read_once_in_a_pass():
         assert whole >= 2 * count
         assert (np.sort(np.reshape(ours[:whole], (-1, count)), 1) == np.arange(count)).all()
     assert 30 < found.count(255) < 90
-    again = TrainingStream(Mixture([Drawn(), Set(6), Set(4, shade=100)], [1, 2, 1], block=2), seed=1)
+    again = TrainingStream(
+        Mixture([Drawn(), Set(6), Set(4, shade=100)], [1, 2, 1], block=2), seed=1
+    )
     assert greys(again, range(239, 229, -1)) == found[239:229:-1]  # from the middle, backwards
 
 
@@ -326,14 +371,17 @@ def test_workers_ranks_and_resuming_give_the_same_stream(root, workers):
     batches = first(loader(make(), batch=2, workers=workers), 12)
     whole = [(b.video[i], b.tracks[i], b.name[i]) for b in batches for i in range(2)]
     assert all(
-        torch.equal(v, c.video) and torch.equal(t, c.tracks) and n == c.name for (v, t, n), c in zip(whole, alone)
+        torch.equal(v, c.video) and torch.equal(t, c.tracks) and n == c.name
+        for (v, t, n), c in zip(whole, alone)
     )
     later = first(loader(make(), batch=2, workers=workers, start=14), 3)
     assert all(same(one, other) for one, other in zip(later, batches[7:10]))
-    ranks = [first(loader(make(), batch=2, workers=workers, rank=rank, world=2), 6) for rank in range(2)]
-    assert [name for pair in zip(*ranks) for b in zip(*(one.name for one in pair)) for name in b] == [
-        c.name for c in alone
+    ranks = [
+        first(loader(make(), batch=2, workers=workers, rank=rank, world=2), 6) for rank in range(2)
     ]
+    assert [
+        name for pair in zip(*ranks) for b in zip(*(one.name for one in pair)) for name in b
+    ] == [c.name for c in alone]
 
 
 def composed(*overrides):
@@ -343,7 +391,12 @@ def composed(*overrides):
 
 def test_the_config_gives_batches(root):
     node = composed(
-        "data=kubric", f"data.root={root}", "data.frames=4", "data.height=24", "data.width=32", "data.points=3"
+        "data=kubric",
+        f"data.root={root}",
+        "data.frames=4",
+        "data.height=24",
+        "data.width=32",
+        "data.points=3",
     )
     batch = first(loader(TrainingStream(instantiate(node.data)), batch=2), 1)[0]
     assert batch.video.shape == (2, 4, 3, 24, 32) and batch.tracks.shape == (2, 4, 3, 2)
@@ -353,9 +406,22 @@ def test_the_config_gives_batches(root):
 
 
 def test_training_runs_on_a_folder(root, tmp_path):
-    small = ["data.frames=4", "data.height=32", "data.width=40", "data.points=4", "train.threads=null"]
+    small = [
+        "data.frames=4",
+        "data.height=32",
+        "data.width=40",
+        "data.points=4",
+        "train.threads=null",
+    ]
     run(
-        composed("experiment=smoke", "data=kubric", f"data.root={root}", *small, "train.steps=2", f"out={tmp_path}/run")
+        composed(
+            "experiment=smoke",
+            "data=kubric",
+            f"data.root={root}",
+            *small,
+            "train.steps=2",
+            f"out={tmp_path}/run",
+        )
     )
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 2
 

@@ -82,7 +82,9 @@ def hidden(made):
     label = labels[tuple(queries[:, [0, 2, 1]].astype(int).T)][:, None]
     there = np.floor(np.clip(exact, 0, made.size - 1)).astype(int)
     covering = labels[np.arange(24), there[..., 1], there[..., 0]]
-    clearly = at_query(clear(made, exact), queries)[:, None] & clear(made, exact) & ~visible & (label > 0)
+    clearly = (
+        at_query(clear(made, exact), queries)[:, None] & clear(made, exact) & ~visible & (label > 0)
+    )
     return clearly & (covering == label), clearly & (covering != label)
 
 
@@ -116,7 +118,9 @@ def test_normals_are_believed_only_where_they_make_sense(made, hidden):
 
     def with_stripes(width, step):
         stripe = np.arange(SIZE) // width % 2
-        return without_depth(whole, whole.normals + (step * stripe[:, None]).astype(np.float32) * (0, 0, 1))
+        return without_depth(
+            whole, whole.normals + (step * stripe[:, None]).astype(np.float32) * (0, 0, 1)
+        )
 
     flipped = without_depth(whole, -whole.normals)
     assert found(flipped, own) == 0
@@ -141,7 +145,9 @@ def test_behind_the_camera_is_hidden(made):
 
 def test_a_window_moves_the_coordinates_and_hides_the_rest(made):
     window = (10, 20, 110, 150)
-    coords, occluded, queries = sample_tracks(recording(made), np.random.default_rng(0), window=window)
+    coords, occluded, queries = sample_tracks(
+        recording(made), np.random.default_rng(0), window=window
+    )
     corner, scale = np.array([20, 10]), SIZE / np.array([130, 100])
     exact, _ = made.track(queries[:, 0].astype(int), queries[:, 1:] / scale + corner)
     assert np.abs(coords - (exact - corner) * scale).max() < 0.02
@@ -157,7 +163,9 @@ def test_draws_share_the_points_among_segments(made):
     def counts(**options):
         t, x, y = sample_tracks(whole, np.random.default_rng(0), **options)[2].T
         assert (
-            all(len(np.unique(axis % 4)) == 1 for axis in (t, x, y)) and (x % 1 == 0.5).all() and (y % 1 == 0.5).all()
+            all(len(np.unique(axis % 4)) == 1 for axis in (t, x, y))
+            and (x % 1 == 0.5).all()
+            and (y % 1 == 0.5).all()
         )
         return np.bincount(whole.segments[t.astype(int), y.astype(int), x.astype(int)]).tolist()
 
@@ -170,19 +178,26 @@ def test_draws_share_the_points_among_segments(made):
 def test_allocation_starts_with_the_smallest_and_rounds_half_to_even():
     assert allocate(np.array([10000, 0, 200, 50]), 100, 0.1).tolist() == [75, 0, 20, 5]
     assert allocate(np.array([1000, 1000]), 5, 0.1).tolist() == [2, 3]  # 5 / 2 rounds to 2
-    assert allocate(np.array([25, 35]), 100, 0.1).tolist() == [2, 4]  # 2.5 to 2, 3.5 to 4; the rest is lost
+    assert allocate(np.array([25, 35]), 100, 0.1).tolist() == [
+        2,
+        4,
+    ]  # 2.5 to 2, 3.5 to 4; the rest is lost
     assert allocate(np.array([0, 0]), 7, 0.1).tolist() == [0, 0]
 
 
 def test_shortage_still_gives_the_count_with_different_points():
     small = movi_fixture.scene(32, 3)
     coords, occluded, queries = sample_tracks(recording(small), np.random.default_rng(3))
-    assert coords.shape == (2048, 3, 2) and occluded.shape == (2048, 3) and queries.shape == (2048, 3)
+    assert (
+        coords.shape == (2048, 3, 2) and occluded.shape == (2048, 3) and queries.shape == (2048, 3)
+    )
     assert len(np.unique(queries, axis=0)) > 0.8 * 8 * 8  # the grid has 8 x 8 pixels in one frame
 
 
 def test_same_generator_same_points(made):
-    one, two, other = (sample_tracks(recording(made), np.random.default_rng(seed)) for seed in (5, 5, 6))
+    one, two, other = (
+        sample_tracks(recording(made), np.random.default_rng(seed)) for seed in (5, 5, 6)
+    )
     assert all((a == b).all() for a, b in zip(one, two))
     assert not (one[2] == other[2]).all()
 
@@ -205,9 +220,13 @@ def test_agrees_with_the_composition_of_poses(made, drawn):
         made_of[:, :3, :3], made_of[:, :3, 3] = turns, positions
         return made_of
 
-    to_camera = np.linalg.inv(rigid(rotations(made.quaternions) @ np.diag([1, -1, -1]), made.positions))
+    to_camera = np.linalg.inv(
+        rigid(rotations(made.quaternions) @ np.diag([1, -1, -1]), made.positions)
+    )
     still = np.tile(np.eye(4), (frames, 1, 1))
-    bodies = np.stack([still, *[rigid(rotations(box.quaternions), box.centres) for box in made.boxes]])
+    bodies = np.stack(
+        [still, *[rigid(rotations(box.quaternions), box.centres) for box in made.boxes]]
+    )
     poses = to_camera @ bodies  # label t 4 4
     relative = poses[label] @ np.linalg.inv(poses[label, t_query])[:, None]
     seen = np.einsum("ntij,nj->nti", relative, np.column_stack([at_first, np.ones(len(at_first))]))
@@ -215,13 +234,19 @@ def test_agrees_with_the_composition_of_poses(made, drawn):
     assert np.abs(xy - coords).max() < 0.02
     inside = ((xy > 0.5) & (xy < size - 0.5)).all(-1)
     near = np.floor(np.clip(xy - 0.5, 0, size - 1.001)).astype(int)
-    (x, y), (right, down) = np.moveaxis(near, -1, 0), np.moveaxis(np.clip(xy - 0.5, 0, size - 1.001) - near, -1, 0)
+    (x, y), (right, down) = (
+        np.moveaxis(near, -1, 0),
+        np.moveaxis(np.clip(xy - 0.5, 0, size - 1.001) - near, -1, 0),
+    )
     t = np.arange(frames)
     upper = (1 - right) * z_buffer[t, y, x] + right * z_buffer[t, y, x + 1]
     lower = (1 - right) * z_buffer[t, y + 1, x] + right * z_buffer[t, y + 1, x + 1]
     visible = inside & (seen[..., 2] <= 1.01 * ((1 - down) * upper + down * lower))
     agree = visible == ~occluded
-    assert agree.mean() > 0.95 and agree[clear(made, xy) & at_query(clear(made, xy), queries)[:, None]].mean() > 0.99
+    assert (
+        agree.mean() > 0.95
+        and agree[clear(made, xy) & at_query(clear(made, xy), queries)[:, None]].mean() > 0.99
+    )
 
 
 def test_two_thousand_points_take_no_more_than_seconds():
@@ -232,7 +257,9 @@ def test_two_thousand_points_take_no_more_than_seconds():
     turns = rng.normal(size=(instances + 1, frames, 4))
     boxes = rng.normal(size=(instances, frames, 8, 3))
     depth = np.full(segments.shape, 5, np.float32)
-    one = Recording(depth, segments, maps, maps, np.zeros((frames, 3)), turns[0], 1.1, boxes, turns[1:])
+    one = Recording(
+        depth, segments, maps, maps, np.zeros((frames, 3)), turns[0], 1.1, boxes, turns[1:]
+    )
     began = process_time()
     assert sample_tracks(one, rng)[0].shape == (2048, frames, 2)
     assert process_time() - began < 3

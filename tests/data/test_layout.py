@@ -27,7 +27,9 @@ FRAMES, POINTS, SIZE = 4, 7, (24, 32)
 
 def drawn(seed: int = 0, all_valid: bool = False) -> Clip:
     rng = np.random.default_rng(seed)
-    smooth = cv2.resize(rng.integers(0, 255, (6, 8), np.uint8), SIZE[::-1], interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(
+        rng.integers(0, 255, (6, 8), np.uint8), SIZE[::-1], interpolation=cv2.INTER_CUBIC
+    )
     video = np.stack([[np.roll(smooth, k, 1)] * 3 for k in range(FRAMES)])
     tracks = rng.uniform(-5, 35, (FRAMES, POINTS, 2)).astype(np.float32)
     visible, valid = rng.random((2, FRAMES, POINTS)) < 0.6
@@ -36,13 +38,17 @@ def drawn(seed: int = 0, all_valid: bool = False) -> Clip:
 
 
 def save(path, held) -> None:
-    np.save(path, np.array(held, dtype=object) if isinstance(held, dict) else held, allow_pickle=True)
+    np.save(
+        path, np.array(held, dtype=object) if isinstance(held, dict) else held, allow_pickle=True
+    )
 
 
 def header(path, pickled: bytes) -> None:
     """An npy file of one object, with these bytes for its pickle."""
     with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|O", "fortran_order": False, "shape": ()}
+        )
         file.write(pickled)
 
 
@@ -63,11 +69,18 @@ def test_a_clip_comes_back_as_it_was_written(tmp_path, images):
 def test_files_are_what_readers_of_kubric_expect(tmp_path):
     clip = drawn(all_valid=True)
     write_clip(tmp_path, "0007", clip)
-    assert sorted(os.listdir(tmp_path / "0007" / "frames")) == ["000.jpg", "001.jpg", "002.jpg", "003.jpg"]
+    assert sorted(os.listdir(tmp_path / "0007" / "frames")) == [
+        "000.jpg",
+        "001.jpg",
+        "002.jpg",
+        "003.jpg",
+    ]
     held = np.load(tmp_path / "0007" / "0007.npy", allow_pickle=True).item()
     assert held.keys() == {"coords", "visibility"} and held["coords"].dtype == np.float32
     np.testing.assert_allclose(held["coords"], clip.tracks.numpy().swapaxes(0, 1) + 0.5, atol=1e-5)
-    assert np.array_equal(held["visibility"], ~clip.visible.numpy().T)  # published: True is occluded
+    assert np.array_equal(
+        held["visibility"], ~clip.visible.numpy().T
+    )  # published: True is occluded
 
 
 def test_the_same_clip_gives_the_same_bytes(tmp_path):
@@ -91,8 +104,13 @@ def test_by_products_come_back(tmp_path):
     write_clip(tmp_path, "a", drawn(), arrays)
     back = read_by_products(tmp_path / "a")
     assert back.keys() == arrays.keys()
-    assert all(np.array_equal(back[key], arrays[key]) and back[key].dtype == arrays[key].dtype for key in arrays)
-    assert (tmp_path / "a" / "segments" / "003.png").is_file() and (tmp_path / "a" / "depth.npy").is_file()
+    assert all(
+        np.array_equal(back[key], arrays[key]) and back[key].dtype == arrays[key].dtype
+        for key in arrays
+    )
+    assert (tmp_path / "a" / "segments" / "003.png").is_file() and (
+        tmp_path / "a" / "depth.npy"
+    ).is_file()
 
 
 @pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -137,9 +155,15 @@ def test_no_code_of_a_pickle_runs(tmp_path, where, call):
         "np.memmap": Malicious(np.memmap, str(mark), "uint8", "w+", 0, 1),
     }[call]
     good = {"coords": np.zeros((1, 2, 2), np.float32), "visibility": np.zeros((1, 2), bool)}
-    held = {"beside": good | {"x": bad}, "instead": bad, "inside": good | {"coords": np.array([bad], object)}}[where]
+    held = {
+        "beside": good | {"x": bad},
+        "instead": bad,
+        "inside": good | {"coords": np.array([bad], object)},
+    }[where]
     header(path, pickle.dumps(held))
-    with pytest.raises(ValueError, match=r"clip\.npy is refused, as it holds more than arrays") as caught:
+    with pytest.raises(
+        ValueError, match=r"clip\.npy is refused, as it holds more than arrays"
+    ) as caught:
         load_npy_dict(path)
     assert "\n" not in str(caught.value) and not mark.exists()
     np.load(path, allow_pickle=True)
@@ -224,7 +248,9 @@ MADE = heading("toy.Toy", {"points": 7, "speed": (1, 2)}, 0, "0.1.0", "abc")
 def test_the_manifest_lists_whole_clips_however_it_was_left(tmp_path):
     assert settle(tmp_path, MADE)["clips"] == []
     entries = [write_clip(tmp_path, f"{k}", drawn(k)) for k in range(3)]
-    write_manifest(tmp_path, MADE | {"clips": [entries[2], entries[0], entries[0] | {"name": "gone"}]})
+    write_manifest(
+        tmp_path, MADE | {"clips": [entries[2], entries[0], entries[0] | {"name": "gone"}]}
+    )
     (tmp_path / ".partial-x").mkdir()
     (tmp_path / ".partial-x" / "000.jpg").write_text("")
     (tmp_path / ".partial-y").write_text("{")
@@ -232,14 +258,21 @@ def test_the_manifest_lists_whole_clips_however_it_was_left(tmp_path):
     there = json.loads((tmp_path / "manifest.json").read_text())
     assert there == read_manifest(tmp_path)
     assert there["clips"] == entries and there["counts"] == {"clips": 3, "frames": 12, "points": 21}
-    assert there["config"] == {"points": 7, "speed": [1, 2]} and there["layout"] == 1 and there["seed"] == 0
+    assert (
+        there["config"] == {"points": 7, "speed": [1, 2]}
+        and there["layout"] == 1
+        and there["seed"] == 0
+    )
     assert sorted(os.listdir(tmp_path)) == ["0", "1", "2", "manifest.json"]
 
 
 def test_each_commit_is_noted(tmp_path):
     settle(tmp_path, MADE)
     write_clip(tmp_path, "a", drawn())
-    assert settle(tmp_path, heading("toy.Toy", MADE["config"], 0, "0.1.0", "def"))["commits"] == ["abc", "def"]
+    assert settle(tmp_path, heading("toy.Toy", MADE["config"], 0, "0.1.0", "def"))["commits"] == [
+        "abc",
+        "def",
+    ]
     assert settle(tmp_path, MADE)["commits"] == ["abc", "def"]
 
 

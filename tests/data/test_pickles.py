@@ -53,11 +53,17 @@ def test_arrays_and_plain_values_come_back(tmp_path, protocol):
     ]
     held = {"arrays": arrays, "plain": plain, "number": np.float32(3), "again": plain}
     back, whole = opened(tmp_path / "a.pkl", pickle.dumps(held, protocol=protocol))
-    assert whole and back["plain"] == plain and back["again"] is back["plain"] and back["number"] == 3
+    assert (
+        whole and back["plain"] == plain and back["again"] is back["plain"] and back["number"] == 3
+    )
     assert back["arrays"].keys() == arrays.keys()
     for name, array in arrays.items():
         stored = back["arrays"][name]
-        assert isinstance(stored, StoredArray) and stored.shape == array.shape and stored.dtype == array.dtype
+        assert (
+            isinstance(stored, StoredArray)
+            and stored.shape == array.shape
+            and stored.dtype == array.dtype
+        )
         for read in (stored.read(), stored.read()):
             assert read.dtype == array.dtype and read.shape == array.shape
             np.testing.assert_array_equal(read, array)
@@ -169,7 +175,9 @@ def test_whatever_is_not_data_is_refused_and_nothing_runs(tmp_path, attack, monk
         opened(path, pickled)
     assert "\n" not in str(caught.value)
     with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|O", "fortran_order": False, "shape": ()}
+        )
         file.write(pickled)
     with pytest.raises(ValueError, match=r"a\.pkl (is refused|cannot be read)"):
         load_npy_dict(path)
@@ -179,7 +187,13 @@ def test_whatever_is_not_data_is_refused_and_nothing_runs(tmp_path, attack, monk
 def test_the_attacks_would_run_elsewhere(tmp_path, monkeypatch):
     """Python's own unpickler carries out those that call something: so they are attacks, and not merely damaged."""
     monkeypatch.chdir(tmp_path)
-    for attack in ("os.system", "posix.system, protocol 2", "eval", "exec in a list", "in an object array"):
+    for attack in (
+        "os.system",
+        "posix.system, protocol 2",
+        "eval",
+        "exec in a list",
+        "in an object array",
+    ):
         mark = tmp_path / "it_ran"
         pickle.loads(ATTACKS[attack](mark))
         assert mark.exists(), attack
@@ -200,7 +214,9 @@ def test_damage_is_said_in_one_sentence(tmp_path, pickled, words):
 
 def test_flipped_bytes_never_raise_anything_but_a_sentence(tmp_path):
     """Damage of any kind gives data, or a ValueError that names the file; never a crash, a call or a hang."""
-    whole = pickle.dumps({"a": {"video": np.zeros((2, 4, 4, 3), np.uint8), "points": np.zeros((3, 2, 2))}})
+    whole = pickle.dumps(
+        {"a": {"video": np.zeros((2, 4, 4, 3), np.uint8), "points": np.zeros((3, 2, 2))}}
+    )
     rng, path = np.random.default_rng(0), tmp_path / "a.pkl"
     refused = 0
     for _ in range(600):

@@ -12,14 +12,22 @@ from cotracker.trackers.tracker import Tracker
 from cotracker.types import Tracks
 
 SPEED = torch.tensor([2.0, 1.0])  # pixels a frame
-EASY = {"returned": 60.0, "agreed": 60.0, "flow": 60.0}  # so small a picture is hard for the shipped network
+EASY = {
+    "returned": 60.0,
+    "agreed": 60.0,
+    "flow": 60.0,
+}  # so small a picture is hard for the shipped network
 FRAMES, HEIGHT, WIDTH = 12, 96, 128
 
 
 def panning() -> torch.Tensor:
     """T 3 H W uint8: a textured plane that moves by SPEED, so a point is at q + SPEED (t - t0)."""
-    noise = np.random.default_rng(5).uniform(0, 255, (HEIGHT + 40, WIDTH + 60, 3)).astype(np.float32)
-    plane = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    noise = (
+        np.random.default_rng(5).uniform(0, 255, (HEIGHT + 40, WIDTH + 60, 3)).astype(np.float32)
+    )
+    plane = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), None, 0, 255, cv2.NORM_MINMAX).astype(
+        np.uint8
+    )
     tops, lefts = [20 - t for t in range(FRAMES)], [40 - 2 * t for t in range(FRAMES)]
     frames = [plane[y : y + HEIGHT, x : x + WIDTH] for y, x in zip(tops, lefts)]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
@@ -34,9 +42,13 @@ class Knowing(Tracker):
 
     def forward(self, video, queries: torch.Tensor) -> Tracks:
         first, count = video[:, 0:1][0, 0], len(self.video)
-        mirrored = torch.equal(first, self.video[0].flip(-1)) or torch.equal(first, self.video[-1].flip(-1))
+        mirrored = torch.equal(first, self.video[0].flip(-1)) or torch.equal(
+            first, self.video[-1].flip(-1)
+        )
         backwards = torch.equal(first.flip(-1) if mirrored else first, self.video[-1])
-        speed = self.speed * (-1 if backwards else 1) * torch.tensor([-1.0 if mirrored else 1.0, 1.0])
+        speed = (
+            self.speed * (-1 if backwards else 1) * torch.tensor([-1.0 if mirrored else 1.0, 1.0])
+        )
         away = torch.arange(count)[:, None] - queries[0, :, 0]  # T N
         xy = queries[0, :, 1:] + away[..., None] * speed
         if self.error is not None:
@@ -90,12 +102,19 @@ def test_frames_where_the_two_answers_differ_are_not_valid():
 
 def test_points_are_asked_for_where_something_moves_by_itself():
     video = panning()
-    moving = torch.from_numpy(np.random.default_rng(6).integers(0, 255, (3, 24, 24), dtype=np.uint8))
+    moving = torch.from_numpy(
+        np.random.default_rng(6).integers(0, 255, (3, 24, 24), dtype=np.uint8)
+    )
     for frame in range(FRAMES):
         video[frame, :, 40:64, 90 - 3 * frame : 114 - 3 * frame] = moving
     places = flow.places(video, 600, np.random.default_rng(0))
     left = 90 - 3 * places[:, 0]
-    on = (places[:, 1] > left - 4) & (places[:, 1] < left + 28) & (places[:, 2] > 36) & (places[:, 2] < 68)
+    on = (
+        (places[:, 1] > left - 4)
+        & (places[:, 1] < left + 28)
+        & (places[:, 2] > 36)
+        & (places[:, 2] < 68)
+    )
     assert on.mean() > 3 * (32 * 32) / (HEIGHT * WIDTH)  # of the picture it is a twelfth
 
 
@@ -116,7 +135,9 @@ def folder(tmp_path_factory):
 
 
 def test_clips_of_a_folder_are_a_function_of_the_seed(folder):
-    source = PseudoLabels(str(folder), frames=10, height=96, width=128, points=24, updates=4, **EASY)
+    source = PseudoLabels(
+        str(folder), frames=10, height=96, width=128, points=24, updates=4, **EASY
+    )
     assert len(source.videos) == 1
     first, again = (source.clip(np.random.default_rng(3)) for _ in range(2))
     assert first.video.shape == (10, 3, 96, 128) and first.tracks.shape[0] == 10
@@ -125,7 +146,10 @@ def test_clips_of_a_folder_are_a_function_of_the_seed(folder):
 
 @pytest.mark.parametrize(
     "named, words",
-    [({"videos": "nowhere"}, "nowhere does not exist"), ({"frames": 100}, "no video of 100 frames or more")]
+    [
+        ({"videos": "nowhere"}, "nowhere does not exist"),
+        ({"frames": 100}, "no video of 100 frames or more"),
+    ]
     + [({"left_out": ["plane"], "frames": 10}, "no video of 10 frames or more")],
 )
 def test_what_cannot_be_used_is_said(folder, named, words):
@@ -137,7 +161,12 @@ def test_generate_writes_them_in_the_layout_with_what_is_believed(folder, tmp_pa
     import generate
     from generated import settings
 
-    asked = settings("generator=pseudo", f"generator.videos={folder}", "generator.frames=10", "generator.points=24")
+    asked = settings(
+        "generator=pseudo",
+        f"generator.videos={folder}",
+        "generator.frames=10",
+        "generator.points=24",
+    )
     asked["generator"] |= {"height": 96, "width": 128, "updates": 4} | EASY
     source = generate.build(asked)
     entry = generate.write_one(source, tmp_path, asked, 0)

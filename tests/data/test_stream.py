@@ -147,7 +147,9 @@ def test_a_clip_says_how_many_bad_ones_it_replaces_and_why(workers):
     expected = []
     for k in range(40):
         attempts = [(1, k), *((1, k, attempt) for attempt in range(1, 11))]
-        expected.append([np.random.default_rng(numbers).random() < 0.4 for numbers in attempts].index(False))
+        expected.append(
+            [np.random.default_rng(numbers).random() < 0.4 for numbers in attempts].index(False)
+        )
     assert counts == expected and max(counts) > 1
     reasons = [reason for batch in batches for reason in batch.reason]
     assert reasons == ["the die fell badly" if count else "" for count in counts]
@@ -162,7 +164,9 @@ def test_a_clip_that_augment_refuses_is_replaced_and_named():
 
     clips = [TrainingStream(Shelf(4), augment=picky)[k] for k in range(40)]
     assert {clip.replaced for clip in clips} >= {0, 1, 2}
-    assert {clip.reason for clip in clips} - {""} == {f"clip {n}, augmented: too dull" for n in range(4)}
+    assert {clip.reason for clip in clips} - {""} == {
+        f"clip {n}, augmented: too dull" for n in range(4)
+    }
     assert_equal(clips, [TrainingStream(Augmented(Shelf(4), picky))[k] for k in range(40)])
 
 
@@ -188,7 +192,9 @@ def test_in_a_mixture_only_what_is_said_is_augmented():
     found = [int(stream[k].video.max()) for k in range(60)]
     assert set(found) == {9, 255, 254, 253} and 15 < found.count(9) < 45
     read = [grey for grey in found if grey != 9]
-    assert all(set(read[k : k + 3]) == {255, 254, 253} for k in range(0, len(read) - 2, 3))  # once in a pass still
+    assert all(
+        set(read[k : k + 3]) == {255, 254, 253} for k in range(0, len(read) - 2, 3)
+    )  # once in a pass still
     with pytest.raises(ValueError, match="Constant reads no clips"):
         Augmented(Constant(9), inverted)
 
@@ -232,5 +238,7 @@ batches = iter(loader(TrainingStream(Sprites(frames=2, height=32, width=32, poin
 next(batches)
 raise TypeError("as any error would")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 1 and "as any error would" in done.stderr

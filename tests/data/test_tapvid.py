@@ -27,15 +27,22 @@ from cotracker.data.tapvid import DAVIS, TapVid
 def expect(clip, held: dict, frames: np.ndarray, name: str) -> None:
     """The clip is exactly the record: resized by LANCZOS, raster to pixel, visible for occluded, time first."""
     count = len(frames)
-    resized = [np.asarray(Image.fromarray(frame).resize((256, 256), Image.Resampling.LANCZOS)) for frame in frames]
+    resized = [
+        np.asarray(Image.fromarray(frame).resize((256, 256), Image.Resampling.LANCZOS))
+        for frame in frames
+    ]
     assert clip.name == name and clip.masks is None
     assert clip.video.dtype == torch.uint8 and clip.video.shape == (count, 3, 256, 256)
     np.testing.assert_array_equal(clip.video.permute(0, 2, 3, 1), np.stack(resized))
     # point n stands at x = (n + 1) / 8 and y = (2 t + 1) / 32 of the frame: 32 and 16 pixels of 256 apart
-    expected = np.stack(np.broadcast_arrays(32 * np.arange(5) + 31.5, 16 * np.arange(count)[:, None] + 7.5), -1)
+    expected = np.stack(
+        np.broadcast_arrays(32 * np.arange(5) + 31.5, 16 * np.arange(count)[:, None] + 7.5), -1
+    )
     assert clip.tracks.dtype == torch.float32
     np.testing.assert_array_equal(clip.tracks, expected)
-    np.testing.assert_array_equal(clip.visible, [[t in shown for shown in SHOWN] for t in range(count)])
+    np.testing.assert_array_equal(
+        clip.visible, [[t in shown for shown in SHOWN] for t in range(count)]
+    )
     assert clip.valid.dtype == torch.bool and clip.valid.shape == (count, 5) and clip.valid.all()
 
 
@@ -54,7 +61,12 @@ def test_davis(tmp_path, protocol):
 def test_queried_first_asks_what_the_protocol_says(tmp_path):
     write_davis(tmp_path)
     questions = first(TapVid(tmp_path)[0])
-    expected = [(0, 63.5, 7.5), (3, 95.5, 55.5), (1, 127.5, 23.5), (0, 159.5, 7.5)]  # the first point is never seen
+    expected = [
+        (0, 63.5, 7.5),
+        (3, 95.5, 55.5),
+        (1, 127.5, 23.5),
+        (0, 159.5, 7.5),
+    ]  # the first point is never seen
     np.testing.assert_array_equal(questions.queries[0], expected)
 
 
@@ -62,7 +74,10 @@ def test_kinetics(tmp_path):
     shards = write_kinetics(tmp_path)
     assert shards[0][0]["video"].dtype.kind == "S" and isinstance(shards[1][0]["video"], list)
     reader = TapVid(tmp_path, "kinetics")
-    assert reader.names == ["0000_of_0010-000", "0000_of_0010-001", "0001_of_0010-000"] and reader.expected == ()
+    assert (
+        reader.names == ["0000_of_0010-000", "0000_of_0010-001", "0001_of_0010-000"]
+        and reader.expected == ()
+    )
     for k, held in enumerate([*shards[0], *shards[1]]):
         expect(reader[k], held, jpeg_frames(held), reader.names[k])
     assert len(reader.broken) == 8
@@ -72,7 +87,10 @@ def test_kinetics(tmp_path):
 
 def test_kinetics_as_a_dict_and_as_an_array_of_objects(tmp_path):
     listed = kinetics_record(4, as_list=True)
-    held = {"b": kinetics_record(3), "a": listed | {"video": np.array([*listed["video"], None], object)[:-1]}}
+    held = {
+        "b": kinetics_record(3),
+        "a": listed | {"video": np.array([*listed["video"], None], object)[:-1]},
+    }
     write(tmp_path / "0009_of_0010.pkl", held)
     reader = TapVid(tmp_path, "kinetics")
     assert reader.names == ["b", "a"]
@@ -83,7 +101,11 @@ def test_kinetics_as_a_dict_and_as_an_array_of_objects(tmp_path):
 def test_rgb_stacking(tmp_path):
     held = write_rgb_stacking(tmp_path)
     reader = TapVid(tmp_path, "rgb_stacking")
-    assert len(reader.expected) == 50 and reader.names == list(reader.expected[:2]) and reader.broken == ()
+    assert (
+        len(reader.expected) == 50
+        and reader.names == list(reader.expected[:2])
+        and reader.broken == ()
+    )
     for k in range(2):
         expect(reader[k], held[k], held[k]["video"], f"tapvid_rgb_stacking-{k:03d}")
         np.testing.assert_array_equal(reader[k].video.permute(0, 2, 3, 1), held[k]["video"])
@@ -143,7 +165,9 @@ def test_a_truncated_shard_loses_its_own_last_videos_alone(tmp_path):
         names.setdefault(count, length)
         if count:
             assert f"{path} is cut short, after {count} of its videos" in reader.broken[-1]
-    assert list(names) == [0, 1, 2] and names[2] > len(whole) - 97  # the second ends where the file does
+    assert (
+        list(names) == [0, 1, 2] and names[2] > len(whole) - 97
+    )  # the second ends where the file does
     path.write_bytes(whole[: names[1]])
     reader = TapVid(tmp_path, "kinetics")
     expect(reader[0], shards[0][0], jpeg_frames(shards[0][0]), "0000_of_0010-000")
@@ -229,17 +253,25 @@ def test_a_malicious_shard_is_refused_and_the_rest_read(tmp_path):
     path, mark = tmp_path / "tapvid_kinetics" / "0001_of_0010.pkl", tmp_path / "it_ran"
     write(path, [kinetics_record(3) | {"points": Malicious(Path.touch, (mark,))}])
     reader = TapVid(tmp_path, "kinetics")
-    assert len(reader) == 2 and reader.broken[-1].startswith(f"{path} is refused, as it holds more than arrays")
+    assert len(reader) == 2 and reader.broken[-1].startswith(
+        f"{path} is refused, as it holds more than arrays"
+    )
     assert "pathlib" in reader.broken[-1] and not mark.exists()
 
 
 def test_no_set_is_said_in_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match="holds no davis of TAP-Vid: benchmark.root must be the folder with tap"):
+    with pytest.raises(
+        ValueError, match="holds no davis of TAP-Vid: benchmark.root must be the folder with tap"
+    ):
         TapVid(tmp_path)
-    with pytest.raises(ValueError, match="which must be one of davis, kinetics, rgb_stacking, robotap, not sintel"):
+    with pytest.raises(
+        ValueError, match="which must be one of davis, kinetics, rgb_stacking, robotap, not sintel"
+    ):
         TapVid(tmp_path, "sintel")
     write(tmp_path / "tapvid_davis.pkl", 7)
-    with pytest.raises(ValueError, match="tapvid_davis.pkl holds neither a list nor a dict of videos"):
+    with pytest.raises(
+        ValueError, match="tapvid_davis.pkl holds neither a list nor a dict of videos"
+    ):
         TapVid(tmp_path)
     (tmp_path / "tapvid_davis.pkl").write_bytes(b"no pickle")
     with pytest.raises(ValueError, match="tapvid_davis.pkl is (damaged|refused)"):

@@ -17,10 +17,6 @@ from cotracker.data.video import ffmpeg, open_video, read_picture, write_video
 SHARED = Path(__file__).parents[3] / "shared/data/videos"
 
 
-
-
-
-
 def children() -> list[str]:
     """Names of this process's living ffmpeg children (Linux)."""
     listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
@@ -28,7 +24,9 @@ def children() -> list[str]:
     return [name for name in names if name.startswith("ffmpeg")]
 
 
-@pytest.mark.parametrize("frames, height, width", [(9, 48, 64), (7, 17, 33), (1, 32, 48), (5, 33, 16), (1, 17, 33)])
+@pytest.mark.parametrize(
+    "frames, height, width", [(9, 48, 64), (7, 17, 33), (1, 32, 48), (5, 33, 16), (1, 17, 33)]
+)
 @pytest.mark.parametrize("fps", [24, 30000 / 1001, 12.5])
 def test_mp4_comes_back_as_written(tmp_path, frames, height, width, fps):
     truth = moving_texture(frames, height, width)
@@ -45,13 +43,17 @@ def test_mp4_comes_back_as_written(tmp_path, frames, height, width, fps):
 
 def test_gif_and_folder_are_exact(tmp_path):
     truth = moving_texture(12, 17, 33)
-    names = [f"frame{k}.{'png' if k % 2 else 'bmp'}" for k in range(12)]  # frame2 comes before frame10
+    names = [
+        f"frame{k}.{'png' if k % 2 else 'bmp'}" for k in range(12)
+    ]  # frame2 comes before frame10
     folder = write_folder(tmp_path / "clip", truth, names)
     (folder / "Thumbs.db").write_bytes(b"no picture")
     read = open_video(folder)
     assert (read.shape, read.name) == ((1, 12, 3, 17, 33), "clip")
     assert (read[:, :][0].permute(0, 2, 3, 1).numpy() == truth).all()
-    flat = np.repeat(np.repeat(np.arange(12, dtype=np.uint8)[:, None, None, None] * 20, 17, 1), 33, 2).repeat(3, 3)
+    flat = np.repeat(
+        np.repeat(np.arange(12, dtype=np.uint8)[:, None, None, None] * 20, 17, 1), 33, 2
+    ).repeat(3, 3)
     pictures = [Image.fromarray(frame) for frame in flat]
     pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=40)
     read = open_video(tmp_path / "a.gif")
@@ -83,7 +85,9 @@ def test_variable_frame_rate_neither_repeats_nor_drops(tmp_path):
 def test_rotation_is_applied(tmp_path):
     truth = moving_texture(3, 32, 48)
     write_video(tmp_path / "a.mp4", truth, 10, (32, 48))
-    run_ffmpeg("-display_rotation", "90", "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "turned.mp4")
+    run_ffmpeg(
+        "-display_rotation", "90", "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "turned.mp4"
+    )
     read = open_video(tmp_path / "turned.mp4")
     assert read.shape == (1, 3, 3, 48, 32)
     turned = np.rot90(truth, k=1, axes=(1, 2))
@@ -114,7 +118,9 @@ def assert_random_access_equals_sequential(read) -> None:
         assert torch.equal(piece, torch.cat(whole[max(0, stop - 5) : stop], dim=1))
 
 
-@pytest.mark.parametrize("name, frames", [("apple", 50), ("cat", 87), ("teddy", 141), ("paragliding-launch", 80)])
+@pytest.mark.parametrize(
+    "name, frames", [("apple", 50), ("cat", 87), ("teddy", 141), ("paragliding-launch", 80)]
+)
 def test_real_videos(name, frames):
     if not SHARED.exists():
         pytest.skip("shared/data/videos is not on this machine")
@@ -143,10 +149,14 @@ def test_seeks_are_used_and_a_wrong_one_is_noticed(tmp_path, monkeypatch):
 
 
 def test_the_cache_is_bounded_and_reading_on_decodes_once(tmp_path, monkeypatch):
-    folder = write_folder(tmp_path / "clip", moving_texture(60, 16, 16), [f"{k:03}.png" for k in range(60)])
+    folder = write_folder(
+        tmp_path / "clip", moving_texture(60, 16, 16), [f"{k:03}.png" for k in range(60)]
+    )
     decoded = []
     monkeypatch.setattr(video, "CACHE_BYTES", 10 * 16 * 16 * 3)
-    monkeypatch.setattr(video, "read_picture", lambda file: decoded.append(int(file.stem)) or read_picture(file))
+    monkeypatch.setattr(
+        video, "read_picture", lambda file: decoded.append(int(file.stem)) or read_picture(file)
+    )
     read = open_video(folder)
     assert decoded == []  # opening looks at sizes only
     for start in range(0, 60, 4):
@@ -157,14 +167,24 @@ def test_the_cache_is_bounded_and_reading_on_decodes_once(tmp_path, monkeypatch)
     for start in range(56, -1, -4):
         read[:, start : start + 4]
         assert len(read._cache) <= 10
-    assert len(decoded) <= 90  # chunks overlap a little; frame by frame from the start it would be 900
+    assert (
+        len(decoded) <= 90
+    )  # chunks overlap a little; frame by frame from the start it would be 900
 
 
 def test_slices_follow_pythons_rules(tmp_path):
     truth = moving_texture(10, 16, 16)
     read = open_video(write_folder(tmp_path / "clip", truth, [f"{k}.png" for k in range(10)]))
     plain = torch.from_numpy(truth).permute(0, 3, 1, 2)[None]
-    for frames in [slice(None), slice(3, 5), slice(-3, None), slice(8, 99), slice(4, 4), slice(0, 9, 4), slice(1)]:
+    for frames in [
+        slice(None),
+        slice(3, 5),
+        slice(-3, None),
+        slice(8, 99),
+        slice(4, 4),
+        slice(0, 9, 4),
+        slice(1),
+    ]:
         assert torch.equal(read[:, frames], plain[:, frames])
     assert torch.equal(read[:, 8:2:-2], plain[:, [8, 6, 4]])
     assert read[0:0, 2:4].shape == (0, 2, 3, 16, 16)
@@ -196,10 +216,6 @@ def test_writing_fails_whole(tmp_path):
     assert not list(tmp_path.iterdir()) and not children()
 
 
-
-
-
-
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_inputs_are_refused_in_one_sentence(tmp_path, kind):
     with pytest.raises(ValueError) as caught:
@@ -225,7 +241,9 @@ def test_pictures_are_upright_and_eight_bit(tmp_path):
     folder.mkdir()
     picture.save(folder / "0.png", exif=exif)
     assert open_video(folder).shape == (1, 1, 3, 24, 16)
-    assert (open_video(folder)[:, :][0, 0].permute(1, 2, 0).numpy() == np.rot90(np.asarray(picture), -1)).all()
+    assert (
+        open_video(folder)[:, :][0, 0].permute(1, 2, 0).numpy() == np.rot90(np.asarray(picture), -1)
+    ).all()
     grey = (np.arange(16 * 24).reshape(16, 24) * 170).astype(np.uint16)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     assert (read_picture(tmp_path / "grey.png") == (grey >> 8)[..., None]).all()

@@ -54,13 +54,18 @@ def test_each_process_is_readied_first(monkeypatch):
     monkeypatch.delenv("WORD", raising=False)
     with spread(from_begin, range(4), 2, partial(say, "ready")) as done:
         said = [line.split() for line in done]
-    assert {word for _, word, _ in said} == {"ready"} and str(os.getpid()) not in {pid for _, _, pid in said}
+    assert {word for _, word, _ in said} == {"ready"} and str(os.getpid()) not in {
+        pid for _, _, pid in said
+    }
     assert "WORD" not in os.environ
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
 def test_once_the_block_is_left_nothing_is_under_way(tmp_path, stop):
-    with pytest.raises(stop), spread(partial(noted, folder=tmp_path, seconds=0.1), range(60), 2) as done:
+    with (
+        pytest.raises(stop),
+        spread(partial(noted, folder=tmp_path, seconds=0.1), range(60), 2) as done,
+    ):
         next(done)
         raise stop
     begun = numbers(tmp_path, "begun")
@@ -81,6 +86,8 @@ def interrupted(item: int) -> int:
 
 
 def test_a_process_that_dies_is_one_sentence():
-    with pytest.raises(ValueError, match="a worker died, perhaps for lack of memory: use fewer workers; nothing"):
+    with pytest.raises(
+        ValueError, match="a worker died, perhaps for lack of memory: use fewer workers; nothing"
+    ):
         with spread(killed, range(3), 2) as done:
             list(done)

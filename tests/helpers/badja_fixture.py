@@ -8,7 +8,9 @@ from PIL import Image
 
 SIZE = (48, 64)
 USED = (8, 9, 10, 12, 13, 14, 15, 18, 19, 20, 22, 23, 24, 25, 28, 31, 32, 33, 35, 36)
-PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0] + [0] * (252 * 3)  # DAVIS 2017: objects 1 and 3 are red
+PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0] + [0] * (
+    252 * 3
+)  # DAVIS 2017: objects 1 and 3 are red
 
 
 def write_badja(root: Path) -> Path:

@@ -1,7 +1,6 @@
 """An object whose unpickling would leave a trace."""
 
 
-
 class Bomb:
     """Unpickled, it would create the file it names."""
 

@@ -23,13 +23,21 @@ def scene(seed: int) -> Clip:
     """A texture that shakes behind a smaller one that goes round: exact tracks and visibility of points on both."""
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 6) + np.arange(FRAMES) * 0.8
-    back = np.round([40, 40] + np.stack([7 * np.sin(1.7 * angle), 5 * np.cos(1.3 * angle)], -1))  # its place's negative
+    back = np.round(
+        [40, 40] + np.stack([7 * np.sin(1.7 * angle), 5 * np.cos(1.3 * angle)], -1)
+    )  # its place's negative
     front = np.round([45, 28] + np.stack([22 * np.cos(angle), 18 * np.sin(angle)], -1))
-    textures = [cv2.GaussianBlur(rng.integers(0, 256, (s, s, 3), np.uint8), (0, 0), 1.5) for s in (220, 36)]
-    video = np.stack([textures[0][int(y) : int(y) + HEIGHT, int(x) : int(x) + WIDTH] for x, y in back])
+    textures = [
+        cv2.GaussianBlur(rng.integers(0, 256, (s, s, 3), np.uint8), (0, 0), 1.5) for s in (220, 36)
+    ]
+    video = np.stack(
+        [textures[0][int(y) : int(y) + HEIGHT, int(x) : int(x) + WIDTH] for x, y in back]
+    )
     for frame, (x, y) in zip(video, front.astype(int)):
         frame[y : y + 36, x : x + 36] = textures[1]
-    video = cv2.convertScaleAbs(video.reshape(-1, WIDTH, 3), alpha=2.5, beta=-190).reshape(video.shape)
+    video = cv2.convertScaleAbs(video.reshape(-1, WIDTH, 3), alpha=2.5, beta=-190).reshape(
+        video.shape
+    )
     still = rng.uniform(0, [WIDTH - 1, HEIGHT - 1], (POINTS // 2, 2)) + back[0] - back[:, None]
     tracks = np.concatenate([still, rng.uniform(2, 33, (POINTS // 2, 2)) + front[:, None]], 1)
     visible = ((tracks >= 0) & (tracks <= [WIDTH - 1, HEIGHT - 1])).all(-1)

@@ -35,11 +35,17 @@ class Faulty(Sprites):
     def _sliding(self, rng: np.random.Generator, k: int) -> Clip:
         frames, points = self.frames, self.points - 5 * (k % 3 == 0)
         shift = rng.integers(0, 32)
-        video = moving_texture(frames, self.height, self.width + 32)[:, :, shift : shift + self.width]
-        video = np.clip(video.astype(int) + rng.integers(-20, 20, video.shape), 0, 255).astype(np.uint8)
+        video = moving_texture(frames, self.height, self.width + 32)[
+            :, :, shift : shift + self.width
+        ]
+        video = np.clip(video.astype(int) + rng.integers(-20, 20, video.shape), 0, 255).astype(
+            np.uint8
+        )
         begin = rng.uniform((0, 0), (self.width - 1, self.height - 1), (points, 2))
         tracks = begin + np.arange(frames)[:, None, None] * np.array(STEP)
-        visible = (rng.random((frames, points)) < 0.8) & (tracks < (self.width, self.height)).all(-1)
+        visible = (rng.random((frames, points)) < 0.8) & (tracks < (self.width, self.height)).all(
+            -1
+        )
         tracks, visible = torch.from_numpy(tracks.astype(np.float32)), torch.from_numpy(visible)
         video = torch.from_numpy(np.ascontiguousarray(video.transpose(0, 3, 1, 2)))
         return Clip(video, tracks, visible, torch.ones_like(visible))

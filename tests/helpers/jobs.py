@@ -62,7 +62,10 @@ def watched(overrides: list[str], until: int | None = None, data: dict | None = 
 
 if __name__ == "__main__":
     group, leave = join(torch.device("cpu"), timeout_minutes=1), Group.leave
-    train.join, Group.leave = (lambda device, timeout: group), (lambda self: None)  # one group for all the runs
+    train.join, Group.leave = (
+        (lambda device, timeout: group),
+        (lambda self: None),
+    )  # one group for all the runs
     for job in json.loads(Path(sys.argv[1]).read_text()):
         watched(**job)
     leave(group)

@@ -20,7 +20,9 @@ def turn(axis, angles):
     axis, angles = np.asarray(axis, float) / np.linalg.norm(axis), np.asarray(angles, float)
     skew = np.cross(np.eye(3), axis)
     matrices = [np.eye(3) + np.sin(a) * skew + (1 - np.cos(a)) * skew @ skew for a in angles]
-    return np.array(matrices), np.column_stack([np.cos(angles / 2), np.sin(angles / 2)[:, None] * axis])
+    return np.array(matrices), np.column_stack(
+        [np.cos(angles / 2), np.sin(angles / 2)[:, None] * axis]
+    )
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,12 @@ class Scene:
     @cache  # noqa: B019 (scenes live as long as the tests)
     def images(self):
         """What the renderer hands over: dict of arrays T H W …, and `faces` T H W, which differ where surfaces do."""
-        grid = np.stack(np.meshgrid(np.arange(self.size), np.arange(self.size)), axis=-1).reshape(-1, 2) + 0.5
+        grid = (
+            np.stack(np.meshgrid(np.arange(self.size), np.arange(self.size)), axis=-1).reshape(
+                -1, 2
+            )
+            + 0.5
+        )
         rows = []
         for t in range(len(self.positions)):
             rays = self.rays(t, grid)
@@ -119,7 +126,9 @@ class Scene:
             for number, box in enumerate(self.boxes, 1):
                 normal[label == number] = normal[label == number] @ box.turns[t].T
             normal[ground] = (0, 0, 1)
-            checks = (np.floor(point * np.where(ground, 2.0, 4.0)[:, None] + 0.3).sum(1) % 2)[:, None]
+            checks = (np.floor(point * np.where(ground, 2.0, 4.0)[:, None] + 0.3).sum(1) % 2)[
+                :, None
+            ]
             colour = 60 + 90 * checks + 20 * label[:, None] + 30 * (np.arange(3) == label[:, None])
             local = np.where(ground[:, None], 0, point / 2)
             faces = np.where(ground, 0, label * 10 + axis * 2 + (sign > 0))
@@ -139,7 +148,11 @@ def scene(size=96, frames=24) -> Scene:
         np.column_stack([-2.2 + 4.4 * s, 1.2 + 0.8 * s, 1.2 + 0.8 * s * (1 - s)]),
         *turn((1, 2, 3), 0.3 + 2.7 * s),
     )
-    standing = Box(np.array([0.5, 0.4, 1.3]), np.tile((0.3, 0.4, 1.3), (frames, 1)), *turn((0, 0, 1), 0 * s + 0.4))
+    standing = Box(
+        np.array([0.5, 0.4, 1.3]),
+        np.tile((0.3, 0.4, 1.3), (frames, 1)),
+        *turn((0, 0, 1), 0 * s + 0.4),
+    )
     (tilt, tilt_q), (pan, pan_q) = turn((1, 0, 0), 0.5 + 0.1 * s), turn((0, 0, 1), 0.15 - 0.3 * s)
     (a, b), (c, d) = pan_q[:, [0, 3]].T, tilt_q[:, [0, 1]].T  # the product of turns about z and x
     quaternions = np.column_stack([a * c, a * d, b * d, b * c])
@@ -152,9 +165,13 @@ def png(image) -> bytes:
     height, width, channels = image.shape
     rows = image.astype(">u2" if image.dtype == np.uint16 else "u1").reshape(height, -1)
     data = b"".join(b"\0" + row.tobytes() for row in rows)
-    head = struct.pack(">IIBBBBB", width, height, 8 * image.dtype.itemsize, {1: 0, 3: 2}[channels], 0, 0, 0)
+    head = struct.pack(
+        ">IIBBBBB", width, height, 8 * image.dtype.itemsize, {1: 0, 3: 2}[channels], 0, 0, 0
+    )
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(data, 1)), (b"IEND", b"")]
-    framed = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
+    framed = [
+        struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
@@ -175,8 +192,14 @@ def features(made: Scene, blur: float | None = None, name: str = "7") -> dict:
     }
     found = {key: [png(image) for image in value] for key, value in found.items()}
     found["forward_flow"] = np.arange(2 * frames)
-    found |= {"metadata/video_name": [name.encode()], "metadata/num_instances": np.array([len(made.boxes)])}
-    found |= {"metadata/depth_range": np.array([near, far]), "metadata/num_frames": np.array([frames])}
+    found |= {
+        "metadata/video_name": [name.encode()],
+        "metadata/num_instances": np.array([len(made.boxes)]),
+    }
+    found |= {
+        "metadata/depth_range": np.array([near, far]),
+        "metadata/num_frames": np.array([frames]),
+    }
     found |= {"camera/focal_length": np.array([FOCAL]), "camera/sensor_width": np.array([SENSOR])}
     found |= {"camera/positions": made.positions, "camera/quaternions": made.quaternions}
     found["instances/bboxes_3d"] = np.stack([box.corners() for box in made.boxes])

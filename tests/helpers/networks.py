@@ -31,4 +31,10 @@ def asked(batch=1, frames=12, points=6, height=40, width=56, seed=1):
     rng = torch.Generator().manual_seed(seed)
     time = torch.randint(0, frames, (batch, points, 1), generator=rng).float()
     time[:, 0] = 0
-    return torch.cat([time, torch.rand(batch, points, 2, generator=rng) * torch.tensor([width - 1.0, height - 1])], -1)
+    return torch.cat(
+        [
+            time,
+            torch.rand(batch, points, 2, generator=rng) * torch.tensor([width - 1.0, height - 1]),
+        ],
+        -1,
+    )

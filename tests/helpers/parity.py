@@ -18,7 +18,10 @@ FOLDER = Path(__file__).parents[1] / "golden" / "cotracker_v1"
 def published_state(layout: str = "spec.json") -> dict[str, Tensor]:
     """The state dict of a published layout, with the recipe's weights."""
     entries = json.loads((FOLDER / layout).read_text())["entries"]
-    return {name: torch.from_numpy(recipe.weight("cotracker_v1", name, shape)) for name, shape, _, _ in entries}
+    return {
+        name: torch.from_numpy(recipe.weight("cotracker_v1", name, shape))
+        for name, shape, _, _ in entries
+    }
 
 
 @cache

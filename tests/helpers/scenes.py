@@ -18,7 +18,16 @@ EFFECTS = ("light_drift", "light_field", "low_contrast", "defocus", "noise", "co
 PLAIN = dict.fromkeys((*EFFECTS, "shading", "shadows", "motion_blur", "shallow_focus"), 0.0)
 
 
-MOTIONS = ("shaking_camera", "followed", "articulated", "lathe", "bending", "tilting", "turning", "returning")
+MOTIONS = (
+    "shaking_camera",
+    "followed",
+    "articulated",
+    "lathe",
+    "bending",
+    "tilting",
+    "turning",
+    "returning",
+)
 
 
 NEARLY_STILL = {
@@ -43,7 +52,14 @@ ALONE = {
 }
 
 
-TOGETHER = {"bending": 1.0, "tilting": 1.0, "articulated": 0.5, "lathe": 0.3, "returning": 0.3, "foreground": 1.0}
+TOGETHER = {
+    "bending": 1.0,
+    "tilting": 1.0,
+    "articulated": 0.5,
+    "lathe": 0.3,
+    "returning": 0.3,
+    "foreground": 1.0,
+}
 
 
 AROUND = np.array([(x, y) for x in range(-3, 4) for y in range(-3, 4)])
@@ -70,7 +86,9 @@ def lit_alone(layers, chosen: int, uv):
         canvas[..., :3] = dotted(canvas.shape, uv) if number == chosen and lathe is None else 0
         if lathe is not None:
             skin = np.zeros_like(lathe.skin)
-            for lap in (-1, 0, 1) if number == chosen else ():  # a dot near the seam goes on at the other end
+            for lap in (
+                (-1, 0, 1) if number == chosen else ()
+            ):  # a dot near the seam goes on at the other end
                 skin = np.maximum(skin, dotted(skin.shape, uv + (lap * (skin.shape[1] - 1), 0)))
             lathe = replace(lathe, skin=skin, light=(1.0, 0.0))
         black.append(replace(layer, canvas=canvas, lathe=lathe))
@@ -85,7 +103,9 @@ def brightest(frame: np.ndarray, near: np.ndarray) -> np.ndarray:
     x, y = columns.ravel() - x0, rows.ravel() - y0
     terms = np.column_stack([np.ones(25), x, y, x * x, x * y, y * y])
     weight = value[:, None] ** 2  # near the peak a bent dot is still a paraboloid
-    _, bx, by, axx, axy, ayy = np.linalg.lstsq(weight * terms, weight[:, 0] * np.log(value), rcond=None)[0]
+    _, bx, by, axx, axy, ayy = np.linalg.lstsq(
+        weight * terms, weight[:, 0] * np.log(value), rcond=None
+    )[0]
     return np.linalg.solve([[2 * axx, axy], [axy, 2 * ayy]], [-bx, -by]) + (x0, y0)
 
 
@@ -102,7 +122,9 @@ def deep_within(rng: np.random.Generator, layer, k: int) -> np.ndarray:
     return np.array([column[0], row[0]])
 
 
-def dot_errors(layers, frame_of, middle, own: int, uv: np.ndarray, draw=drawn) -> tuple[list[float], float]:
+def dot_errors(
+    layers, frame_of, middle, own: int, uv: np.ndarray, draw=drawn
+) -> tuple[list[float], float]:
     """Distances (pixels) between a dot painted at `uv` and its track, in the frames that show all around it.
 
     And how far the track goes in those frames.
@@ -110,7 +132,9 @@ def dot_errors(layers, frame_of, middle, own: int, uv: np.ndarray, draw=drawn) -
     painted = lit_alone(layers, own, uv)
     tracks = painted[own].forward(np.tile(uv, (len(middle), 1)), middle)
     around, k = (tracks[:, None] + AROUND).reshape(-1, 2), np.repeat(middle, len(AROUND))
-    clear = ~hidden(painted, np.full(len(k), own), around, k) & (painted[own].alpha_at(around, k) > 0.99)
+    clear = ~hidden(painted, np.full(len(k), own), around, k) & (
+        painted[own].alpha_at(around, k) > 0.99
+    )
     clear &= ((around >= 0) & (around <= (SIZE[1] - 1, SIZE[0] - 1))).all(1)
     clear = clear.reshape(len(middle), -1).all(1)
     if painted[own].lathe is not None:  # at the rim a dot is a sliver
@@ -127,7 +151,9 @@ def all_dot_errors(seed: int, draw=drawn, **settings) -> tuple[list[float], list
     rng = np.random.default_rng(seed)
     errors, went, seen = [], [], set()
     for own in [0, 0, 0, *range(1, len(layers))]:
-        found, far = dot_errors(layers, frame_of, middle, own, deep_within(rng, layers[own], middle[6]), draw)
+        found, far = dot_errors(
+            layers, frame_of, middle, own, deep_within(rng, layers[own], middle[6]), draw
+        )
         errors, went = errors + found, [*went, far]
         seen |= {own} if found else set()
     return errors, went, seen

@@ -12,10 +12,14 @@ FRAMES = 8
 SHOWN = ((), (0, 1, 2, 3, 4, 5, 6, 7), (3, 4, 6, 7), (1, 2), (0, 1, 2, 3, 4, 6, 7))
 
 
-def record(height: int = 48, width: int = 64, frames: int = FRAMES, seed: int = 0, dtype=np.float32) -> dict:
+def record(
+    height: int = 48, width: int = 64, frames: int = FRAMES, seed: int = 0, dtype=np.float32
+) -> dict:
     """{video T H W 3 uint8, points N T 2 of 0..1, occluded N T}; point n at ((n + 1) / 8, (2 t + 1) / 32)."""
     smooth = np.random.default_rng(seed).integers(0, 256, (frames, 6, 8, 3), np.uint8)
-    video = np.stack([np.asarray(Image.fromarray(frame).resize((width, height))) for frame in smooth])
+    video = np.stack(
+        [np.asarray(Image.fromarray(frame).resize((width, height))) for frame in smooth]
+    )
     points = np.zeros((len(SHOWN), frames, 2), dtype)
     points[..., 0] = (np.arange(len(SHOWN))[:, None] + 1) / 8
     points[..., 1] = (2 * np.arange(frames) + 1) / 32
@@ -36,7 +40,9 @@ def kinetics_record(seed: int, frames: int = 6, as_list: bool = False) -> dict:
 
 def jpeg_frames(made: dict) -> np.ndarray:
     """The decoded frames T H W 3 of a record of JPEGs."""
-    return np.stack([np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in made["video"]])
+    return np.stack(
+        [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in made["video"]]
+    )
 
 
 def write(path: Path, held, protocol: int = pickle.DEFAULT_PROTOCOL) -> Path:

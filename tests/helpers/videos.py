@@ -12,7 +12,9 @@ from cotracker.data.video import write_video
 
 
 def run_ffmpeg(*arguments) -> None:
-    subprocess.run([get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error", *map(str, arguments)], check=True)
+    subprocess.run(
+        [get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error", *map(str, arguments)], check=True
+    )
 
 
 def write_folder(folder: Path, frames: np.ndarray, names: list[str]) -> Path:
@@ -43,7 +45,9 @@ def make_bad(kind: str, tmp_path: Path) -> Path:
         (tmp_path / "bad" / "notes.txt").write_text("no frames")
         return tmp_path / "bad"
     elif kind in ("unequal", "unreadable"):
-        folder = write_folder(tmp_path / "bad", moving_texture(4, 16, 24), [f"{k}.png" for k in range(4)])
+        folder = write_folder(
+            tmp_path / "bad", moving_texture(4, 16, 24), [f"{k}.png" for k in range(4)]
+        )
         if kind == "unequal":
             Image.new("RGB", (25, 16)).save(folder / "2.png")
         else:

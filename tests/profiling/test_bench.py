@@ -69,13 +69,17 @@ def test_stages_and_the_protocol_in_this_process(here):
     rows = bench.measure(setting)
     assert [r["stage"] for r in rows] == list(bench.STAGES)
     assert [bool(r["gflop"]) for r in rows] == [False, True, True, True, False]
-    single, alone = (bench.dataclasses.replace(setting, kind=kind, points=2) for kind in ("single", "alone"))
+    single, alone = (
+        bench.dataclasses.replace(setting, kind=kind, points=2) for kind in ("single", "alone")
+    )
     (a,), (b,) = bench.measure(single), bench.measure(alone)
     assert 1 < b["gflop"] / a["gflop"] < 2
 
 
 def test_exponents_are_fitted():
-    rows = [row(points=n, frames=t, seconds=0.01 * n**1.5 * t) for n in (64, 256, 1024) for t in (8, 80)]
+    rows = [
+        row(points=n, frames=t, seconds=0.01 * n**1.5 * t) for n in (64, 256, 1024) for t in (8, 80)
+    ]
     found = bench_report.exponents([*rows, row(stage="encode", points=1, seconds=1)])
     assert len(found["points"]) == 2 and len(found["frames"]) == 3
     assert list(found["points"].values()) == pytest.approx([1.5, 1.5])
@@ -93,7 +97,9 @@ def test_two_files_are_compared(tmp_path, capsys):
     bench_report.write(new, {"rows": [row(seconds=1.0, machine="other"), row(frames=48)]})
     assert main(["bench", "--compare", str(old), str(new)]) == 0
     printed = capsys.readouterr().out
-    assert " 0.50 " in printed and len(printed.splitlines()) == 3 and "different machines" in printed
+    assert (
+        " 0.50 " in printed and len(printed.splitlines()) == 3 and "different machines" in printed
+    )
     bench_report.write(new, {"rows": [row(frames=48)]})
     assert main(["bench", "--compare", str(old), str(new)]) == 2
     assert "have no setting in common" in capsys.readouterr().err
@@ -102,7 +108,9 @@ def test_two_files_are_compared(tmp_path, capsys):
 def test_runs_with_and_without_graphs_are_not_taken_for_one_another(tmp_path, capsys):
     old, new = tmp_path / "old.json", tmp_path / "new.json"
     bench_report.write(old, {"rows": [row(seconds=4.0)]})  # of a bench that knew no graphs
-    bench_report.write(new, {"rows": [row(seconds=1.0, replayed=True), row(seconds=2.0, replayed=False)]})
+    bench_report.write(
+        new, {"rows": [row(seconds=1.0, replayed=True), row(seconds=2.0, replayed=False)]}
+    )
     assert main(["bench", "--compare", str(old), str(new)]) == 0
     assert " 0.50 " in capsys.readouterr().out
     lines = bench_report.table([row(replayed=True), row(replayed=False)]).splitlines()
@@ -124,7 +132,9 @@ def test_wrong_arguments_are_refused_before_anything_runs(tmp_path, capsys):
 
 
 def test_a_failing_child_says_why():
-    with pytest.raises(ValueError, match="joint, 4 points, could not be measured: .*no checkpoint absent"):
+    with pytest.raises(
+        ValueError, match="joint, 4 points, could not be measured: .*no checkpoint absent"
+    ):
         bench.in_own_process(bench.Setting(model="absent", points=4))
 
 
@@ -146,8 +156,12 @@ def test_peak_memory_does_not_grow_with_the_file(tmp_path):
     for frames in (48, 200):
         path = tmp_path / f"{frames}.mp4"
         picture = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
-        write_video(path, (np.roll(picture, 2 * t, axis=1) for t in range(frames)), 24.0, (120, 160))
-        done = subprocess.run([sys.executable, "-c", TRACKS_A_FILE, path], capture_output=True, text=True, check=True)
+        write_video(
+            path, (np.roll(picture, 2 * t, axis=1) for t in range(frames)), 24.0, (120, 160)
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", TRACKS_A_FILE, path], capture_output=True, text=True, check=True
+        )
         tracked, peaks[frames] = map(int, done.stdout.split())
         assert tracked == frames
     assert peaks[200] < 1.1 * peaks[48] and peaks[200] - peaks[48] < 25e6

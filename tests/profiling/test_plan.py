@@ -33,19 +33,30 @@ def test_it_does_not_grow_with_the_video_but_with_points_and_size():
 
 
 def test_the_largest_chunk_that_fits_is_chosen():
-    plans = {budget: plan(FULL, 24, (128, 160), 4096, budget=budget) for budget in (2e9, 1.4e8, 1.1e8)}
+    plans = {
+        budget: plan(FULL, 24, (128, 160), 4096, budget=budget) for budget in (2e9, 1.4e8, 1.1e8)
+    }
     sizes = [chosen.points_at_once for chosen in plans.values()]
     assert sizes[0] == 1024 and sizes == sorted(sizes, reverse=True) and sizes[2] < sizes[1] < 1024
     assert all(chosen.bytes <= budget for budget, chosen in plans.items())
-    with pytest.raises(ValueError, match="50 MB beside the program are too few for this video at 384x512: it needs"):
+    with pytest.raises(
+        ValueError, match="50 MB beside the program are too few for this video at 384x512: it needs"
+    ):
         plan(FULL, 24, (384, 512), 10, budget=50e6)
 
 
 def test_the_single_point_protocol_takes_queries_and_frames_into_account():
     roomy = plan(FULL, 48, (384, 512), 20, support=72, single_point=True)
     tight = plan(FULL, 48, (384, 512), 20, budget=3e8, support=72, single_point=True)
-    assert roomy.queries_at_once == 20 and roomy.feature_memory == 48 * (roomy.feature_memory // 48) > 3e8
-    assert tight.queries_at_once < 20 and tight.feature_memory < roomy.feature_memory and tight.bytes <= 3e8
+    assert (
+        roomy.queries_at_once == 20
+        and roomy.feature_memory == 48 * (roomy.feature_memory // 48) > 3e8
+    )
+    assert (
+        tight.queries_at_once < 20
+        and tight.feature_memory < roomy.feature_memory
+        and tight.bytes <= 3e8
+    )
 
 
 def test_operations_are_those_of_the_turns_and_time_follows():
@@ -56,7 +67,9 @@ def test_operations_are_those_of_the_turns_and_time_follows():
     assert said.seconds(100, 0.5) == pytest.approx(sum(turns) / 50e9)
 
 
-@pytest.mark.parametrize("text, size", [("2GB", 2 * 10**9), ("800mb", 8 * 10**8), ("1.5 GB", 15 * 10**8)])
+@pytest.mark.parametrize(
+    "text, size", [("2GB", 2 * 10**9), ("800mb", 8 * 10**8), ("1.5 GB", 15 * 10**8)]
+)
 def test_sizes_are_read(text, size):
     assert parse_bytes(text) == size
 

@@ -43,7 +43,10 @@ def test_a_published_name_says_stride_and_window(layout, name, stride, window, c
     out = tmp_path / "out" / "converted.safetensors"
     code, said, complained = convert(tmp_path / name, out, "--stride", 2)
     assert code == 0 and complained == ""
-    assert f"stride {stride} and window {window}: from the file's name, {name} (not from --stride 2" in said
+    assert (
+        f"stride {stride} and window {window}: from the file's name, {name} (not from --stride 2"
+        in said
+    )
     card = checkpoint.read_card(out)
     assert (card["model"]["stride"], card["model"]["window"]) == (stride, window)
     assert card["published"] is True and card["threshold"] == 0.9 and card["source"] == name
@@ -68,11 +71,17 @@ def test_otherwise_the_options_say(options, expected, why, state, convert, tmp_p
 
 @pytest.mark.parametrize("key", [None, "model", "state_dict", "model_state_dict"])
 def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_path):
-    wrapped = {f"module.{name}": value for name, value in state.items()} if key == "model" else state
-    torch.save(wrapped if key is None else {key: wrapped, "total_steps": 3}, tmp_path / "weights.pth")
+    wrapped = (
+        {f"module.{name}": value for name, value in state.items()} if key == "model" else state
+    )
+    torch.save(
+        wrapped if key is None else {key: wrapped, "total_steps": 3}, tmp_path / "weights.pth"
+    )
     out = tmp_path / "out.safetensors"
     assert convert(tmp_path / "weights.pth", out)[0] == 0
-    tracker = cotracker.load_tracker(out, updates=4, resolution=None, support=None, published=True, device="cpu")
+    tracker = cotracker.load_tracker(
+        out, updates=4, resolution=None, support=None, published=True, device="cpu"
+    )
     assert tracker.threshold == 0.9 and tracker.model.scrambled_flags
     tracks, golden = tracker(video(5), queries(rows=[0, 2, 5, 4])), stored("golden")
     np.testing.assert_allclose(tracks.xy.numpy(), golden["T5.tracks"], rtol=0, atol=3e-4)
@@ -85,8 +94,12 @@ def test_the_whole_published_chain_is_built_when_asked(state, convert, tmp_path)
     chain = cotracker.load_tracker(tmp_path / "out.safetensors", published=True, single_point=True, support=(6, 6),
                                    resolution=(96, 128), device="cpu")  # fmt: skip
     said = chain.describe()
-    assert said["published"] and said["published_resize"] and not said["support"]["local_grid_centred"]
-    assert said["threshold"] == 0.9 and said["points"] == "single" and said["resolution"] == [96, 128]
+    assert (
+        said["published"] and said["published_resize"] and not said["support"]["local_grid_centred"]
+    )
+    assert (
+        said["threshold"] == 0.9 and said["points"] == "single" and said["resolution"] == [96, 128]
+    )
 
 
 def check_refused(result, folder, *words):
@@ -121,16 +134,22 @@ def test_what_is_no_state_dict_is_refused_in_one_sentence(state, convert, tmp_pa
         torch.save(content, file)
         check_refused(convert(file, out), tmp_path, "holds no state dict")
     file.write_bytes(b"not a torch file")
-    check_refused(convert(file, out), tmp_path, "weights.pth: cannot be read as tensors and plain values")
+    check_refused(
+        convert(file, out), tmp_path, "weights.pth: cannot be read as tensors and plain values"
+    )
     torch.save(state | {"norm.bias": torch.full((128,), float("nan"))}, file)
     check_refused(convert(file, out), tmp_path, "NaN or infinite")
     torch.save(state, file)
-    check_refused(convert(file, out, "--window", 7), tmp_path, "model.window must be an even number")
+    check_refused(
+        convert(file, out, "--window", 7), tmp_path, "model.window must be an even number"
+    )
     check_refused(convert(file, out, "--window", "x"), tmp_path, "invalid int value")
     check_refused(convert(file, tmp_path / "out.pth"), tmp_path, "must end in .safetensors")
 
 
 def test_code_in_the_file_is_not_run(convert, tmp_path):
     torch.save({"model": Bomb(tmp_path / "victim")}, tmp_path / "weights.pth")
-    check_refused(convert(tmp_path / "weights.pth", tmp_path / "out.safetensors"), tmp_path, "weights.pth")
+    check_refused(
+        convert(tmp_path / "weights.pth", tmp_path / "out.safetensors"), tmp_path, "weights.pth"
+    )
     assert not (tmp_path / "victim").exists()

@@ -41,7 +41,14 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.data, self.etag, self.ranges, self.cuts, self.after, self.status = GOOD, '"1"', True, 0, 5000, None
+        self.data, self.etag, self.ranges, self.cuts, self.after, self.status = (
+            GOOD,
+            '"1"',
+            True,
+            0,
+            5000,
+            None,
+        )
         self.asked: list[str | None] = []
         self.url = f"http://127.0.0.1:{self.server_port}/x.zip"
 
@@ -68,7 +75,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.end_headers()
         self.send_response(206 if begin else 200)
         if begin:
-            self.send_header("Content-Range", f"bytes {begin}-{len(server.data) - 1}/{len(server.data)}")
+            self.send_header(
+                "Content-Range", f"bytes {begin}-{len(server.data) - 1}/{len(server.data)}"
+            )
         self.send_header("Content-Length", str(len(server.data) - begin))
         if server.etag:
             self.send_header("ETag", server.etag)
@@ -85,7 +94,9 @@ def server(monkeypatch):
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server() as served:
-        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread = threading.Thread(
+            target=served.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
         thread.start()
         yield served
         served.shutdown()
@@ -118,7 +129,10 @@ def test_a_cut_connection_is_taken_up_where_it_ended(server, tmp_path):
     server.cuts = 3
     assert run(server, tmp_path, "--sha256", hashlib.sha256(GOOD).hexdigest().upper()) == 0
     assert server.asked == [None, "bytes=5000-", "bytes=10000-", "bytes=15000-"]
-    assert files(tmp_path) == WHOLE and (tmp_path / "tapvid_davis" / "tapvid_davis.pkl").read_bytes() == DAVIS
+    assert (
+        files(tmp_path) == WHOLE
+        and (tmp_path / "tapvid_davis" / "tapvid_davis.pkl").read_bytes() == DAVIS
+    )
 
 
 def test_a_later_run_goes_on(server, tmp_path, capsys):
@@ -130,7 +144,11 @@ def test_a_later_run_goes_on(server, tmp_path, capsys):
     assert said.startswith("download: ") and "run again later, 7000 bytes are here already" in said
     assert len(server.asked) == download.TRIES and not (tmp_path / "tapvid_davis").exists()
     server.cuts = 0
-    assert run(server, tmp_path) == 0 and server.asked[-1] == "bytes=7000-" and files(tmp_path) == WHOLE
+    assert (
+        run(server, tmp_path) == 0
+        and server.asked[-1] == "bytes=7000-"
+        and files(tmp_path) == WHOLE
+    )
 
 
 @pytest.mark.parametrize("begun, asked", [
@@ -145,7 +163,9 @@ def test_what_lies_there_is_only_used_where_it_is_the_same_file(server, tmp_path
 
 @pytest.mark.parametrize("how", ["no version", "no ranges", "longer than it"])
 def test_without_a_sure_way_to_go_on_it_begins_anew(server, tmp_path, how):
-    (tmp_path / ".davis.zip.part").write_bytes(b"?" * (len(GOOD) + 5 if how == "longer than it" else 9))
+    (tmp_path / ".davis.zip.part").write_bytes(
+        b"?" * (len(GOOD) + 5 if how == "longer than it" else 9)
+    )
     (tmp_path / ".davis.zip.part.version").write_text("" if how == "no version" else '"1"')
     server.ranges = how != "no ranges"
     assert run(server, tmp_path) == 0 and files(tmp_path) == WHOLE

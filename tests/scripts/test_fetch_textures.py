@@ -17,7 +17,9 @@ spec = importlib.util.spec_from_file_location("fetch_textures", SCRIPT)
 fetch_textures = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fetch_textures)
 
-pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb, which only Debian has")
+pytestmark = pytest.mark.skipif(
+    shutil.which("dpkg-deb") is None, reason="needs dpkg-deb, which only Debian has"
+)
 NOTICE = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 
 Files: *
@@ -38,10 +40,17 @@ License: GPL-2+
 def scenery(seed: int, height: int, width: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     large, fine = (rng.integers(0, 128, (side, side, 3)).astype(np.uint8) for side in (8, 128))
-    return cv2.add(*(cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC) for part in (large, fine)))
+    return cv2.add(
+        *(
+            cv2.resize(part, (width, height), interpolation=cv2.INTER_CUBIC)
+            for part in (large, fine)
+        )
+    )
 
 
-def package(folder: Path, name: str = "tiny-walls", notice: str | None = NOTICE, images: bool = True) -> Path:
+def package(
+    folder: Path, name: str = "tiny-walls", notice: str | None = NOTICE, images: bool = True
+) -> Path:
     """A .deb with a large lake, the same lake smaller, a hill, an icon, a plain one and a broken one."""
     root = folder / name
     walls, doc = root / "usr" / "share" / "walls", root / "usr" / "share" / "doc" / name
@@ -59,7 +68,11 @@ def package(folder: Path, name: str = "tiny-walls", notice: str | None = NOTICE,
     control = f"Package: {name}\nVersion: 1.2-3\nArchitecture: all\nMaintainer: A <a@b.c>\nDescription: walls\n"
     (root / "DEBIAN" / "control").write_text(control)
     deb = folder / f"{name}.deb"
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(root), str(deb)], check=True, capture_output=True)
+    subprocess.run(
+        ["dpkg-deb", "--build", "--root-owner-group", str(root), str(deb)],
+        check=True,
+        capture_output=True,
+    )
     return deb
 
 
@@ -76,14 +89,27 @@ def test_pictures_come_once_and_scaled_with_their_licences(tmp_path, capsys):
     by_name = {Path(file["from"]).name: (name, file) for name, file in about["files"].items()}
     assert set(by_name) == {"lake.jpg", "hill.png"}
     name, lake = by_name["lake.jpg"]
-    assert lake["licence"] == "CC-BY-SA-4.0" and lake["copyright"] == "2021, A Photographer; 2022, Her Friend"
-    assert by_name["hill.png"][1]["licence"] == "GPL-2+" and lake["from"] == "/usr/share/walls/lake.jpg"
+    assert (
+        lake["licence"] == "CC-BY-SA-4.0"
+        and lake["copyright"] == "2021, A Photographer; 2022, Her Friend"
+    )
+    assert (
+        by_name["hill.png"][1]["licence"] == "GPL-2+"
+        and lake["from"] == "/usr/share/walls/lake.jpg"
+    )
     assert cv2.imread(str(out / "tiny-walls" / name)).shape == (360, 640, 3)
     assert cv2.imread(str(out / "tiny-walls" / by_name["hill.png"][0])).shape == (400, 500, 3)
     assert (out / "tiny-walls" / "copyright").read_text() == NOTICE
-    assert f"tiny-walls/{name} | /usr/share/walls/lake.jpg | CC-BY-SA-4.0" in (out / "LICENCES.md").read_text()
+    assert (
+        f"tiny-walls/{name} | /usr/share/walls/lake.jpg | CC-BY-SA-4.0"
+        in (out / "LICENCES.md").read_text()
+    )
     assert len(Textures(out).files) == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["textures", "tiny-walls", "tiny-walls.deb"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "textures",
+        "tiny-walls",
+        "tiny-walls.deb",
+    ]
 
 
 def test_the_same_command_goes_on_with_what_is_missing(tmp_path, capsys, monkeypatch):
@@ -107,7 +133,15 @@ def test_the_same_command_goes_on_with_what_is_missing(tmp_path, capsys, monkeyp
 
 def test_prose_notices_are_kept_and_pointed_to(tmp_path):
     out = tmp_path / "textures"
-    assert run("--out", out, "--debs", package(tmp_path, notice="All pictures are in the public domain.\n")) == 0
+    assert (
+        run(
+            "--out",
+            out,
+            "--debs",
+            package(tmp_path, notice="All pictures are in the public domain.\n"),
+        )
+        == 0
+    )
     (about,) = json.loads((out / "LICENCES.json").read_text())
     assert {file["licence"] for file in about["files"].values()} == {"see copyright"}
 
@@ -151,4 +185,7 @@ def test_apt_get_is_asked_and_its_words_repeated(tmp_path, capsys, monkeypatch):
     assert run("--out", tmp_path / "out", "--packages", "tiny-walls") == 0
     assert len(Textures(tmp_path / "out").files) == 2
     assert run("--out", tmp_path / "out", "--packages", "tiny-walls", "no-walls") == 2
-    assert "no-walls cannot be downloaded (E: Unable to locate package no-walls)" in capsys.readouterr().err
+    assert (
+        "no-walls cannot be downloaded (E: Unable to locate package no-walls)"
+        in capsys.readouterr().err
+    )

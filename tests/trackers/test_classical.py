@@ -44,7 +44,9 @@ def test_a_moving_texture_is_followed(tracker):
     assert torch.equal(tracks.visible, time >= 0)
 
 
-@pytest.mark.parametrize("tracker", [LucasKanade((48, 64)), DISFlow((192, 256))], ids=["half", "double"])
+@pytest.mark.parametrize(
+    "tracker", [LucasKanade((48, 64)), DISFlow((192, 256))], ids=["half", "double"]
+)
 def test_the_working_size_is_undone(tracker):
     queries = _queries([0, 0, 0, 0])
     moved = tracker(_video(), queries).xy[0, -1] - queries[0, :, 1:]
@@ -63,7 +65,10 @@ def test_before_its_query_a_point_is_repeated_unseen(tracker):
 
 @pytest.mark.parametrize("tracker", [Static(), *MOVERS[:2]], ids=["static", "lk", "dis"])
 def test_a_batch_is_its_singles_in_any_order(tracker):
-    videos, queries = [_video(0), _video(1)], [_queries([0, 1, 4]), _queries([2, 0, 0]) + torch.tensor([0.0, 3, 2])]
+    videos, queries = (
+        [_video(0), _video(1)],
+        [_queries([0, 1, 4]), _queries([2, 0, 0]) + torch.tensor([0.0, 3, 2])],
+    )
     singles = [tracker(video, query) for video, query in zip(videos, queries)]
     both = tracker(torch.cat(videos), torch.cat(queries))
     assert torch.equal(both.xy, torch.cat([one.xy for one in singles]))
@@ -107,5 +112,14 @@ def test_bad_settings_and_queries_are_refused():
 
 
 def test_describe_says_the_settings():
-    assert LucasKanade().describe() == {"tracker": "LucasKanade", "resolution": [384, 512], "window": 21, "levels": 5}
-    assert DISFlow(None).describe() == {"tracker": "DISFlow", "resolution": None, "preset": "medium"}
+    assert LucasKanade().describe() == {
+        "tracker": "LucasKanade",
+        "resolution": [384, 512],
+        "window": 21,
+        "levels": 5,
+    }
+    assert DISFlow(None).describe() == {
+        "tracker": "DISFlow",
+        "resolution": None,
+        "preset": "medium",
+    }

@@ -34,7 +34,9 @@ MODEL = tiny()
 def texture(batch=1, frames=FRAMES, height=H, width=W, seed=0):
     """uint8 B T 3 H W: waves that slide by STEP a frame, each clip with its own."""
     rng = torch.Generator().manual_seed(seed)
-    t, y, x = torch.meshgrid(*(torch.arange(float(n)) for n in (frames, height, width)), indexing="ij")
+    t, y, x = torch.meshgrid(
+        *(torch.arange(float(n)) for n in (frames, height, width)), indexing="ij"
+    )
     x, y, clips = x - STEP[0] * t, y - STEP[1] * t, []
     for _ in range(batch):
         a, b, c = torch.rand(3, 3, 8, generator=rng)  # 3 colours of 8 waves
@@ -74,8 +76,12 @@ TRACKERS = {
     "mirrored": Mirrored(predictor()),
     "joint_chain": build_chain(MODEL, 2, (32, 48)),
     "evaluation_chain": build_chain(MODEL, 2, (32, 48), single_point=True, support=(2, 2)),
-    "whole_chain": Bidirectional(Chunked(build_chain(MODEL, 2, (48, 64), single_point=True, support=(2, 2)), 3)),
-    "mirrored_chain": build_chain(MODEL, 2, (32, 48), single_point=True, support=(2, 2), mirrored=True),
+    "whole_chain": Bidirectional(
+        Chunked(build_chain(MODEL, 2, (48, 64), single_point=True, support=(2, 2)), 3)
+    ),
+    "mirrored_chain": build_chain(
+        MODEL, 2, (32, 48), single_point=True, support=(2, 2), mirrored=True
+    ),
     "resized_classical": Bidirectional(Resized(LucasKanade(None, window=11, levels=2), (60, 84))),
 }
 every_tracker = pytest.mark.parametrize("tracker", TRACKERS.values(), ids=TRACKERS)
@@ -97,7 +103,9 @@ def test_what_every_tracker_promises(tracker):
         assert tracks.visibility[0, time, n] == 1 and tracks.visible[0, time, n]
         if not tracker.both_directions:
             assert torch.equal(tracks.xy[0, :time, n], queries[0, n, 1:].expand(time, 2))
-            assert not tracks.visibility[0, :time, n].any() and not tracks.visible[0, :time, n].any()
+            assert (
+                not tracks.visibility[0, :time, n].any() and not tracks.visible[0, :time, n].any()
+            )
 
 
 @every_tracker
@@ -129,7 +137,8 @@ def test_describe_is_json(tracker):
 
 
 @pytest.mark.parametrize(
-    "tracker", [LucasKanade((H, W), 11, 2), DISFlow((H, W)), Bidirectional(LucasKanade(None, 11, 2))]
+    "tracker",
+    [LucasKanade((H, W), 11, 2), DISFlow((H, W)), Bidirectional(LucasKanade(None, 11, 2))],
 )
 def test_the_texture_can_be_followed(tracker):
     """So that the equalities above are not between trackers that see nothing; both ways through Bidirectional."""
@@ -138,8 +147,15 @@ def test_the_texture_can_be_followed(tracker):
     truth = queries[:, None, :, 1:] + (since if tracker.both_directions else since.clamp(min=0))[
         ..., None
     ] * torch.tensor(STEP)
-    near = (truth[..., 0] > 3) & (truth[..., 0] < W - 4) & (truth[..., 1] > 3) & (truth[..., 1] < H - 4)
-    assert (tracker(texture(), queries).xy - truth).norm(dim=-1)[near].max() < 1 and near.float().mean() > 0.8
+    near = (
+        (truth[..., 0] > 3)
+        & (truth[..., 0] < W - 4)
+        & (truth[..., 1] > 3)
+        & (truth[..., 1] < H - 4)
+    )
+    assert (tracker(texture(), queries).xy - truth).norm(dim=-1)[
+        near
+    ].max() < 1 and near.float().mean() > 0.8
 
 
 @pytest.mark.parametrize("tracker", list(TRACKERS)[3:])
@@ -147,8 +163,15 @@ def test_the_texture_can_be_followed(tracker):
 def test_odd_sizes_and_queries_at_and_beyond_the_border(tracker, size):
     height, width = size
     video = (255 * torch.rand(1, 6, 3, *size, generator=torch.Generator().manual_seed(0))).byte()
-    places = [(0, 0), (width - 1, height - 1), (-width / 2, -height / 2), (1.5 * width, 1.5 * height)]
-    queries = torch.tensor([[(t, *place) for t, place in zip((0, 5, 2, 3), places)]], dtype=torch.float32)
+    places = [
+        (0, 0),
+        (width - 1, height - 1),
+        (-width / 2, -height / 2),
+        (1.5 * width, 1.5 * height),
+    ]
+    queries = torch.tensor(
+        [[(t, *place) for t, place in zip((0, 5, 2, 3), places)]], dtype=torch.float32
+    )
     tracks = TRACKERS[tracker](video, queries)
     assert tracks.xy.isfinite().all()
     for n in range(4):
@@ -172,7 +195,9 @@ def test_any_length_is_tracked(frames, published):
         after = tracks.xy[0, time:, n]
         assert (after - queries[0, n, 1:]).norm(dim=-1).max() < 30 and (after != 0).all()
         if published or time < frames - 1:  # the network answered: the point is not just repeated
-            assert (after != queries[0, n, 1:]).any() and (tracks.visibility[0, time:, n] != 0.5).all()
+            assert (after != queries[0, n, 1:]).any() and (
+                tracks.visibility[0, time:, n] != 0.5
+            ).all()
 
 
 def test_frames_before_the_query_and_the_published_way():
@@ -180,7 +205,9 @@ def test_frames_before_the_query_and_the_published_way():
     queries = asked(times=(0, 9))
     ours, theirs = (predictor(published=p)(texture(), queries) for p in (False, True))
     assert not theirs.xy[0, :4, 1].any() and (theirs.visibility[0, :4, 1] == 0.5).all()
-    assert (theirs.xy[0, 4:9, 1] != queries[0, 1, 1:]).all() and (theirs.visibility[0, 4:9, 1] > 0).all()
+    assert (theirs.xy[0, 4:9, 1] != queries[0, 1, 1:]).all() and (
+        theirs.visibility[0, 4:9, 1] > 0
+    ).all()
     assert torch.equal(ours.xy[0, :10, 1], queries[0, 1, 1:].expand(10, 2))
     assert (theirs.xy[0, 9, 1] != queries[0, 1, 1:]).any()  # nor is its query frame pinned
     for n, time in enumerate((0, 9)):
@@ -203,7 +230,10 @@ def test_visible_is_a_score_above_the_threshold(threshold):
     tracks = predictor(threshold=threshold)(texture(), asked())
     assert torch.equal(tracks.visible, tracks.visibility > threshold)
     same_scores = predictor()(texture(), asked())
-    assert torch.equal(tracks.visibility, same_scores.visibility) and 0.1 < same_scores.visibility.median() < 0.95
+    assert (
+        torch.equal(tracks.visibility, same_scores.visibility)
+        and 0.1 < same_scores.visibility.median() < 0.95
+    )
 
 
 class Lazy:
@@ -244,7 +274,10 @@ def test_the_predictor_reads_each_frame_once():
 
 BAD = [
     (lambda q: q.long(), "queries must be floating point, not torch.int64: use queries.float()"),
-    (lambda q: q[0], r"queries must have shape \(B, N, 3\) with rows \(frame, x, y\), not \(5, 3\)"),
+    (
+        lambda q: q[0],
+        r"queries must have shape \(B, N, 3\) with rows \(frame, x, y\), not \(5, 3\)",
+    ),
     (lambda q: q[..., :2], r"queries must have shape .* not \(1, 5, 2\)"),
     (lambda q: torch.where(q == q[0, 1, 2], float("nan"), q), "queries hold NaN or infinity"),
     (lambda q: torch.where(q == q[0, 1, 2], float("inf"), q), "queries hold NaN or infinity"),
@@ -272,7 +305,10 @@ class Shaped:
 
 
 BAD_VIDEOS = [
-    (lambda v: v.numpy(), "video must be a tensor B T 3 H W, or a lazy video with shape and slices, not ndarray"),
+    (
+        lambda v: v.numpy(),
+        "video must be a tensor B T 3 H W, or a lazy video with shape and slices, not ndarray",
+    ),
     (lambda v: list(v), "or a lazy video with shape and slices, not list"),
     (lambda v: None, "not NoneType"),
     (lambda v: v[0], "video must have shape B T 3 H W, not 12 3 40 56"),
@@ -313,7 +349,9 @@ def test_slices_that_are_no_tensor_are_refused(tracker):
         def __getitem__(self, index):
             return texture().numpy()[index]
 
-    with pytest.raises(ValueError, match="a slice of video must be a tensor B n 3 H W, not ndarray"):
+    with pytest.raises(
+        ValueError, match="a slice of video must be a tensor B n 3 H W, not ndarray"
+    ):
         TRACKERS[tracker](OfNumpy(1, FRAMES, 3, H, W), asked())
 
 
@@ -331,13 +369,29 @@ def test_dark_videos_are_tracked():
 @pytest.mark.parametrize("tracker", ["static", "cotracker", "whole_chain"])
 def test_queries_that_are_no_tensor_are_refused(tracker, queries):
     kind = type(queries).__name__
-    with pytest.raises(ValueError, match=rf"queries must be a tensor \(B, N, 3\) .*, not {kind}: use torch.tensor"):
+    with pytest.raises(
+        ValueError, match=rf"queries must be a tensor \(B, N, 3\) .*, not {kind}: use torch.tensor"
+    ):
         TRACKERS[tracker](texture(), queries)
 
 
 BAD_SETTINGS = [
-    ({"resolution": size}, r"resolution must be \(height, width\), each a whole number from 32 to 4096, or None")
-    for size in ([0, 0], "abc", "35", 384, (384,), (384, 512, 3), (384.0, 512), (True, 512), (31, 512), (32, 4097))
+    (
+        {"resolution": size},
+        r"resolution must be \(height, width\), each a whole number from 32 to 4096, or None",
+    )
+    for size in (
+        [0, 0],
+        "abc",
+        "35",
+        384,
+        (384,),
+        (384, 512, 3),
+        (384.0, 512),
+        (True, 512),
+        (31, 512),
+        (32, 4097),
+    )
 ]
 BAD_SETTINGS += [
     ({"updates": updates}, f"updates must be a whole number of at least 1, not {updates}")
@@ -351,7 +405,10 @@ BAD_SETTINGS += [
     for threshold in ("abc", -0.1, 1, 1.5, float("nan"), True)
 ]
 BAD_SETTINGS += [
-    ({"support": support}, r"support must be the sides of two grids \(global, local\), each .* from 0 to 64, or None")
+    (
+        {"support": support},
+        r"support must be the sides of two grids \(global, local\), each .* from 0 to 64, or None",
+    )
     for support in (6, (6,), (6, -1), (65, 0), (6, 6.0), "66", (6, None), (True, 0))
 ]
 
@@ -365,7 +422,9 @@ def test_bad_settings_are_refused_in_one_sentence(settings, message):
 
 def test_settings_at_their_limits_are_taken():
     chain = build_chain(MODEL, 1, [32, 4096], support=[0, 64], threshold=0)
-    assert isinstance(chain, Resized) and chain.size == (32, 4096) and chain.tracker.local_grid == 64
+    assert (
+        isinstance(chain, Resized) and chain.size == (32, 4096) and chain.tracker.local_grid == 64
+    )
     assert isinstance(build_chain(MODEL, resolution=None, support=(0, 0)), CoTrackerPredictor)
     for tracker in (LucasKanade, DISFlow):
         with pytest.raises(ValueError, match="resolution must be"):
@@ -376,7 +435,9 @@ def test_settings_at_their_limits_are_taken():
 def test_the_query_itself_is_seen_whatever_the_threshold(threshold):
     queries = asked()
     visible = predictor(threshold=threshold)(texture(), queries).visible
-    assert visible[0, queries[0, :, 0].long(), torch.arange(5)].all() and visible.float().mean() < 0.5
+    assert (
+        visible[0, queries[0, :, 0].long(), torch.arange(5)].all() and visible.float().mean() < 0.5
+    )
 
 
 def test_queries_for_another_number_of_videos_are_refused():
@@ -411,20 +472,28 @@ def test_resized_rescales_there_and_back():
     drift, queries = Drift(), asked()
     tracks = Resized(drift, (80, 29))(texture(), queries)
     assert drift.shape == (1, FRAMES, 3, 80, 29)
-    torch.testing.assert_close(drift.queries[..., 1:], rescale_points(queries[..., 1:], (H, W), (80, 29)))
+    torch.testing.assert_close(
+        drift.queries[..., 1:], rescale_points(queries[..., 1:], (H, W), (80, 29))
+    )
     assert torch.equal(drift.queries[..., 0], queries[..., 0])
     since = (torch.arange(FRAMES)[:, None] - queries[0, :, 0]).clamp(min=0)[..., None]
     step = rescale_points(torch.tensor(STEP), (80, 29), (H, W))
     torch.testing.assert_close(tracks.xy, queries[:, None, :, 1:] + since * step, rtol=0, atol=1e-4)
     published = Resized(drift, (80, 29), published=True)(texture(), queries)
-    torch.testing.assert_close(drift.queries[..., 1:], queries[..., 1:] * torch.tensor([29 / W, 80 / H]))
+    torch.testing.assert_close(
+        drift.queries[..., 1:], queries[..., 1:] * torch.tensor([29 / W, 80 / H])
+    )
     step = torch.tensor(STEP) * torch.tensor([W / 29, H / 80])
-    torch.testing.assert_close(published.xy, queries[:, None, :, 1:] + since * step, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        published.xy, queries[:, None, :, 1:] + since * step, rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("size", [(384, 512), (23, 31), (97, 101)])
 def test_resized_repeats_a_query_to_the_bit_whatever_the_size(size):
-    queries = asked(1, torch.randint(0, FRAMES, (200,), generator=torch.Generator().manual_seed(4)).tolist())
+    queries = asked(
+        1, torch.randint(0, FRAMES, (200,), generator=torch.Generator().manual_seed(4)).tolist()
+    )
     queries[0, 0, 1:] = torch.tensor([-W / 2, 1.5 * H])
     xy = Resized(Static(), size)(texture(), queries).xy
     assert torch.equal(xy, queries[:, None, :, 1:].expand_as(xy))
@@ -439,7 +508,9 @@ def test_supported_adds_points_and_takes_them_out():
     assert torch.equal(own, queries)
     local = local.unflatten(1, (5, 16))
     torch.testing.assert_close(local[..., 1:], around(queries[..., 1:], 4, 12))
-    assert torch.equal(local[..., 0], queries[..., :1].expand(-1, -1, 16))  # in the query's own frame
+    assert torch.equal(
+        local[..., 0], queries[..., :1].expand(-1, -1, 16)
+    )  # in the query's own frame
     torch.testing.assert_close(local[..., 1:].mean(2), queries[..., 1:])  # centred
     assert torch.equal(everywhere, grid(6, (H, W)).expand(2, -1, -1))
 
@@ -463,15 +534,23 @@ def test_one_by_one_is_each_query_alone_from_its_frame_on(at_once):
     video, queries = texture(), asked(times=(0, 3, 9, 0, 3, 0))
     tracks = OneByOne(predictor(), at_once)(video, queries)
     for n, time in enumerate(queries[0, :, 0].long().tolist()):
-        alone = predictor()(video[:, time:], torch.cat([torch.zeros(1, 1, 1), queries[:, n : n + 1, 1:]], dim=-1))
-        later = Tracks(*(x[:, time:, n : n + 1] for x in (tracks.xy, tracks.visibility, tracks.visible)))
+        alone = predictor()(
+            video[:, time:], torch.cat([torch.zeros(1, 1, 1), queries[:, n : n + 1, 1:]], dim=-1)
+        )
+        later = Tracks(
+            *(x[:, time:, n : n + 1] for x in (tracks.xy, tracks.visibility, tracks.visible))
+        )
         same(later, alone)
 
 
-@pytest.mark.parametrize("chain", [lambda t: t, lambda t: Supported(t, 2, 2), lambda t: Chunked(t, 2)])
+@pytest.mark.parametrize(
+    "chain", [lambda t: t, lambda t: Supported(t, 2, 2), lambda t: Chunked(t, 2)]
+)
 def test_one_by_one_encodes_each_frame_once(chain):
     encoded = []
-    hook = MODEL.encoder.register_forward_hook(lambda module, inputs, output: encoded.append(len(inputs[0])))
+    hook = MODEL.encoder.register_forward_hook(
+        lambda module, inputs, output: encoded.append(len(inputs[0]))
+    )
     lazy = Lazy(texture(1, 26))
     OneByOne(chain(predictor()), at_once=2)(lazy, asked(times=(0, 3, 11, 25, 5, 3, 3, 3)))
     hook.remove()
@@ -504,12 +583,20 @@ def test_backward_of_a_video_is_forward_of_its_reverse(name):
     tracker, video, queries = TRACKERS[name], texture(), asked()
     forward = tracker(video.flip(1), time_reversed(queries, FRAMES))
     backward = Reversed(tracker)(video, queries)
-    same(backward, Tracks(forward.xy.flip(1), forward.visibility.flip(1), forward.visible.flip(1)), atol=0)
+    same(
+        backward,
+        Tracks(forward.xy.flip(1), forward.visibility.flip(1), forward.visible.flip(1)),
+        atol=0,
+    )
     both = Bidirectional(tracker)(video, queries)
     time = torch.arange(FRAMES)[:, None] < queries[:, None, :, 0]
-    assert torch.equal(both.xy[time], backward.xy[time]) and torch.equal(both.visible[time], backward.visible[time])
+    assert torch.equal(both.xy[time], backward.xy[time]) and torch.equal(
+        both.visible[time], backward.visible[time]
+    )
     ahead = tracker(video, queries)
-    assert torch.equal(both.xy[~time], ahead.xy[~time]) and torch.equal(both.visibility[~time], ahead.visibility[~time])
+    assert torch.equal(both.xy[~time], ahead.xy[~time]) and torch.equal(
+        both.visibility[~time], ahead.visibility[~time]
+    )
     again = Bidirectional(tracker)(video.flip(1), time_reversed(queries, FRAMES))
     same(both, Tracks(again.xy.flip(1), again.visibility.flip(1), again.visible.flip(1)), atol=0)
 
@@ -537,13 +624,20 @@ def test_chunked_is_its_turns():
 
 def test_views_are_the_video_seen_another_way():
     video = texture(2)
-    reversed_, resized, shared = ReversedVideo(video), ResizedVideo(video, (20, 30)), SharedVideo(video, 3)
+    reversed_, resized, shared = (
+        ReversedVideo(video),
+        ResizedVideo(video, (20, 30)),
+        SharedVideo(video, 3),
+    )
     assert torch.equal(reversed_[:, 2:5], video.flip(1)[:, 2:5]) and torch.equal(
         reversed_[:, 10:99], video.flip(1)[:, 10:]
     )
     assert resized.shape == (2, FRAMES, 3, 20, 30) and resized[:, 4:6].shape == (2, 2, 3, 20, 30)
     assert shared.shape[1] == 9 and torch.equal(shared[:, 1:3], video[:, 4:6])
-    assert torch.equal(shared.starting(5)[:, :2], video[:, 5:7]) and shared.starting(5).memory is shared.memory
+    assert (
+        torch.equal(shared.starting(5)[:, :2], video[:, 5:7])
+        and shared.starting(5).memory is shared.memory
+    )
 
 
 def test_wrappers_carry_parameters_and_move_together():
@@ -579,7 +673,9 @@ class Sided(Tracker):
         queries = check_queries(queries, video)
         frames = video[:, :].float()
         middle = frames.shape[-1] // 2
-        xy, visibility = self.left if frames[..., :middle].mean() > frames[..., middle:].mean() else self.right
+        xy, visibility = (
+            self.left if frames[..., :middle].mean() > frames[..., middle:].mean() else self.right
+        )
         asked_at = torch.arange(frames.shape[1])[:, None] == queries[:, None, :, 0]
         xy = torch.where(asked_at[..., None], queries[:, None, :, 1:], xy[None])
         visibility = torch.where(asked_at, 1.0, visibility[None])
@@ -592,16 +688,24 @@ def test_a_second_look_in_the_mirror_is_joined_where_near_and_chosen_where_not()
     video[..., : width // 2] = 255
     queries = torch.tensor([[[0, 20.0, 5.0], [0, 30.0, 6.0], [0, 40.0, 7.0]]])
     plain = torch.tensor([[20.0, 5], [30, 6], [40, 7]]).repeat(3, 1, 1)
-    other = plain + torch.tensor([[1.0, 1], [9, 0], [9, 0]])  # the first within 128 / 64 pixels, the others not
+    other = plain + torch.tensor(
+        [[1.0, 1], [9, 0], [9, 0]]
+    )  # the first within 128 / 64 pixels, the others not
     seen, seen_other = torch.tensor([[0.9, 0.9, 0.2]] * 3), torch.tensor([[0.5, 0.3, 0.6]] * 3)
     swapped = torch.stack([width - 1 - other[..., 0], other[..., 1]], dim=-1)
     tracks = Mirrored(Sided((plain, seen), (swapped, seen_other)), threshold=0.55)(video, queries)
     expected = plain.clone()
     expected[1:, 0] += 0.5  # the mean of both
     expected[1:, 2] += torch.tensor([9.0, 0])  # that of the one who sees it
-    assert torch.allclose(tracks.xy[0], expected) and torch.equal(tracks.xy[0, 0], queries[0, :, 1:])
+    assert torch.allclose(tracks.xy[0], expected) and torch.equal(
+        tracks.xy[0, 0], queries[0, :, 1:]
+    )
     assert torch.allclose(tracks.visibility[0, 1:], torch.tensor([0.7, 0.6, 0.4]))
-    assert tracks.visible[0].tolist() == [[True, True, True], [True, True, False], [True, True, False]]
+    assert tracks.visible[0].tolist() == [
+        [True, True, True],
+        [True, True, False],
+        [True, True, False],
+    ]
     assert Mirrored(Static()).describe()["mirrored"]
 
 

@@ -43,7 +43,9 @@ NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice no
 
 def composed(name: str, *overrides: str) -> dict:
     """The resolved config as plain values; the folder that evaluate.py must be given is "somewhere"."""
-    drawn = any(override.startswith("benchmark=") and override.endswith("_val") for override in overrides)
+    drawn = any(
+        override.startswith("benchmark=") and override.endswith("_val") for override in overrides
+    )
     needed = ["benchmark.root=somewhere"] if name == "evaluate" and not drawn else []
     with initialize_config_dir(str(FOLDER), version_base="1.3"):
         config = compose(name, overrides=[*needed, *overrides])
@@ -66,13 +68,17 @@ def plain(value):
 
 
 def fields(node: dict) -> dict:
-    return {k: v for k, v in node.items() if k not in ("_target_", "_convert_", "_partial_", "name")}
+    return {
+        k: v for k, v in node.items() if k not in ("_target_", "_convert_", "_partial_", "name")
+    }
 
 
 def arguments(built) -> dict:
     """Name -> default of everything it may be given by name."""
     given = inspect.signature(built).parameters.values()
-    return {p.name: plain(p.default) for p in given if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return {
+        p.name: plain(p.default) for p in given if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
 
 
 def test_every_group_is_known():
@@ -92,7 +98,9 @@ def test_no_file_names_an_unknown_field(group, name):
     found = list(targets(composed(ENTRY[group], f"{group}={name}")[group]))
     assert found
     for node, built in found:
-        assert set(fields(node)) <= set(arguments(built)), f"{group}/{name}.yaml names fields that {built} has not"
+        assert set(fields(node)) <= set(arguments(built)), (
+            f"{group}/{name}.yaml names fields that {built} has not"
+        )
 
 
 @pytest.mark.parametrize("group, name", WITH_DEFAULTS)
@@ -114,7 +122,9 @@ def test_an_experiment_changes_only_what_there_is(name):
     groups = []
     for default in raw.pop("defaults", []):
         if isinstance(default, dict):
-            groups += [f"{key.removeprefix('override /')}={value}" for key, value in default.items()]
+            groups += [
+                f"{key.removeprefix('override /')}={value}" for key, value in default.items()
+            ]
         elif default != "_self_":
             groups.append(f"experiment={default}")
     base = composed("train", *groups)
@@ -127,25 +137,43 @@ def test_an_experiment_changes_only_what_there_is(name):
 
     check(raw, base, "")
     whole = composed("train", f"experiment={name}")
-    assert whole["out"] and "$" not in whole["out"] and whole["train"]["steps"] == raw["train"]["steps"]
+    assert (
+        whole["out"]
+        and "$" not in whole["out"]
+        and whole["train"]["steps"] == raw["train"]["steps"]
+    )
     assert "$" in raw["out"] or whole["out"] == raw["out"]
 
 
 def test_no_two_experiments_share_a_folder():
     rows = [(name, []) for name in EXPERIMENTS]
-    rows += [(name, [f"model.window={window}"]) for name in ("table8", "table8_small") for window in (4, 16)]
+    rows += [
+        (name, [f"model.window={window}"])
+        for name in ("table8", "table8_small")
+        for window in (4, 16)
+    ]
     outs = [composed("train", f"experiment={name}", *overrides)["out"] for name, overrides in rows]
     assert len(set(outs)) == len(outs)
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith(("paper", "table"))])
+@pytest.mark.parametrize(
+    "name", [name for name in EXPERIMENTS if name.startswith(("paper", "table"))]
+)
 def test_the_head_of_a_paper_experiment_names_its_table_command_and_numbers(name):
     text = (FOLDER / "experiment" / f"{name}.yaml").read_text()
     assert f"experiment={name}" in text
     if name.endswith("_small"):
         assert f"experiment={name.removesuffix('_small')} " in text
     else:
-        for words in ("able", "torchrun --nnodes 4", "cluster=slurm_4x8", "accumulate=4", "V100", "hours", "Expected"):
+        for words in (
+            "able",
+            "torchrun --nnodes 4",
+            "cluster=slurm_4x8",
+            "accumulate=4",
+            "V100",
+            "hours",
+            "Expected",
+        ):
             assert words in text
 
 
@@ -158,13 +186,20 @@ def test_a_row_of_a_table_differs_from_the_paper_model_in_its_ablation_alone(nam
         return {k: v for key, value in node.items() for k, v in
                 (flat(value, f"{at}{key}.") if isinstance(value, dict) else {at + key: value}).items()}  # fmt: skip
 
-    row, paper = flat(composed("train", f"experiment={name}")), flat(composed("train", "experiment=paper"))
-    assert {key: value for key, value in row.items() if paper[key] != value and key != "out"} == changed
+    row, paper = (
+        flat(composed("train", f"experiment={name}")),
+        flat(composed("train", "experiment=paper")),
+    )
+    assert {
+        key: value for key, value in row.items() if paper[key] != value and key != "out"
+    } == changed
     kinds = (name.replace("table4", "paper"), "paper")
     small, base = (flat(composed("train", f"experiment={kind}_small")) for kind in kinds)
     halves = {"model.time_layers": 4, "model.group_layers": 0}
     expected = halves if name == "table1_time_only" else changed
-    assert {key: value for key, value in small.items() if base[key] != value and key != "out"} == expected
+    assert {
+        key: value for key, value in small.items() if base[key] != value and key != "out"
+    } == expected
 
 
 @pytest.fixture(scope="module")
@@ -190,12 +225,19 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
         at = f"data.sources.{k}" if "sources" in data else "data"
         if "augment" in source:
             small += [f"{at}.source.root={clips}", f"{at}.source.frames=24"]
-            small += [f"{at}.augment.{key}" for key in ("height=32", "width=48", "points=8", "least_points=2")]
+            small += [
+                f"{at}.augment.{key}"
+                for key in ("height=32", "width=48", "points=8", "least_points=2")
+            ]
         elif "root" in source:
             small += [f"{at}.root={clips}"]
             augmented = "height" in whole["augment"]
-            small += [f"augment.{key}" for key in ("height=32", "width=32", "points=8") if augmented]
-            small += [f"{at}.{key}" for key in ("height=32", "width=48", "points=8") if not augmented]
+            small += [
+                f"augment.{key}" for key in ("height=32", "width=32", "points=8") if augmented
+            ]
+            small += [
+                f"{at}.{key}" for key in ("height=32", "width=48", "points=8") if not augmented
+            ]
         else:
             small += [f"{at}.height=32", f"{at}.width=48", f"{at}.points=8"]
             small += [f"{at}.crop=[24,32]"] if source.get("crop") else []
@@ -205,7 +247,9 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     run(config)
     torch.set_num_threads(threads)
     steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert len(steps) == 2 and all(np.isfinite(step["loss"]) and step["not_finite"] == 0 for step in steps)
+    assert len(steps) == 2 and all(
+        np.isfinite(step["loss"]) and step["not_finite"] == 0 for step in steps
+    )
     model = checkpoint.load_model(tmp_path / "model.safetensors").config
     for field in ("stride", "window", "time_layers", "group_layers", "neighbourhood", "radius"):
         assert model[field] == whole["model"][field]
@@ -213,9 +257,15 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
 
 @pytest.mark.parametrize("group, name", NO_FILES)
 def test_what_needs_no_files_is_built(group, name):
-    small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.hidden=32"] if group == "model" else []
+    small = (
+        ["model.channels=8", "model.widths=[8,8,8,8]", "model.hidden=32"]
+        if group == "model"
+        else []
+    )
     config = composed(ENTRY[group], f"{group}={name}", *small)
-    node = {key: value for key, value in config[group].items() if group != "tracker" or key != "name"}
+    node = {
+        key: value for key, value in config[group].items() if group != "tracker" or key != "name"
+    }
     built = instantiate(node)
     if group == "tracker":
         assert isinstance(built, Tracker)
@@ -254,10 +304,10 @@ def test_a_misspelt_key_names_the_right_one(argument, right):
 
 @pytest.mark.parametrize("data, word, right", [
     ("kubric_and_sprites", "data.root", "data.sources.0.source.root"),
-    ("walking", "data.sources.2.frames", "data.sources.2.source.frames"),
-    ("walking", "data.sources.2.augment.scales.0", "data.sources.2.augment.scale.0"),
-    ("walking", "data.weight.0", "data.weights.0"),
-    ("walking", "objective.handover_error.1", "objective.handover_errors.1"),
+    ("shipped/walking", "data.sources.2.frames", "data.sources.2.source.frames"),
+    ("shipped/walking", "data.sources.2.augment.scales.0", "data.sources.2.augment.scale.0"),
+    ("shipped/walking", "data.weight.0", "data.weights.0"),
+    ("shipped/walking", "objective.handover_error.1", "objective.handover_errors.1"),
     ("sprites", "data.crop.0", "data.crop"),
     ("sprites", "train.0", "train"),
 ])  # fmt: skip
@@ -268,7 +318,10 @@ def test_a_misspelt_key_names_one_within_a_list(data, word, right):
 
 @pytest.mark.parametrize("argument", ["data=null", "model=null"])
 def test_a_group_that_is_nothing_is_one_sentence(argument):
-    assert misspelt(FOLDER, "train", ["train.init_from=null", argument]) == f"{argument}: name one, not null"
+    assert (
+        misspelt(FOLDER, "train", ["train.init_from=null", argument])
+        == f"{argument}: name one, not null"
+    )
 
 
 def test_a_value_without_a_key_is_one_sentence():
@@ -278,5 +331,12 @@ def test_a_value_without_a_key_is_one_sentence():
 
 
 def test_right_words_are_not_called_misspelt():
-    assert misspelt(FOLDER, "train", ["model.stride=8", "model.window=16", "experiment=smoke", "train.steps=2"]) is None
+    assert (
+        misspelt(
+            FOLDER,
+            "train",
+            ["model.stride=8", "model.window=16", "experiment=smoke", "train.steps=2"],
+        )
+        is None
+    )
     assert misspelt(FOLDER, "evaluate", ["tracker=static", "benchmark.root=x", "out=y"]) is None

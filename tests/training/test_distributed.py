@@ -27,7 +27,10 @@ from cotracker.training.distributed import Group, fresh
 from cotracker.training.validation import measured
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
+ENVIRONMENT = os.environ | {
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}",
+}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 TWO = ["--standalone", "--nproc-per-node=2"]
 LONG = ["train.steps=16", "train.save_every=4"]  # the run of most tests
@@ -37,11 +40,24 @@ MIXTURE = {
     "_target_": "cotracker.data.stream.Mixture",
     "_convert_": "all",
     "weights": [0.5, 0.5],
-    "sources": [{"_target_": "faulty.Faulty", "frames": 8, "height": 32, "width": 48, "points": n} for n in (6, 12)],
+    "sources": [
+        {"_target_": "faulty.Faulty", "frames": 8, "height": 32, "width": 48, "points": n}
+        for n in (6, 12)
+    ],
 }
-VALIDATION = ["evaluation.resolution=[64,96]", "evaluation.global_grid=2", "evaluation.updates=2"] + [
+VALIDATION = [
+    "evaluation.resolution=[64,96]",
+    "evaluation.global_grid=2",
+    "evaluation.updates=2",
+] + [
     f"evaluation.benchmarks.sprites_val.clips.{words}"
-    for words in ("count=3", "generator.frames=10", "generator.height=64", "generator.width=96", "generator.points=12")
+    for words in (
+        "count=3",
+        "generator.frames=10",
+        "generator.height=64",
+        "generator.width=96",
+        "generator.points=12",
+    )
 ]
 
 pytestmark = pytest.mark.timeout(300)
@@ -143,7 +159,9 @@ def together(folder):
     todo.append({"overrides": [f"out={folder}/evaluated", *LONG, *seen]})
     (folder / "jobs.json").write_text(json.dumps(todo))
     words = [*TORCHRUN, *TWO, "tests/helpers/jobs.py", str(folder / "jobs.json")]
-    done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, text=True, capture_output=True, timeout=240)
+    done = subprocess.run(
+        words, cwd=ROOT, env=ENVIRONMENT, text=True, capture_output=True, timeout=240
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -153,7 +171,9 @@ def two(tmp_path_factory):
     """The folder of an uninterrupted run of train.py by two processes."""
     out = tmp_path_factory.mktemp("two") / "run"
     code, said = train(*LONG, f"out={out}")
-    assert code == 0 and "a step sees 2 clips: batch x accumulate x processes = 1 x 1 x 2" in said, said
+    assert (
+        code == 0 and "a step sees 2 clips: batch x accumulate x processes = 1 x 1 x 2" in said
+    ), said
     return out
 
 
@@ -177,16 +197,22 @@ def test_two_processes_log_the_losses_of_one_with_twice_the_batch(folder, two):
     assert len(losses(two)) == 16
     for name in ("loss", "tracks", "visibility", "matching", "error", "lr", "gradient"):
         ours, theirs = ([line[name] for line in lines(out)] for out in (two, folder / "one"))
-        same = 4 if name == "gradient" else 16  # in whose norm noise in the last digits grows soonest
+        same = (
+            4 if name == "gradient" else 16
+        )  # in whose norm noise in the last digits grows soonest
         np.testing.assert_allclose(ours[:same], theirs[:same], rtol=1e-3, err_msg=name)
 
 
 def test_a_killed_process_is_started_again_and_the_run_ends_as_if_nothing_had_been(two, tmp_path):
     out = tmp_path / "run"
-    code, said = train(*LONG, "+data.fault=killed", f"out={out}", options=[*TWO, "--max-restarts=1"])
+    code, said = train(
+        *LONG, "+data.fault=killed", f"out={out}", options=[*TWO, "--max-restarts=1"]
+    )
     # torchrun names the process that it found dead first: the killed one, or the other, which lost its peer
     assert (
-        code == 0 and f"continuing {out}/last.pt at step 4" in said and re.search(r"failed \(exitcode: (-9|1)\)", said)
+        code == 0
+        and f"continuing {out}/last.pt at step 4" in said
+        and re.search(r"failed \(exitcode: (-9|1)\)", said)
     ), said
     assert [line["step"] for line in lines(out)] == list(range(1, 17))
     assert weights(out) == weights(two) and losses(out) == losses(two)
@@ -243,7 +269,10 @@ def test_a_step_that_is_not_finite_at_one_process_is_taken_by_none(together):
     out = together / "infinite"
     for rank in (0, 1):
         hashes = lines(out, f"rank{rank}.json")[0]["hashes"]
-        assert [i + 1 for i in range(1, 8) if hashes[i] == hashes[i - 1]] == [3, 6]  # examples 4 5, and 10 11
+        assert [i + 1 for i in range(1, 8) if hashes[i] == hashes[i - 1]] == [
+            3,
+            6,
+        ]  # examples 4 5, and 10 11
         assert hashes == lines(out, "rank0.json")[0]["hashes"]
     assert [line["not_finite"] for line in lines(out)] == [0, 0, 1, 1, 1, 2, 2, 2]
     noted = [(line["step"], line["examples"]) for line in lines(out, "not_finite.jsonl")]
@@ -256,14 +285,20 @@ def test_out_of_time_or_asked_to_stop_all_save_and_leave(two, tmp_path):
     words = ["train.steps=16", "train.save_every=1000", "+data.seconds=0.4", f"out={out}"]
     code, said = train(*words, "train.budget_minutes=0.04")
     done = progress(out)["step"]
-    assert code == 0 and 0 < done < 16 and f"stopped at step {done} of 16: the same command continues it" in said, said
+    assert (
+        code == 0
+        and 0 < done < 16
+        and f"stopped at step {done} of 16: the same command continues it" in said
+    ), said
     with started(*words) as process:
         wait_for_steps(out, done + 1, process)
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=120)
     later = progress(out)["step"]
     assert done < later < 16 and f"stopped at step {later} of 16" in said, said
-    assert process.returncode == 1 and "SignalException" in said  # torchrun's own answer to a signal
+    assert (
+        process.returncode == 1 and "SignalException" in said
+    )  # torchrun's own answer to a signal
     code, said = train(*words)
     assert code == 0 and weights(out) == weights(two) and losses(out) == losses(two), said
 
@@ -286,7 +321,10 @@ def test_a_mixture_that_would_change_its_blocks_is_refused(together):
     out = together / "mixture"
     jobs.watched([f"out={out}", *LONG, "train.batch=8"], data=MIXTURE)
     sentence = lines(out, "rank0.json")[0]["error"]
-    assert sentence.startswith(f"{out} draws its mixture in blocks of 2 examples") and "\n" not in sentence
+    assert (
+        sentence.startswith(f"{out} draws its mixture in blocks of 2 examples")
+        and "\n" not in sentence
+    )
     jobs.watched([f"out={out}", *LONG, "train.batch=2"], data=MIXTURE)
     assert len(losses(out)) == 16 and examples_seen(out)[-1] == 31
 
@@ -301,10 +339,18 @@ def test_videos_are_measured_by_all_processes_and_training_goes_on(together, two
     assert card["best"] == {"name": "sprites_val/aj", "value": best["aj"], "step": best["step"]}
     with jobs.initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         cfg = jobs.compose("train", overrides=["experiment=smoke", *VALIDATION])
-    benchmark, alone = build_benchmark(cfg.evaluation.benchmarks.sprites_val), Group(0, 1, torch.device("cpu"))
+    benchmark, alone = (
+        build_benchmark(cfg.evaluation.benchmarks.sprites_val),
+        Group(0, 1, torch.device("cpu")),
+    )
     for name, row in (("best", best), ("model", rows[-1])):
-        values = measured(checkpoint.load_model(out / f"{name}.safetensors"), benchmark, cfg.evaluation, alone)
-        assert values == pytest.approx({key: row[key] for key in values}, abs=1e-6) and values["aj"] > 0
+        values = measured(
+            checkpoint.load_model(out / f"{name}.safetensors"), benchmark, cfg.evaluation, alone
+        )
+        assert (
+            values == pytest.approx({key: row[key] for key in values}, abs=1e-6)
+            and values["aj"] > 0
+        )
 
 
 def test_pictures_are_in_tensorboard(together):
@@ -331,7 +377,11 @@ def test_the_best_of_another_measure_is_no_measure_of_this_one(tmp_path):
     oa = checkpoint.read_card(tmp_path / "best.safetensors")["best"]
     jobs.watched([*words, "evaluation.best=sprites_val/aj"], until=2)
     aj = checkpoint.read_card(tmp_path / "best.safetensors")["best"]
-    assert (oa["step"], aj["step"]) == (2, 4) and aj["name"] == "sprites_val/aj" and aj["value"] < oa["value"]
+    assert (
+        (oa["step"], aj["step"]) == (2, 4)
+        and aj["name"] == "sprites_val/aj"
+        and aj["value"] < oa["value"]
+    )
 
 
 ADDRESSES = {"a": "10.77.0.1", "b": "10.77.0.2"}
@@ -375,7 +425,9 @@ def node(machines, machine, *overrides):
                f"--rdzv-endpoint={ADDRESSES['a']}:29400", f"--local-addr={ADDRESSES[machine]}",
                f"--rdzv-conf=is_host={int(machine == 'a')},read_timeout=3600"]  # fmt: skip
     environment = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": name}
-    with started(*overrides, options=options, before=["ip", "netns", "exec", name], environment=environment) as process:
+    with started(
+        *overrides, options=options, before=["ip", "netns", "exec", name], environment=environment
+    ) as process:
         yield process
 
 

@@ -75,7 +75,13 @@ def test_bfloat16_tracks_are_near():
 @pytest.mark.parametrize("handover", [0.0, 1.0])
 def test_a_training_step_has_the_gradients_of_a_cpu(handover):
     clip = next(iter(loader(TrainingStream(FILM, 3), 2)))
-    settings = {"updates": 2, "small_errors": 4.0, "handover": handover, "handover_astray": 0.3, "matching_weight": 2.0}
+    settings = {
+        "updates": 2,
+        "small_errors": 4.0,
+        "handover": handover,
+        "handover_astray": 0.3,
+        "matching_weight": 2.0,
+    }
     found = []
     for device in (CPU, GPU):
         model, objective = shipped().train().to(device), Objective(points=32, **settings).to(device)
@@ -87,7 +93,10 @@ def test_a_training_step_has_the_gradients_of_a_cpu(handover):
 
 
 def test_bfloat16_tracks_replayed_are_those_that_are_not():
-    plain, model = tracked(in_precision(shipped(), "bfloat16"), GPU)[0], in_precision(shipped(), "bfloat16")
+    plain, model = (
+        tracked(in_precision(shipped(), "bfloat16"), GPU)[0],
+        in_precision(shipped(), "bfloat16"),
+    )
     model.replay_windows()
     for _ in range(2):
         error = (tracked(model, GPU)[0] - plain).norm(dim=-1)
@@ -100,14 +109,24 @@ def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover, sizes):
     films = [FILM, replace(FILM, height=128, width=96)][:sizes]
     drawn = [iter(loader(TrainingStream(film, 3), 2)) for film in films]
     batches = [next(drawn[k % sizes]) for k in range(3 * sizes)]
-    settings = {"updates": 2, "small_errors": 4.0, "handover": handover, "handover_astray": 0.3, "matching_weight": 2.0}
+    settings = {
+        "updates": 2,
+        "small_errors": 4.0,
+        "handover": handover,
+        "handover_astray": 0.3,
+        "matching_weight": 2.0,
+    }
     model, objective = shipped().train().to(GPU), Objective(points=32, **settings).to(GPU)
     parameters = [*model.parameters(), *objective.parameters()]
     step, losses = ReplayedStep(model, objective, parameters, torch.float32), []
     for clip in batches:
         clip = clip.to(GPU)
         loss, scalars = step(clip)
-        found = [loss.item(), scalars["matching"].item(), torch.cat([p.grad.flatten() for p in parameters])]
+        found = [
+            loss.item(),
+            scalars["matching"].item(),
+            torch.cat([p.grad.flatten() for p in parameters]),
+        ]
         for parameter in parameters:
             parameter.grad = None
         loss, scalars = objective(model, padded(clip))

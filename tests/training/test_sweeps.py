@@ -58,7 +58,9 @@ def test_a_sweep_trains_one_after_the_other_each_as_it_would_alone(tmp_path):
     out = f"out={tmp_path}/window" + "${model.window}"
     answer = said(command(tmp_path, "model.window=4,8", "train.steps=2", "train.workers=1", out))
     assert answer.returncode == 0, answer.stderr
-    assert [checkpoint.load_model(tmp_path / f"window{w}" / "model.safetensors").window for w in (4, 8)] == [4, 8]
+    assert [
+        checkpoint.load_model(tmp_path / f"window{w}" / "model.safetensors").window for w in (4, 8)
+    ] == [4, 8]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep", "window4", "window8"]
     single = [word for word in command(tmp_path, "model.window=8", "train.steps=2") if word != "-m"]
     assert said([*single, f"out={tmp_path}/single"]).returncode == 0
@@ -67,8 +69,12 @@ def test_a_sweep_trains_one_after_the_other_each_as_it_would_alone(tmp_path):
 
 def test_asked_to_stop_the_whole_sweep_stops(tmp_path):
     out = f"out={tmp_path}/window" + "${model.window}"
-    arguments = command(tmp_path, "model.window=4,8", "train.steps=200", "train.save_every=1000", out)
-    process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    arguments = command(
+        tmp_path, "model.window=4,8", "train.steps=200", "train.save_every=1000", out
+    )
+    process = subprocess.Popen(
+        arguments, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
     wait_for_steps(tmp_path / "window4", 2, process)
     process.send_signal(signal.SIGINT)
     heard, _ = process.communicate(timeout=120)
@@ -115,8 +121,12 @@ def test_two_processes_that_submitit_starts_train_as_one_with_both_clips(togethe
 
 def test_told_that_the_time_is_up_it_saves_and_submitit_starts_it_again(together, tmp_path):
     """SIGUSR2 to every process, as Slurm sends it; nothing is saved but at the signal and at the end."""
-    arguments = submitted(tmp_path, f"train.steps={STEPS}", "train.save_every=1000", f"out={tmp_path}/run")
-    launcher = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    arguments = submitted(
+        tmp_path, f"train.steps={STEPS}", "train.save_every=1000", f"out={tmp_path}/run"
+    )
+    launcher = subprocess.Popen(
+        arguments, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
     wait_for_steps(tmp_path / "run", 2, launcher)
     (folder,) = [path for path in (tmp_path / "submitit").iterdir() if path.name != "%j"]
     for task in Path(f"/proc/{folder.name}/task/{folder.name}/children").read_text().split():

@@ -36,7 +36,14 @@ from train import run
 
 ROOT = Path(__file__).parents[2]
 TINY = dict(
-    channels=16, widths=(8, 8, 12, 12), fuse_width=16, hidden=32, heads=2, time_layers=1, group_layers=1, levels=2
+    channels=16,
+    widths=(8, 8, 12, 12),
+    fuse_width=16,
+    hidden=32,
+    heads=2,
+    time_layers=1,
+    group_layers=1,
+    levels=2,
 )
 GOLDEN = ROOT / "tests" / "golden" / "smoke_losses.txt"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -93,21 +100,27 @@ def test_run_writes_what_describes_it(smoke):
     assert card["steps"] == 100 and card["examples"] == 200 and card["licence"] and card["data"]
     assert card["training"]["train"]["lr"] == 1e-3 and card["version"] == cotracker.__version__
     assert "lr: 0.001" in (smoke / "config.yaml").read_text()
-    assert torch.__version__.startswith(json.loads((smoke / "environment.json").read_text())["torch"])
+    assert torch.__version__.startswith(
+        json.loads((smoke / "environment.json").read_text())["torch"]
+    )
     assert list(smoke.glob("events.*"))
     assert checkpoint.load_model(smoke / "model.safetensors").config == card["model"]
 
 
 def test_killed_between_checkpoints_it_continues_to_the_same_weights(smoke, tmp_path):
     kill_at = 23  # some step that is not a multiple of save_every
-    process = subprocess.Popen(command(f"out={tmp_path}"), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(f"out={tmp_path}"), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL
+    )
     log = tmp_path / "log.jsonl"
     while not (log.exists() and log.read_text().count("\n") >= kill_at):
         assert process.poll() is None, "training ended before it could be killed"
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    subprocess.run(command(f"out={tmp_path}"), cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command(f"out={tmp_path}"), cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL
+    )
     assert weights(tmp_path) == weights(smoke)
     assert [line["loss"] for line in lines(tmp_path)] == [line["loss"] for line in lines(smoke)]
 
@@ -134,7 +147,9 @@ def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
 def test_clips_are_drawn_on_the_device_instead_of_by_workers(tmp_path):
     """The same scenes, nearly the same losses; the same weights whatever the workers, and continued."""
     threads = torch.get_num_threads()
-    by_cpu, by_device, continued, both = (tmp_path / name for name in ("cpu", "device", "continued", "both"))
+    by_cpu, by_device, continued, both = (
+        tmp_path / name for name in ("cpu", "device", "continued", "both")
+    )
     words = "train.steps=4", "train.lr=3e-5", "train.save_every=2"
     run(config(f"out={by_cpu}", *words))
     run(config(f"out={by_device}", *words, "train.draw_on_device=true"))
@@ -154,42 +169,67 @@ def test_clips_are_drawn_on_the_device_instead_of_by_workers(tmp_path):
     assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
     run(config(f"out={both}", *words, "train.budget_minutes=0"))
     run(config(f"out={both}", *words, "train.draw_on_device=true"))  # a continued run may change it
-    assert [line["loss"] for line in lines(both)] == pytest.approx([losses[0][0], *losses[1][1:]], rel=1e-3)
+    assert [line["loss"] for line in lines(both)] == pytest.approx(
+        [losses[0][0], *losses[1][1:]], rel=1e-3
+    )
 
 
 def test_what_no_device_can_draw_is_refused(tmp_path):
     asked = f"out={tmp_path}/out", "train.draw_on_device=true"
-    with pytest.raises(ValueError, match="draw_on_device=true is for clips of Sprites, and these data are Scenes3D"):
+    with pytest.raises(
+        ValueError, match="draw_on_device=true is for clips of Sprites, and these data are Scenes3D"
+    ):
         run(config(*asked, "data=scenes3d"))
-    with pytest.raises(ValueError, match="draw_on_device=true leaves nothing to augment.*augment=none"):
+    with pytest.raises(
+        ValueError, match="draw_on_device=true leaves nothing to augment.*augment=none"
+    ):
         run(config(*asked, "augment=published"))
     assert not (tmp_path / "out").exists()
 
 
 def test_other_settings_are_refused_in_a_folder_in_use(smoke):
-    with pytest.raises(ValueError, match="train.lr was 0.001 and is now 0.002.*name another folder"):
+    with pytest.raises(
+        ValueError, match="train.lr was 0.001 and is now 0.002.*name another folder"
+    ):
         run(config(f"out={smoke}", "train.lr=0.002"))
 
 
 def test_starting_from_weights(smoke, tmp_path):
-    run(config(f"out={tmp_path}", "train.steps=1", "train.lr=1e-12", f"train.init_from={smoke}/model.safetensors"))
-    before, after = (checkpoint.load_model(out / "model.safetensors").state_dict() for out in (smoke, tmp_path))
+    run(
+        config(
+            f"out={tmp_path}",
+            "train.steps=1",
+            "train.lr=1e-12",
+            f"train.init_from={smoke}/model.safetensors",
+        )
+    )
+    before, after = (
+        checkpoint.load_model(out / "model.safetensors").state_dict() for out in (smoke, tmp_path)
+    )
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
     began, card = (checkpoint.read_card(out / "model.safetensors") for out in (smoke, tmp_path))
     assert card["steps"] == 1 and card["began_from"]["hash"] == began["hash"]
     assert card["began_from"]["steps"] == 100 and card["began_from"]["data"] == began["data"]
     with pytest.raises(ValueError, match="does not fit the model"):
-        run(config(f"out={tmp_path}/b", "model.hidden=32", f"train.init_from={smoke}/model.safetensors"))
+        run(
+            config(
+                f"out={tmp_path}/b", "model.hidden=32", f"train.init_from={smoke}/model.safetensors"
+            )
+        )
 
 
 def test_only_the_parts_named_are_trained(smoke, tmp_path):
     start = f"train.init_from={smoke}/model.safetensors"
     run(config(f"out={tmp_path}", "train.steps=2", start, "train.only=[visibility,encoder.fuse]"))
-    before, after = (checkpoint.load_model(out / "model.safetensors").state_dict() for out in (smoke, tmp_path))
+    before, after = (
+        checkpoint.load_model(out / "model.safetensors").state_dict() for out in (smoke, tmp_path)
+    )
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     asked = {name for name in before if name.startswith(("visibility.", "encoder.fuse."))}
     assert moved == asked and len(asked) > 2
-    with pytest.raises(ValueError, match="train.only=fuse is no part of the model: its parts are encoder"):
+    with pytest.raises(
+        ValueError, match="train.only=fuse is no part of the model: its parts are encoder"
+    ):
         run(config(f"out={tmp_path}/b", "train.only=[fuse]"))
 
 
@@ -250,7 +290,9 @@ def test_a_foreign_state_is_refused_and_a_moved_run_goes_on(smoke, tmp_path):
 
 def test_a_state_in_shards_goes_on_elsewhere_just_the_same(smoke, tmp_path):
     sharded = tmp_path / "sharded"
-    run(config(f"out={sharded}", "checkpoint.shard_mb=0.1", "train.budget_minutes=0"))  # no minutes: one step
+    run(
+        config(f"out={sharded}", "checkpoint.shard_mb=0.1", "train.budget_minutes=0")
+    )  # no minutes: one step
     files = list(sharded.glob("last.pt*"))
     assert len(files) > 3 and all(file.stat().st_size <= 100_000 for file in files)
     moved = tmp_path / "elsewhere"
@@ -264,7 +306,9 @@ def test_a_state_in_shards_goes_on_elsewhere_just_the_same(smoke, tmp_path):
 def test_moments_in_bfloat16_take_half_the_room_and_go_on_nearly_alike(smoke, tmp_path):
     for _ in range(6):
         run(config(f"out={tmp_path}", "checkpoint.bfloat16_moments=true", "train.budget_minutes=0"))
-    exact, rounded = (checkpoint.load_state(out / "last.pt")["optimiser"]["adamw"] for out in (smoke, tmp_path))
+    exact, rounded = (
+        checkpoint.load_state(out / "last.pt")["optimiser"]["adamw"] for out in (smoke, tmp_path)
+    )
     assert exact["state"].keys() == rounded["state"].keys()
     for then, now in zip(exact["state"].values(), rounded["state"].values()):
         assert then["exp_avg"].dtype == torch.float32 and now["exp_avg_sq"].dtype == torch.bfloat16
@@ -273,24 +317,42 @@ def test_moments_in_bfloat16_take_half_the_room_and_go_on_nearly_alike(smoke, tm
 
 
 def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
-    ablation = ["model.stride=8", "model.window=16", "model.radius=2", "data.frames=18", "train.steps=1"]
+    ablation = [
+        "model.stride=8",
+        "model.window=16",
+        "model.radius=2",
+        "data.frames=18",
+        "train.steps=1",
+    ]
     run(config(f"out={tmp_path}", *ablation))
     model = checkpoint.load_model(tmp_path / "model.safetensors")
     assert (model.stride, model.window, model.radius) == (8, 16, 2)
-    answer = subprocess.run(command("model.windw=16"), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-    assert answer.returncode == 2 and "model.window" in answer.stderr and answer.stderr.count("\n") == 1
+    answer = subprocess.run(
+        command("model.windw=16"), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert (
+        answer.returncode == 2
+        and "model.window" in answer.stderr
+        and answer.stderr.count("\n") == 1
+    )
 
 
 def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(tmp_path, capsys):
     run(config(f"out={tmp_path}/out", "train.dry_run=true", "train.steps=1000"))
     said = capsys.readouterr().out
-    assert "parameters, of which" in said and "s a step" in said and "hours for the 1000 steps to come" in said
+    assert (
+        "parameters, of which" in said
+        and "s a step" in said
+        and "hours for the 1000 steps to come" in said
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing():
     layer = torch.nn.Linear(2, 1)
-    optimiser = Optimiser([layer], steps=10, extra_steps=100, lr=1.0, weight_decay=0.1, warmup=0.1, clip=1.0, ema=0.9)
+    optimiser = Optimiser(
+        [layer], steps=10, extra_steps=100, lr=1.0, weight_decay=0.1, warmup=0.1, clip=1.0, ema=0.9
+    )
     before, rate = layer.weight.clone(), optimiser.rate
     for value in (torch.inf, 1.0):
         optimiser.backward(layer(torch.full((1, 2), value)).sum())
@@ -301,7 +363,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     assert torch.equal(optimiser.best_model.weight, layer.weight)  # the mean of one
 
 
-@pytest.mark.parametrize("steps, extra_steps, warmup", [(19, 1, 0.05), (1, 1, 0.5), (20, 1, 0), (20, 1, 1)])
+@pytest.mark.parametrize(
+    "steps, extra_steps, warmup", [(19, 1, 0.05), (1, 1, 0.5), (20, 1, 0), (20, 1, 1)]
+)
 def test_every_warmup_has_a_schedule(steps, extra_steps, warmup):
     optimiser = Optimiser([torch.nn.Linear(1, 1)], steps, extra_steps, 1.0, 0.0, warmup, 1.0, 0.0)
     assert 0 < optimiser.rate <= 1
@@ -332,27 +396,42 @@ def test_the_rate_keeps_pace_with_the_time_spent():
         optimiser.norm()
         optimiser.step(True, spent)
         rates.append(optimiser.rate)
-    assert rates == pytest.approx([0.05, 0.52, 1.0, 0.5, 0.5, 0.0, 0.0], abs=0.01)  # later steps never go back
+    assert rates == pytest.approx(
+        [0.05, 0.52, 1.0, 0.5, 0.5, 0.0, 0.0], abs=0.01
+    )  # later steps never go back
 
 
-def test_a_budget_takes_the_rate_down_with_it_over_all_processes_of_a_run(tmp_path, monkeypatch, capsys):
-    ticks = itertools.count(0.0, 0.1)  # a clock that goes on by a tenth of a second whenever it is read
+def test_a_budget_takes_the_rate_down_with_it_over_all_processes_of_a_run(
+    tmp_path, monkeypatch, capsys
+):
+    ticks = itertools.count(
+        0.0, 0.1
+    )  # a clock that goes on by a tenth of a second whenever it is read
     clock = SimpleNamespace(monotonic=lambda: next(ticks))
     monkeypatch.setattr(stopping, "time", clock)
     monkeypatch.setattr(train, "time", clock)
-    settings = f"out={tmp_path}/out", "train.steps=100000", "train.lr_by_budget=true", "train.budget_minutes=0.2"
+    settings = (
+        f"out={tmp_path}/out",
+        "train.steps=100000",
+        "train.lr_by_budget=true",
+        "train.budget_minutes=0.2",
+    )
     with monkeypatch.context() as early:
         early.setattr(stopping.Stop, "__bool__", lambda self: self.spent > 0.5)
         run(config(*settings))
     half = len(lines(tmp_path / "out"))
     run(config(*settings))
     rates = [line["lr"] for line in lines(tmp_path / "out")]
-    assert 5 < half < len(rates) - 5 and rates.index(max(rates)) == 1  # twelve seconds, a twentieth of them warm-up
+    assert (
+        5 < half < len(rates) - 5 and rates.index(max(rates)) == 1
+    )  # twelve seconds, a twentieth of them warm-up
     falls = np.diff(rates[1:])
     assert (falls < 0).all() and falls.min() > 2 * falls.mean() and 0 < rates[-1] < max(rates) / 8
     assert "the same command continues it" in capsys.readouterr().out
     run(config(*settings))
-    assert "has had its 0.2 minutes" in capsys.readouterr().out and len(lines(tmp_path / "out")) == len(rates)
+    assert "has had its 0.2 minutes" in capsys.readouterr().out and len(
+        lines(tmp_path / "out")
+    ) == len(rates)
     with pytest.raises(ValueError, match="train.budget_minutes was 0.2 and is now 1"):
         run(config(*settings[:3], "train.budget_minutes=1"))
     with pytest.raises(ValueError, match="lr_by_budget=true needs train.budget_minutes"):
@@ -392,10 +471,14 @@ def test_losses_by_hand():
     off = [example.tracks + 3.0, example.tracks + torch.tensor([1.0, -2.0])]
     expected = (0.8 * 3.0 + 1.5) / 2
     sure = torch.where(example.visible, 20.0, -20.0)
-    assert track_loss(estimate(example, off, sure), example, gamma=0.8).item() == pytest.approx(expected, rel=1e-5)
+    assert track_loss(estimate(example, off, sure), example, gamma=0.8).item() == pytest.approx(
+        expected, rel=1e-5
+    )
     assert visibility_loss(estimate(example, off, sure), example).item() < 1e-6
     logits = torch.zeros_like(sure)
-    assert visibility_loss(estimate(example, off, logits), example).item() == pytest.approx(np.log(2))
+    assert visibility_loss(estimate(example, off, logits), example).item() == pytest.approx(
+        np.log(2)
+    )
     unknown = Clip(example.video, example.tracks, example.visible, torch.zeros_like(example.valid))
     assert track_loss(estimate(unknown, off, sure), unknown, gamma=0.8).item() == 0.0
 
@@ -405,7 +488,8 @@ def test_small_errors_count_more_where_they_are_small():
     for error in (0.5, 8.0):
         off = [example.tracks + error]
         plain, sharp = (
-            track_loss(estimate(example, off, example.tracks[..., 0]), example, 0.8, w).item() for w in (0.0, 4.0)
+            track_loss(estimate(example, off, example.tracks[..., 0]), example, 0.8, w).item()
+            for w in (0.0, 4.0)
         )
         assert plain == pytest.approx(error, rel=1e-4)
         assert sharp == pytest.approx(error + 4 * np.log1p(error), rel=1e-4)
@@ -419,12 +503,19 @@ def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
     frames, handed = drawn_window(example, 8, (0.5, 0.5), rng)
     asked_at, start = frames[0], frames[1]
     assert asked_at < start and 4 <= start <= 16 and frames[1:] == list(range(start, start + 8))
-    parts = {name: getattr(example, name)[:, frames] for name in ("video", "tracks", "visible", "valid")}
+    parts = {
+        name: getattr(example, name)[:, frames] for name in ("video", "tracks", "visible", "valid")
+    }
     maps = model.encode(parts["video"])
     found, carry = later_window(model, replace(example, **parts), maps, handed, 2)
     assert found.start == carry.start == 1 and not carry.queries[..., 0].any()
-    carry = carry._replace(start=start, queries=carry.queries + torch.tensor([float(asked_at), 0.0, 0.0]))
-    assert torch.equal(carry.real, example.visible[:, asked_at] & example.valid[:, asked_at]) and carry.real.any()
+    carry = carry._replace(
+        start=start, queries=carry.queries + torch.tensor([float(asked_at), 0.0, 0.0])
+    )
+    assert (
+        torch.equal(carry.real, example.visible[:, asked_at] & example.valid[:, asked_at])
+        and carry.real.any()
+    )
     assert torch.equal(carry.queries[carry.real][:, 1:], example.tracks[:, asked_at][carry.real])
     # the window's own maps, and features, are those of the whole video; errors have the size asked for
     whole = model.encode(example.video)
@@ -444,7 +535,9 @@ def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
 def test_points_led_astray_go_with_one_nearby_from_some_frame_on():
     example, rng = clip(frames=24), np.random.default_rng(3)
     frames, points = example.tracks.shape[1:3]
-    example.tracks[0] = torch.tensor([20.0, 20.0]) + torch.arange(points)[:, None] * torch.tensor([7.0, 0.0])
+    example.tracks[0] = torch.tensor([20.0, 20.0]) + torch.arange(points)[:, None] * torch.tensor(
+        [7.0, 0.0]
+    )
     example.tracks[0, :, ::2, 1] += torch.arange(frames)[:, None]  # every second one walks down
     example.tracks[0, :, -1] += 500  # and the last is far from all
     example.visible[:], example.valid[:] = True, True
@@ -454,13 +547,19 @@ def test_points_led_astray_go_with_one_nearby_from_some_frame_on():
     tracks, visible = led_astray(example, window, 60.0, 1.0, rng)
     apart = (tracks - example.tracks[:, window]).norm(dim=-1)[0]
     gone = apart > 0
-    assert gone[:, 5].any() and gone[:, ::2].any() and not gone[:, -1].any() and not gone[:, 3].any()
+    assert (
+        gone[:, 5].any() and gone[:, ::2].any() and not gone[:, -1].any() and not gone[:, 3].any()
+    )
     assert (gone.int().diff(dim=0) >= 0).all()  # once gone it does not come back
     steps = tracks[0].diff(dim=0)[..., 1]
     assert set(steps.unique().tolist()) == {0.0, 1.0} and (tracks[0].diff(dim=0)[..., 0] == 0).all()
-    assert visible[0][gone].all() and torch.equal(visible[0, :, [3, -1]], example.visible[0, window][:, [3, -1]])
+    assert visible[0][gone].all() and torch.equal(
+        visible[0, :, [3, -1]], example.visible[0, window][:, [3, -1]]
+    )
     same = led_astray(example, window, 60.0, 0.0, rng)
-    assert torch.equal(same[0], example.tracks[:, window]) and torch.equal(same[1], example.visible[:, window])
+    assert torch.equal(same[0], example.tracks[:, window]) and torch.equal(
+        same[1], example.visible[:, window]
+    )
 
 
 def test_training_on_later_windows_alone_moves_every_part_of_the_network():
@@ -472,11 +571,16 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
     again, _ = objective(model, example)
     assert loss.item() == again.item() and scalars["matching"] > 0
     loss.backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in [*model.parameters(), objective.log_temperature])
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0
+        for p in [*model.parameters(), objective.log_temperature]
+    )
     short, _ = objective(model, clip(frames=8))
     plain, _ = Objective(updates=2, matching_weight=1.0, small_errors=4.0)(model, clip(frames=8))
     assert short.item() == plain.item()  # too short for a later window
-    led = Objective(updates=2, handover=1.0, handover_astray=0.5, matching_weight=1.0, small_errors=4.0)
+    led = Objective(
+        updates=2, handover=1.0, handover_astray=0.5, matching_weight=1.0, small_errors=4.0
+    )
     assert led(model, example)[0].item() != loss.item()
     with pytest.raises(ValueError, match="objective.handover must be a number from 0 to 1"):
         Objective(handover=1.5)
@@ -484,7 +588,9 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
         Objective(handover_astray=-1)
 
 
-@pytest.mark.parametrize("settings", [{}, {"handover": 1.0, "handover_astray": 0.5}, {"unrolled": False}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"handover": 1.0, "handover_astray": 0.5}, {"unrolled": False}]
+)
 def test_a_step_whose_batch_is_posed_waits_for_no_device_and_padding_counts_for_nothing(settings):
     example, torch_model = clip(frames=24), CoTracker(**TINY)
     objective = Objective(updates=2, small_errors=4.0, matching_weight=1.0, points=6, **settings)
@@ -537,8 +643,13 @@ def test_a_batch_counts_each_clip_alike_however_many_of_its_points_count():
     model, objective = CoTracker(**TINY), Objective(updates=2, matching_weight=1.0)
     singles = []
     for b in range(2):
-        parts = {name: getattr(example, name)[b : b + 1] for name in ("video", "tracks", "visible", "valid")}
-        singles.append(objective(model, replace(example, **parts, seed=[example.seed[b]]))[0].item())
+        parts = {
+            name: getattr(example, name)[b : b + 1]
+            for name in ("video", "tracks", "visible", "valid")
+        }
+        singles.append(
+            objective(model, replace(example, **parts, seed=[example.seed[b]]))[0].item()
+        )
     assert objective(model, example)[0].item() == pytest.approx(np.mean(singles), rel=1e-5)
 
 
@@ -548,7 +659,9 @@ def test_attention_is_shared_out_among_the_points_that_are_there():
     model = CoTracker(**TINY)
     queries, real = training_mix(example, late=0.0)
     weights = group_attention(model, example.video, queries, real)
-    assert weights.shape == (2, 8, 8) and torch.allclose(weights.sum(-1), torch.ones(2, 8), atol=1e-5)
+    assert weights.shape == (2, 8, 8) and torch.allclose(
+        weights.sum(-1), torch.ones(2, 8), atol=1e-5
+    )
     assert (weights[:, :, 0] == 0).all() and (weights[real[:, None].expand_as(weights)] > 0).all()
     assert group_attention(CoTracker(**TINY | {"group_layers": 0}), example.video, queries) is None
 
@@ -558,7 +671,10 @@ def test_some_points_are_tracked_and_all_are_matched():
     torch.manual_seed(0)
     model = CoTracker(**TINY)
     settings = dict(updates=2, matching_weight=1.0, late_queries=0.0)
-    few, all_points = Objective(points=4, **settings)(model, example)[1], Objective(**settings)(model, example)[1]
+    few, all_points = (
+        Objective(points=4, **settings)(model, example)[1],
+        Objective(**settings)(model, example)[1],
+    )
     assert few["matching"] == all_points["matching"] and few["tracks"] != all_points["tracks"]
     kept = [0, 3, 6, 9]
     part = replace(example, tracks=example.tracks[:, :, kept], visible=example.visible[:, :, kept],
@@ -585,7 +701,11 @@ def test_matching_asks_for_each_point_where_it_is_first_seen_of_the_frames_at_ha
                     truth = example.tracks[b, frames[k], n][None, None, None]
                     one = torch.ones(1, 1, 1, dtype=torch.bool)
                     base = maps[0][b : b + 1, k : k + 1]
-                    losses[b].append(matching_loss(feature, base, truth, one, one[0], 4, torch.tensor(2.0)).item())
+                    losses[b].append(
+                        matching_loss(
+                            feature, base, truth, one, one[0], 4, torch.tensor(2.0)
+                        ).item()
+                    )
     assert found.item() == pytest.approx(np.mean([np.mean(part) for part in losses]), rel=1e-4)
 
 
@@ -595,8 +715,15 @@ def test_the_encoder_can_be_trained_alone():
     objective = Objective(matching_weight=2.0, points=0)
     loss, scalars = objective(model, clip(frames=8))
     loss.backward()
-    assert loss.item() == pytest.approx(2 * scalars["matching"].item()) and set(scalars) == {"loss", "matching"}
-    moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert loss.item() == pytest.approx(2 * scalars["matching"].item()) and set(scalars) == {
+        "loss",
+        "matching",
+    }
+    moved = {
+        name
+        for name, p in model.named_parameters()
+        if p.grad is not None and p.grad.abs().sum() > 0
+    }
     assert moved == {name for name, _ in model.named_parameters() if name.startswith("encoder.")}
     with pytest.raises(ValueError, match="set objective.matching_weight above 0"):
         Objective(points=0)

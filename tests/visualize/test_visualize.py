@@ -16,7 +16,13 @@ def scene(frames: int = 6, height: int = 120, width: int = 160):
     """Grey frames with two points that go right, 10 pixels a frame: the upper visible, the lower hidden."""
     video = torch.full((frames, 3, height, width), GREY, dtype=torch.uint8)
     x = 20.0 + 10 * torch.arange(frames)
-    xy = torch.stack([torch.stack([x, torch.full_like(x, 30)], -1), torch.stack([x, torch.full_like(x, 90)], -1)], 1)
+    xy = torch.stack(
+        [
+            torch.stack([x, torch.full_like(x, 30)], -1),
+            torch.stack([x, torch.full_like(x, 90)], -1),
+        ],
+        1,
+    )
     visible = torch.tensor([True, False]).expand(frames, 2)
     return video, xy, visible
 
@@ -64,8 +70,14 @@ def test_pieces_equal_the_whole_and_kind_is_kept():
 
 def test_points_outside_nan_and_none_do_no_harm():
     video, xy, visible = scene()
-    wild = torch.tensor([[np.nan, 5], [1e30, 5], [-1e9, 7], [np.inf, np.inf], [-40, -40], [170, 60]])
-    drawn = draw(video, torch.cat([xy, wild.expand(6, 6, 2)], 1), torch.cat([visible, torch.ones(6, 6).bool()], 1))
+    wild = torch.tensor(
+        [[np.nan, 5], [1e30, 5], [-1e9, 7], [np.inf, np.inf], [-40, -40], [170, 60]]
+    )
+    drawn = draw(
+        video,
+        torch.cat([xy, wild.expand(6, 6, 2)], 1),
+        torch.cat([visible, torch.ones(6, 6).bool()], 1),
+    )
     assert drawn.shape == video.shape
     assert draw(video, xy[:, :0], visible[:, :0]).equal(video)
 
@@ -111,7 +123,9 @@ def test_overlay_streams_each_frame_once():
 def test_contact_sheet(tmp_path):
     video, xy, visible = scene()
     tracks = Tracks(xy[None], visible[None].float(), visible[None])
-    sheet = contact_sheet(video[None], tracks, count=3, height=60, colours=np.array([[255, 0, 0]] * 2, np.uint8))
+    sheet = contact_sheet(
+        video[None], tracks, count=3, height=60, colours=np.array([[255, 0, 0]] * 2, np.uint8)
+    )
     assert sheet.shape == (60, 3 * 80 + 2 * 4, 3) and sheet.dtype == np.uint8
     assert (sheet[:, 80:84] == 255).all()
     assert sheet[15, 10, 0] > 200 > sheet[15, 10, 1]  # the first panel's visible point, halved

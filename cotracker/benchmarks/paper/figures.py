@@ -6,7 +6,11 @@ import io
 from cotracker.benchmarks.paper.numbers import FIGURES
 from cotracker.benchmarks.paper.tables import METRICS, title
 
-SHOWN = {4: ("aj", "delta_avg", "oa", "seg", "3px"), 7: ("aj", "delta_avg", "oa", "seg", "3px"), 8: ("seconds",)}
+SHOWN = {
+    4: ("aj", "delta_avg", "oa", "seg", "3px"),
+    7: ("aj", "delta_avg", "oa", "seg", "3px"),
+    8: ("seconds",),
+}
 
 
 def data(figure: int, rows: list[dict], results: list[dict], missing: list[str]) -> dict:
@@ -45,10 +49,16 @@ def panels(data: dict) -> list[tuple[str, str, dict[str, list[tuple[float, float
         lines: dict[str, list[tuple[float, float]]] = {}
         for point in data["points"]:
             if point["benchmark"] == name and point["value"] is not None:
-                label = METRICS.get(point["metric"], "s / video").replace("δ", "delta")  # which Pillow's font lacks
+                label = METRICS.get(point["metric"], "s / video").replace(
+                    "δ", "delta"
+                )  # which Pillow's font lacks
                 lines.setdefault(label, []).append((point["x"], point["value"]))
         found.append(
-            (f"{title(name)}, {_videos(data, name)}", data["x"], {label: sorted(line) for label, line in lines.items()})
+            (
+                f"{title(name)}, {_videos(data, name)}",
+                data["x"],
+                {label: sorted(line) for label, line in lines.items()},
+            )
         )
     return found
 
@@ -56,14 +66,23 @@ def panels(data: dict) -> list[tuple[str, str, dict[str, list[tuple[float, float
 def _videos(data: dict, benchmark: str) -> str:
     """`3 of 7 videos`, or `30 videos` where these are all."""
     counts = {(p["found"], p["expected"]) for p in data["points"] if p["benchmark"] == benchmark}
-    return " or ".join(f"{n} videos" if n == of else f"{n} of {of} videos" for n, of in sorted(counts))
+    return " or ".join(
+        f"{n} videos" if n == of else f"{n} of {of} videos" for n, of in sorted(counts)
+    )
 
 
 def _values(result: dict, metric: str) -> list[dict]:
     if metric == "seconds":
         spent = [video["seconds"] for video in result["videos"]]
         return (
-            [{"metric": metric, "value": sum(spent) / len(spent), "low": min(spent), "high": max(spent)}]
+            [
+                {
+                    "metric": metric,
+                    "value": sum(spent) / len(spent),
+                    "low": min(spent),
+                    "high": max(spent),
+                }
+            ]
             if spent
             else []
         )

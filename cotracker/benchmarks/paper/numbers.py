@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-TAPVID, BADJA = ("aj", "delta_avg", "oa"), ("seg", "3px")  # the metrics of a benchmark, as the tables print them
+TAPVID, BADJA = (
+    ("aj", "delta_avg", "oa"),
+    ("seg", "3px"),
+)  # the metrics of a benchmark, as the tables print them
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,12 @@ TABLES = {
 # What the figures have on their x axis, and where the paper shows them; their curves are pictures there, not numbers.
 FIGURES = {
     4: ("additional points", "section 3.5"),  # "adding 16-25 points is best, while more overwhelm"
-    7: ("updates at inference", "appendix A"),  # "stable across a factor of 2 (2-8) around the training choice M = 4"
-    8: ("points added on a grid", "appendix C"),  # "faster than PIPs and RAFT when tracking < 800 points", on a V100
+    7: (
+        "updates at inference",
+        "appendix A",
+    ),  # "stable across a factor of 2 (2-8) around the training choice M = 4"
+    8: (
+        "points added on a grid",
+        "appendix C",
+    ),  # "faster than PIPs and RAFT when tracking < 800 points", on a V100
 }

@@ -53,7 +53,9 @@ def run(configs: Path, suite: DictConfig, measure: Measure) -> int:
             try:
                 one = cell(configs, suite, row, column)
                 label = {"suite": suite.name, "row": row.row, "column": column}
-                found.append(measure(one, label | ({"labels": list(row.labels)} if "labels" in row else {})))
+                found.append(
+                    measure(one, label | ({"labels": list(row.labels)} if "labels" in row else {}))
+                )
             except Unavailable as error:
                 missing.append((row.row, column, str(error)))
                 print(error, flush=True)
@@ -71,7 +73,9 @@ def cell(configs: Path, suite: DictConfig, row: DictConfig, column: str) -> Dict
         OmegaConf.set_struct(one, True)  # a misspelt setting is refused
         said = OmegaConf.to_container(asked.settings, resolve=True, throw_on_missing=True)
         one.benchmark = OmegaConf.merge(one.benchmark, said)
-        settings = OmegaConf.to_container(suite.tracker if row.get("checkpoint") else OmegaConf.create())
+        settings = OmegaConf.to_container(
+            suite.tracker if row.get("checkpoint") else OmegaConf.create()
+        )
         one.tracker = OmegaConf.merge(one.tracker, settings | dict(row.get("settings", {})))
         if row.get("checkpoint"):
             one.checkpoint = str(file_of(suite, row.checkpoint))
@@ -81,7 +85,9 @@ def cell(configs: Path, suite: DictConfig, row: DictConfig, column: str) -> Dict
         OmegaConf.to_container(one.benchmark, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         if "datasets" in str(error):
-            raise Unavailable("datasets is missing: say datasets=FOLDER, which holds the data sets") from error
+            raise Unavailable(
+                "datasets is missing: say datasets=FOLDER, which holds the data sets"
+            ) from error
         raise ValueError(f"{row.row}, {column}: {str(error).splitlines()[0]}") from error
     return one
 
@@ -99,7 +105,9 @@ def file_of(suite: DictConfig, name: str) -> Path:
         return checkpoint.find(known.file)
     except ValueError as error:
         how = f"train it by `{known.train}`, or " if known.get("train") else ""
-        raise Unavailable(f"no checkpoint {name} at {known.file}: {how}say checkpoints.{name}.file=FILE") from error
+        raise Unavailable(
+            f"no checkpoint {name} at {known.file}: {how}say checkpoints.{name}.file=FILE"
+        ) from error
 
 
 def write(suite: DictConfig, found: list[dict], missing: list[str]) -> None:

@@ -16,8 +16,15 @@ NAMED = {
     ("davis", "first"): "davis_first", ("davis", "strided"): "davis_strided",
     ("davis_strided", "strided"): "davis_strided", ("kinetics", "first"): "kinetics_first",
 }  # fmt: skip
-EVALUATED = {"updates": [6], "resolution": [[384, 512], [378, 504]]}  # sections 4.2 and A; the second for DINOv2
-ASKED = {"points": ["single"], "global_grid": [6], "local_grid": [6]}  # section 4.2; table 1 is about others
+EVALUATED = {
+    "updates": [6],
+    "resolution": [[384, 512], [378, 504]],
+}  # sections 4.2 and A; the second for DINOv2
+ASKED = {
+    "points": ["single"],
+    "global_grid": [6],
+    "local_grid": [6],
+}  # section 4.2; table 1 is about others
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
 Filled = dict[tuple[str, str], dict]  # (row, column) -> results.json
@@ -34,7 +41,10 @@ def row_of(table: Table, result: dict, name: str) -> str:
     """The row of a result for which none was said: its label's, or the one row of CoTracker; or ValueError."""
     ours = [row.key for row in table.rows if row.ours]
     label = result.get("label", {})
-    if label.get("row") in ours or label.get("suite", "").removesuffix("_small") == f"table{table.number}":
+    if (
+        label.get("row") in ours
+        or label.get("suite", "").removesuffix("_small") == f"table{table.number}"
+    ):
         return label["row"]
     if len(ours) == 1 and result["tracker"] == "cotracker":
         return ours[0]
@@ -50,7 +60,9 @@ def filled(table: Table, results: list[tuple[str, dict]]) -> Filled:
     for row, result in results:
         place = row, column_of(result)
         if row in others:
-            raise ValueError(f"row {row} of table {table.number} is another system's, which is not measured here")
+            raise ValueError(
+                f"row {row} of table {table.number} is another system's, which is not measured here"
+            )
         if place in places:
             raise ValueError(f"two results for row {row} under {place[1]}: name one of them only")
         places[place] = result
@@ -72,7 +84,10 @@ class Shown:
 
     def markdown(self) -> str:
         """The table in Markdown, with notes below."""
-        heads = [*self.table.labels, *(f"{title(name)} {METRICS.get(one, one)}" for name, one in self._places())]
+        heads = [
+            *self.table.labels,
+            *(f"{title(name)} {METRICS.get(one, one)}" for name, one in self._places()),
+        ]
         lines = [heads, ["---"] * len(heads), *(self._cells(row) for row in self._rows())]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = "\n".join(f"- {note}" for note in self._notes())
@@ -81,15 +96,30 @@ class Shown:
     def latex(self) -> str:
         """The table as a LaTeX tabular, with its notes as comments and in the caption."""
         places = self._places()
-        heads = " & ".join([_tex(label) for label in self.table.labels] + [_head(one) for _, one in places])
-        groups = [rf"\multicolumn{{{len(of)}}}{{c}}{{{_tex(title(name))}}}" for name, of in self._columns()]
+        heads = " & ".join(
+            [_tex(label) for label in self.table.labels] + [_head(one) for _, one in places]
+        )
+        groups = [
+            rf"\multicolumn{{{len(of)}}}{{c}}{{{_tex(title(name))}}}"
+            for name, of in self._columns()
+        ]
         over = " & ".join(["" for _ in self.table.labels] + groups)
         rows = [" & ".join(_tex(one) for one in self._cells(row)) + r" \\" for row in self._rows()]
         align = "l" * len(self.table.labels) + "c" * len(places)
         notes = [f"% {note}" for note in self._notes()]
         caption = rf"\caption{{{_tex(self._caption())}}}"
-        top = [r"\begin{table}", rf"\begin{{tabular}}{{{align}}}", r"\hline", over + r" \\", heads + r" \\", r"\hline"]
-        return "\n".join([*notes, *top, *rows, r"\hline", r"\end{tabular}", caption, r"\end{table}"]) + "\n"
+        top = [
+            r"\begin{table}",
+            rf"\begin{{tabular}}{{{align}}}",
+            r"\hline",
+            over + r" \\",
+            heads + r" \\",
+            r"\hline",
+        ]
+        return (
+            "\n".join([*notes, *top, *rows, r"\hline", r"\end{tabular}", caption, r"\end{table}"])
+            + "\n"
+        )
 
     def csv(self) -> str:
         """One line for each number: row, benchmark, metric, paper, ours, its interval, found, expected, hashes."""
@@ -106,7 +136,9 @@ class Shown:
                 kept.append(result.get("checkpoint", {}).get("hash"))
                 if said is not None or ours is not None:
                     label = ", ".join(row.labels)
-                    lines.writerow([self.table.number, row.key, label, name, one, said, ours, low, high, *kept])
+                    lines.writerow(
+                        [self.table.number, row.key, label, name, one, said, ours, low, high, *kept]
+                    )
         return text.getvalue()
 
     def _caption(self) -> str:
@@ -130,7 +162,11 @@ class Shown:
     def _rows(self) -> list[Row]:
         """The paper's rows that have a number here or are ours, and below them those that only we have."""
         known = [row.key for row in self.table.rows]
-        shown = [row for row in self.table.rows if row.ours or any(self._said(row, *place) for place in self._places())]
+        shown = [
+            row
+            for row in self.table.rows
+            if row.ours or any(self._said(row, *place) for place in self._places())
+        ]
         blank = ("",) * (len(self.table.labels) - 1)
         for key in dict.fromkeys(row for row, _ in self.filled if row not in known):
             result = next(one for (row, _), one in self.filled.items() if row == key)
@@ -157,15 +193,31 @@ class Shown:
 
     def _notes(self) -> list[str]:
         rows = self._rows()
-        notes = [] if all(row.ours for row in rows) else ["† the paper's own number: that system was not run here"]
+        notes = (
+            []
+            if all(row.ours for row in rows)
+            else ["† the paper's own number: that system was not run here"]
+        )
         for name, _ in self._columns():
             results = [one for (_, column), one in self.filled.items() if column == name]
             for said in dict.fromkeys(
-                one for result in results for one in (_partial(result), _unlike_the_paper(result, self.table.number))
+                one
+                for result in results
+                for one in (_partial(result), _unlike_the_paper(result, self.table.number))
             ):
-                notes += [f"‡ {title(name)}: ours {said}"] if said and name in dict(self.table.columns) else []
-            broken = {one["name"] or one["reason"] for result in results for one in result.get("broken", [])}
-            notes += [f"{title(name)}: could not be read: {', '.join(sorted(broken))}"] if broken else []
+                notes += (
+                    [f"‡ {title(name)}: ours {said}"]
+                    if said and name in dict(self.table.columns)
+                    else []
+                )
+            broken = {
+                one["name"] or one["reason"]
+                for result in results
+                for one in result.get("broken", [])
+            }
+            notes += (
+                [f"{title(name)}: could not be read: {', '.join(sorted(broken))}"] if broken else []
+            )
         places = [f"{row.key} {name} {self.filled[row.key, name].get('protocol_hash')}"
                   for row in rows for name, _ in self._columns() if (row.key, name) in self.filled]  # fmt: skip
         notes += [f"not measured: {sentence}" for sentence in self.missing]
@@ -173,7 +225,11 @@ class Shown:
 
 
 def _partial(result: dict) -> str:
-    return "" if result["found"] == result["expected"] else f"on {result['found']} of {result['expected']} videos"
+    return (
+        ""
+        if result["found"] == result["expected"]
+        else f"on {result['found']} of {result['expected']} videos"
+    )
 
 
 def _unlike_the_paper(result: dict, table: int) -> str:
@@ -184,8 +240,16 @@ def _unlike_the_paper(result: dict, table: int) -> str:
     support = said.get("support") or {"global_grid": 0, "local_grid": 0}
     said = said | {key: value for key, value in support.items() if key in ASKED}
     wanted = EVALUATED if table == 1 else EVALUATED | ASKED
-    other = [(key, said[key], usual[0]) for key, usual in wanted.items() if said.get(key, usual[0]) not in usual]
-    return f"with {' and '.join(f'{key} {ours}, not {right}' for key, ours, right in other)}" if other else ""
+    other = [
+        (key, said[key], usual[0])
+        for key, usual in wanted.items()
+        if said.get(key, usual[0]) not in usual
+    ]
+    return (
+        f"with {' and '.join(f'{key} {ours}, not {right}' for key, ours, right in other)}"
+        if other
+        else ""
+    )
 
 
 def title(benchmark: str) -> str:

@@ -54,16 +54,22 @@ def check_whole(what: str, value: int, least: int) -> None:
         raise ValueError(f"{what} must be a whole number, {least} or more, not {value}")
 
 
-def check_range(what: str, value: Sequence, kind: type | tuple[type, ...], least: float, most: float) -> None:
+def check_range(
+    what: str, value: Sequence, kind: type | tuple[type, ...], least: float, most: float
+) -> None:
     """ValueError unless `value` is two numbers of a kind within the bounds, the lower first."""
     pair = list(value) if isinstance(value, Sequence) else []
     good = len(pair) == 2 and all(isinstance(x, kind) and not isinstance(x, bool) for x in pair)
     if not good or not least <= pair[0] <= pair[1] <= most:
         noun = "whole numbers" if kind is int else "numbers"
-        raise ValueError(f"{what} must be two {noun} from {least:g} to {most:g}, the lower first, not {value}")
+        raise ValueError(
+            f"{what} must be two {noun} from {least:g} to {most:g}, the lower first, not {value}"
+        )
 
 
 def check_least(what: str, least: int | None, count: int | None) -> None:
     """ValueError unless `least` is None, or a whole number from 1 to `count`, which is then no None."""
     if least is not None and (type(least) is not int or count is None or not 1 <= least <= count):
-        raise ValueError(f"{what} must be null or a whole number from 1 to the number of points, {count}, not {least}")
+        raise ValueError(
+            f"{what} must be null or a whole number from 1 to the number of points, {count}, not {least}"
+        )

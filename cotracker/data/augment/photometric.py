@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from cotracker.data.augment.common import check_number, check_range, check_share, check_whole, frames_of, with_frames
+from cotracker.data.augment.common import (
+    check_number,
+    check_range,
+    check_share,
+    check_whole,
+    frames_of,
+    with_frames,
+)
 from cotracker.types import Clip
 
 GREY = (0.299, 0.587, 0.114)  # of RGB
@@ -29,7 +36,9 @@ class Colour(NamedTuple):
     order: tuple[int, ...]
 
 
-def recoloured(image: np.ndarray, colour: Colour, whole: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def recoloured(
+    image: np.ndarray, colour: Colour, whole: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """An image h w 3 uint8 RGB after the change, and `whole` after it.
 
     whole: the picture of which the image is a part, since contrast is about its mean grey; None is the image itself.
@@ -80,7 +89,9 @@ class ColourJitter:
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
         if rng.random() >= self.probability:
             return clip
-        return with_frames(clip, np.stack([recoloured(frame, self.drawn(rng))[0] for frame in frames_of(clip)]))
+        return with_frames(
+            clip, np.stack([recoloured(frame, self.drawn(rng))[0] for frame in frames_of(clip)])
+        )
 
     def drawn(self, rng: Generator) -> Colour:
         """One change of colour within the ranges."""
@@ -102,15 +113,21 @@ class Blur:
         check_range("sigma of blur", self.sigma, (int, float), 0.01, 100)
         check_whole("the kernel of blur", self.kernel, 1)
         if self.kernel % 2 == 0:
-            raise ValueError(f"the kernel of blur must be an odd number of pixels, not {self.kernel}")
+            raise ValueError(
+                f"the kernel of blur must be an odd number of pixels, not {self.kernel}"
+            )
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
         if rng.random() >= self.probability:
             return clip
         frames = frames_of(clip)
         blurred = np.empty_like(frames)
-        for frame, sigma, out in zip(frames, rng.uniform(*self.sigma, len(frames)).tolist(), blurred):
-            cv2.GaussianBlur(frame, (self.kernel, self.kernel), sigma, dst=out)  # mirrored at the borders
+        for frame, sigma, out in zip(
+            frames, rng.uniform(*self.sigma, len(frames)).tolist(), blurred
+        ):
+            cv2.GaussianBlur(
+                frame, (self.kernel, self.kernel), sigma, dst=out
+            )  # mirrored at the borders
         return with_frames(clip, blurred)
 
 
@@ -201,9 +218,14 @@ class Replace:
         for one in rectangles:
             high, wide = one.bottom - one.top, one.right - one.left
             other = int(rng.integers(len(source)))
-            y, x = (int(rng.integers(room + 1)) for room in (source.shape[1] - high, source.shape[2] - wide))
+            y, x = (
+                int(rng.integers(room + 1))
+                for room in (source.shape[1] - high, source.shape[2] - wide)
+            )
             patch = source[other, y : y + high, x : x + wide]
-            small = np.ascontiguousarray(source[other, ::8, ::8])  # enough for the frame's mean grey
+            small = np.ascontiguousarray(
+                source[other, ::8, ::8]
+            )  # enough for the frame's mean grey
             for colour in colours[other]:
                 patch, small = recoloured(patch, colour, small)
             one.of(frames)[:] = patch

@@ -29,7 +29,9 @@ class ChoosePoints:
         return choose_points(clip, self.count, rng, self.least)
 
 
-def random_crop(clip: Clip, height: int | None, width: int | None, rng: np.random.Generator) -> Clip:
+def random_crop(
+    clip: Clip, height: int | None, width: int | None, rng: np.random.Generator
+) -> Clip:
     """The clip cut to height x width at a random place, the same in all frames; None keeps a side whole.
 
     Points that leave the frame are no longer visible. ValueError: the frames are smaller.
@@ -37,16 +39,25 @@ def random_crop(clip: Clip, height: int | None, width: int | None, rng: np.rando
     high, wide = clip.video.shape[-2:]
     height, width = height or high, width or wide
     if height > high or width > wide:
-        raise ValueError(f"its frames are {high}x{wide} (height x width), smaller than the {height}x{width} wanted")
+        raise ValueError(
+            f"its frames are {high}x{wide} (height x width), smaller than the {height}x{width} wanted"
+        )
     y, x = (int(rng.integers(room + 1)) for room in (high - height, wide - width))
     video = clip.video
     if (height, width) != (high, wide):
         video = video[..., y : y + height, x : x + width].contiguous()
     tracks = clip.tracks - clip.tracks.new_tensor([x, y])
-    return replace(clip, video=video, tracks=tracks, visible=clip.visible & inside_frame(tracks, (height, width)))
+    return replace(
+        clip,
+        video=video,
+        tracks=tracks,
+        visible=clip.visible & inside_frame(tracks, (height, width)),
+    )
 
 
-def choose_points(clip: Clip, count: int, rng: np.random.Generator, least: int | None = None) -> Clip:
+def choose_points(
+    clip: Clip, count: int, rng: np.random.Generator, least: int | None = None
+) -> Clip:
     """The clip with `count` of its points, in random order, all visible and known in its first or its middle frame.
 
     ValueError: there are fewer; or, where `least` is a number, fewer than that, while all of fewer than `count` stay.
@@ -59,5 +70,7 @@ def choose_points(clip: Clip, count: int, rng: np.random.Generator, least: int |
             f"only {len(candidates)} of its points are visible in the first or the middle frame, {least} are wanted"
         )
     chosen = candidates[torch.from_numpy(rng.permutation(len(candidates))[:count])]
-    tracks, visible, valid = (getattr(clip, name)[:, chosen] for name in ("tracks", "visible", "valid"))
+    tracks, visible, valid = (
+        getattr(clip, name)[:, chosen] for name in ("tracks", "visible", "valid")
+    )
     return replace(clip, tracks=tracks, visible=visible, valid=valid)

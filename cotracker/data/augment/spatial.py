@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from cotracker.data.augment.common import check_number, check_range, check_share, check_whole, frames_of, moved
+from cotracker.data.augment.common import (
+    check_number,
+    check_range,
+    check_share,
+    check_whole,
+    frames_of,
+    moved,
+)
 from cotracker.types import Clip
 
 LEAST_SCALE, MOST_SCALE = 0.2, 2.0  # where drift ends
@@ -61,7 +68,9 @@ class ScaleAndCrop:
         frames = frames_of(clip)
         total, high, wide, _ = frames.shape
         if min(high, wide) < 2:
-            raise ValueError(f"its frames are {high}x{wide} (height x width): scaling needs 2 pixels a side")
+            raise ValueError(
+                f"its frames are {high}x{wide} (height x width): scaling needs 2 pixels a side"
+            )
         sizes = self._sizes(total, (wide, high), rng)
         factors = (sizes - 1) / (np.array([wide, high]) - 1)  # T 2
         seen = (clip.visible & clip.valid)[0].numpy()
@@ -73,7 +82,10 @@ class ScaleAndCrop:
             back = np.array([[1 / across, 0, left / across], [0, 1 / down, top / down]])
             how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             cv2.warpAffine(frame, back, (self.width, self.height), out, how, cv2.BORDER_REPLICATE)
-        tracks = clip.tracks.double() * torch.from_numpy(factors)[:, None] - torch.from_numpy(corners)[:, None]
+        tracks = (
+            clip.tracks.double() * torch.from_numpy(factors)[:, None]
+            - torch.from_numpy(corners)[:, None]
+        )
         return moved(clip, cut, tracks.to(clip.tracks.dtype))
 
     def _sizes(self, total: int, size: tuple[int, int], rng: Generator) -> np.ndarray:
@@ -100,7 +112,11 @@ class ScaleAndCrop:
         speed, corners = np.zeros(2, int), np.empty((len(sizes), 2), int)
         for frame, size in enumerate(sizes):
             if frame:
-                speed = drift[frame] if frame == 1 else np.trunc(0.8 * speed + 0.2 * drift[frame]).astype(int)
+                speed = (
+                    drift[frame]
+                    if frame == 1
+                    else np.trunc(0.8 * speed + 0.2 * drift[frame]).astype(int)
+                )
             corner = (corner + speed).clip(0, size - window)
             corners[frame] = corner
         return corners

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cotracker.data.check.benchmark import CheckedBenchmark, benchmarks_below, check_video, checked, videos_of
+from cotracker.data.check.benchmark import (
+    CheckedBenchmark,
+    benchmarks_below,
+    check_video,
+    checked,
+    videos_of,
+)
 from cotracker.data.check.clip import Checked, Finding, check_clip, holds_clip
 from cotracker.data.kubric.layout import PARTIAL, clip_names
 from cotracker.data.kubric.manifest import NAME as MANIFEST
@@ -27,7 +33,9 @@ class Report:
     benchmarks: tuple[CheckedBenchmark, ...] = ()
 
 
-def check(root: str | Path, points: int = 256, workers: int = 0, seen: Callable[[int], None] | None = None) -> Report:
+def check(
+    root: str | Path, points: int = 256, workers: int = 0, seen: Callable[[int], None] | None = None
+) -> Report:
     """The Report of all clips and benchmarks below `root`; checked by `workers` processes, 0 for this one.
 
     points: a clip with fewer of them visible in its first or middle frame, from which training takes them, is a
@@ -53,7 +61,9 @@ def check(root: str | Path, points: int = 256, workers: int = 0, seen: Callable[
     findings = [finding for clip in clips for finding in clip.findings]
     for path in sets:
         findings += _of_the_set(path, [clip for clip in clips if clip.folder.parent == path])
-    benchmarks = [checked(place, [video for video in videos if video.place == place]) for place in places]
+    benchmarks = [
+        checked(place, [video for video in videos if video.place == place]) for place in places
+    ]
     findings += [finding for one in benchmarks for finding in one.findings]
     return Report(tuple(sets), tuple(clips), tuple(findings), tuple(benchmarks))
 
@@ -61,19 +71,29 @@ def check(root: str | Path, points: int = 256, workers: int = 0, seen: Callable[
 def sets_below(root: Path) -> list[Path]:
     """The folder itself where it holds clips or a manifest, or else the folders in it that do; ValueError: none do."""
     if not root.is_dir():
-        raise ValueError(f"the folder {root} does not exist: give the folder that holds the clips' folders")
+        raise ValueError(
+            f"the folder {root} does not exist: give the folder that holds the clips' folders"
+        )
     sets = _sets(root)
     if not sets:
-        raise ValueError(f"{root} holds no clip and no benchmark: give the folder that holds the clips' folders")
+        raise ValueError(
+            f"{root} holds no clip and no benchmark: give the folder that holds the clips' folders"
+        )
     return sets
 
 
 def _sets(root: Path) -> list[Path]:
-    return [root] if _is_set(root) else [root / name for name in clip_names(root) if _is_set(root / name)]
+    return (
+        [root]
+        if _is_set(root)
+        else [root / name for name in clip_names(root) if _is_set(root / name)]
+    )
 
 
 def _is_set(folder: Path) -> bool:
-    return (folder / MANIFEST).exists() or any(holds_clip(folder / name) for name in clip_names(folder))
+    return (folder / MANIFEST).exists() or any(
+        holds_clip(folder / name) for name in clip_names(folder)
+    )
 
 
 def _of_the_set(path: Path, clips: list[Checked]) -> list[Finding]:
@@ -87,20 +107,39 @@ def _of_the_set(path: Path, clips: list[Checked]) -> list[Finding]:
         return [*found, Finding(path / MANIFEST, "manifest", says)]
     if manifest is None:
         return found
-    return found + _unlisted(path / MANIFEST, manifest, clips) + _changed(path / MANIFEST, manifest, clips)
+    return (
+        found
+        + _unlisted(path / MANIFEST, manifest, clips)
+        + _changed(path / MANIFEST, manifest, clips)
+    )
 
 
 def _unlisted(file: Path, manifest: dict, clips: list[Checked]) -> list[Finding]:
     """Findings for clips that the manifest lacks, or lists though they are absent, and for a wrong total."""
-    listed, there = [entry["name"] for entry in manifest["clips"]], [clip.folder.name for clip in clips]
-    found = [Finding(file, "manifest", f"does not list {name}, which is there") for name in there if name not in listed]
-    found += [Finding(file, "manifest", f"lists {name}, which is not there") for name in listed if name not in there]
+    listed, there = (
+        [entry["name"] for entry in manifest["clips"]],
+        [clip.folder.name for clip in clips],
+    )
+    found = [
+        Finding(file, "manifest", f"does not list {name}, which is there")
+        for name in there
+        if name not in listed
+    ]
+    found += [
+        Finding(file, "manifest", f"lists {name}, which is not there")
+        for name in listed
+        if name not in there
+    ]
     twice = sorted({name for name in listed if listed.count(name) > 1})
     found += [Finding(file, "manifest", f"lists {name} more than once") for name in twice]
     counts = {"clips": len(listed)}
     counts |= {key: sum(entry[key] for entry in manifest["clips"]) for key in ("frames", "points")}
     if manifest.get("counts", counts) != counts:
-        found.append(Finding(file, "manifest", f"says counts {manifest['counts']}, its clips add up to {counts}"))
+        found.append(
+            Finding(
+                file, "manifest", f"says counts {manifest['counts']}, its clips add up to {counts}"
+            )
+        )
     return found
 
 
@@ -111,8 +150,12 @@ def _changed(file: Path, manifest: dict, clips: list[Checked]) -> list[Finding]:
         entry = entries.get(clip.folder.name)
         if clip.findings or entry is None or entry == clip.entry:
             continue
-        unlike = [key for key in ("frames", "points", "size", "sha256") if entry[key] != clip.entry[key]]
-        what = ", ".join(f"{key} is {clip.entry[key]}, not {entry[key]}" for key in unlike if key != "sha256")
+        unlike = [
+            key for key in ("frames", "points", "size", "sha256") if entry[key] != clip.entry[key]
+        ]
+        what = ", ".join(
+            f"{key} is {clip.entry[key]}, not {entry[key]}" for key in unlike if key != "sha256"
+        )
         says = f"is not the clip that {file.name} describes ({what or 'its files have another sha256'}): "
         says += f"copy it again, or, if it was changed on purpose, take its entry out of {file.name} and use --repair"
         found += [Finding(clip.folder, "changed", says, clip.folder)] if unlike else []

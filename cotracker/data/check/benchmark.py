@@ -57,8 +57,13 @@ class CheckedBenchmark:
 def benchmarks_below(root: Path) -> list[Place]:
     """The benchmarks whose files lie in the folder itself or in a folder of it."""
     _reader.cache_clear()  # the files may have been changed since
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
-    return [Place(which, folder) for folder in folders for which in TITLES if _is_here(which, folder)]
+    folders = [
+        root,
+        *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")),
+    ]
+    return [
+        Place(which, folder) for folder in folders for which in TITLES if _is_here(which, folder)
+    ]
 
 
 def videos_of(place: Place) -> list[tuple[Place, int]]:
@@ -99,7 +104,10 @@ def checked(place: Place, videos: list[Video]) -> CheckedBenchmark:
 def _is_here(which: str, folder: Path) -> bool:
     if which in SETS:
         return any((folder / name).is_file() for name in SETS[which].files)
-    names = {"badja": ("joint_annotations",), "fastcapture": (fastcapture.VIDEOS, fastcapture.TRACKS)}[which]
+    names = {
+        "badja": ("joint_annotations",),
+        "fastcapture": (fastcapture.VIDEOS, fastcapture.TRACKS),
+    }[which]
     return any((folder / name).is_dir() for name in names)
 
 
@@ -113,7 +121,9 @@ def _reader(place: Place) -> TapVid | BADJA | FastCapture:
 def _of_tracks(clip: Clip) -> list[tuple[str, str]]:
     """Kind and words of what the image says of tracks that are known in every frame."""
     count = min(len(clip.tracks), JUDGED)
-    pictures = np.stack([grey(clip.video[t : t + 1][0].permute(1, 2, 0).contiguous().numpy()) for t in range(count)])
+    pictures = np.stack(
+        [grey(clip.video[t : t + 1][0].permute(1, 2, 0).contiguous().numpy()) for t in range(count)]
+    )
     known = clip.valid & clip.tracks.isfinite().all(-1)
     tracks = clip.tracks.nan_to_num()
     verdict = judge(pictures, *(value[:count].numpy() for value in (tracks, clip.visible, known)))
@@ -124,14 +134,28 @@ def _of_joints(clip: Clip) -> list[tuple[str, str]]:
     """Kind and words of joints outside the pictures, and of frames where they are to be measured against no animal."""
     height, width = clip.video.shape[-2:]
     found, shown = [], clip.visible & clip.valid
-    lost = (~inside_frame(clip.tracks, (height, width)))[shown].float().mean().item() if shown.any() else 0.0
+    lost = (
+        (~inside_frame(clip.tracks, (height, width)))[shown].float().mean().item()
+        if shown.any()
+        else 0.0
+    )
     if lost > OUTSIDE:
-        says = f"{lost:.0%} of the joints it calls visible lie outside the {width}x{height} pictures"
+        says = (
+            f"{lost:.0%} of the joints it calls visible lie outside the {width}x{height} pictures"
+        )
         found.append(
-            ("outside", f"{says}: scale the annotations to the size of the pictures, or take those they are of")
+            (
+                "outside",
+                f"{says}: scale the annotations to the size of the pictures, or take those they are of",
+            )
         )
     empty = (shown.any(1) & ~(clip.masks > 0).flatten(1).any(1)).nonzero()[:, 0].tolist()
     if empty:
         says = f"the mask of frame {empty[0]} of the clip{' and of others' if len(empty) > 1 else ''} shows no animal"
-        found.append(("mask", f"{says}, though joints are visible: its first channel, once coloured, must be above 0"))
+        found.append(
+            (
+                "mask",
+                f"{says}, though joints are visible: its first channel, once coloured, must be above 0",
+            )
+        )
     return found

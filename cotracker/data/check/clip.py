@@ -67,7 +67,9 @@ def check_clip(folder: Path, points: int) -> Checked:
     except ValueError as error:
         found.append(Finding(file, "tracks", str(error), folder))
     pictures = look_at_frames(folder, None if truth is None else len(truth[0]))
-    found += pictures.findings + _by_products(folder, pictures.count if truth is None else len(truth[0]))
+    found += pictures.findings + _by_products(
+        folder, pictures.count if truth is None else len(truth[0])
+    )
     if truth is None or pictures.findings:
         return Checked(folder, tuple(found), None, pictures.count, None)
     if len(truth[0]) != pictures.count:
@@ -80,7 +82,9 @@ def check_clip(folder: Path, points: int) -> Checked:
     else:
         found += _too_few(file, truth[1] & truth[2], points)
     broken = any(finding.kind == "by-product" for finding in found)
-    return Checked(folder, tuple(found), None if broken else describe(folder), pictures.count, verdict.followed)
+    return Checked(
+        folder, tuple(found), None if broken else describe(folder), pictures.count, verdict.followed
+    )
 
 
 def holds_clip(folder: Path) -> bool:
@@ -95,7 +99,10 @@ def look_at_frames(folder: Path, expected: int | None) -> Pictures:
         return _look_at_pictures(folder)
     try:
         video = open_frames(folder, expected or 0)
-        kept = [grey(np.ascontiguousarray(video[:, t : t + 1][0, 0].permute(1, 2, 0).numpy())) for t in range(expected)]
+        kept = [
+            grey(np.ascontiguousarray(video[:, t : t + 1][0, 0].permute(1, 2, 0).numpy()))
+            for t in range(expected)
+        ]
     except ValueError as error:
         known = expected is not None or "holds no frames" in str(error)
         findings = [Finding(folder, "frames", str(error), folder)] if known else []
@@ -160,7 +167,12 @@ def _unlike(folder: Path, sizes: dict[Path, tuple[int, int]]) -> list[Finding]:
     """Findings for the frames that are not of the size that most of them have."""
     usual = Counter(sizes.values()).most_common(1)
     return [
-        Finding(file, "size", f"is {size[1]}x{size[0]}, where the other frames are {w}x{h}: make it again", folder)
+        Finding(
+            file,
+            "size",
+            f"is {size[1]}x{size[0]}, where the other frames are {w}x{h}: make it again",
+            folder,
+        )
         for file, size in sizes.items()
         for (h, w), _ in usual
         if size != (h, w)
@@ -195,7 +207,11 @@ def _is_whole(file: Path) -> bool:
     try:
         with open(file, "rb") as opened:
             version = np.lib.format.read_magic(opened)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
             shape, _, dtype = read(opened)
             wanted = opened.tell() + int(np.prod(shape)) * dtype.itemsize
     except (OSError, ValueError):

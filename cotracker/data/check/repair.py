@@ -61,14 +61,19 @@ def _damaged(clip: Checked) -> bool:
 
 def _repaired(clip: Checked, points: int, done: list[str]) -> Checked | None:
     """The clip after its repair, told in `done`; None where it was moved away."""
-    kinds, file = {finding.kind for finding in clip.findings}, clip.folder / f"{clip.folder.name}.npy"
+    kinds, file = (
+        {finding.kind for finding in clip.findings},
+        clip.folder / f"{clip.folder.name}.npy",
+    )
     if kinds == {"visibility"} and _right_when_turned(clip.folder):
         held = load_npy_dict(file)
         _replace(file, held | {"visibility": ~np.asarray(held["visibility"]).astype(bool)})
         done.append(f"{file}: visibility turned round, the original is beside it as .bak")
     elif kinds == {"count"} and (frames := _frames_followed(clip.folder)):
         held = load_npy_dict(file)
-        cut = {key: held[key][:, :frames] for key in ("coords", "visibility", "valid") if key in held}
+        cut = {
+            key: held[key][:, :frames] for key in ("coords", "visibility", "valid") if key in held
+        }
         _replace(file, held | cut)
         done.append(f"{file}: tracks cut to the {frames} frames, the original is beside it as .bak")
     else:
@@ -144,4 +149,8 @@ def _manifest_anew(path: Path, clips: list[Checked], changed: set[str]) -> list[
     new = (there or {"layout": LAYOUT, "commits": [], "generator": None}) | {"clips": entries}
     old = file.read_bytes() if there else b""
     write_manifest(path, new)
-    return done if file.read_bytes() == old else [*done, f"{file}: written anew, with {len(entries)} clips"]
+    return (
+        done
+        if file.read_bytes() == old
+        else [*done, f"{file}: written anew, with {len(entries)} clips"]
+    )

@@ -24,7 +24,11 @@ DOUBTFUL = 0.82  # that share below which all explanations are tried
 PREFERRED = 0.6  # share of pairs that fit another reading better, less 1 / sqrt(points); good clips have 0.3 or less
 OUTSIDE = 0.02  # share of visible places beyond the frame
 
-_OFFSETS = np.stack(np.meshgrid(*2 * [np.arange(-RADIUS, RADIUS + 1)]), -1).reshape(-1, 2).astype(np.float32)
+_OFFSETS = (
+    np.stack(np.meshgrid(*2 * [np.arange(-RADIUS, RADIUS + 1)]), -1)
+    .reshape(-1, 2)
+    .astype(np.float32)
+)
 _SIDES = ASIDE * np.array([(1, 0), (0, 1), (-1, 0), (0, -1)], np.float32)
 
 
@@ -55,7 +59,9 @@ def grey(frame: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(lightness, (0, 0), BLUR)
 
 
-def judge(frames: np.ndarray, tracks: np.ndarray, visible: np.ndarray, valid: np.ndarray) -> Judgement:
+def judge(
+    frames: np.ndarray, tracks: np.ndarray, visible: np.ndarray, valid: np.ndarray
+) -> Judgement:
     """The Judgement of tracks T N 2 (pixels), visible T N and valid T N over frames T H W made by `grey`.
 
     Kinds: visibility (inverted), time (shifted by frames), place (swapped, mirrored, shifted, scaled), outside, follow.
@@ -69,7 +75,11 @@ def judge(frames: np.ndarray, tracks: np.ndarray, visible: np.ndarray, valid: np
     (followed, pairs), (hidden_followed, hidden_pairs) = _followed(frames, own, [seen, ~seen])
     lost = _beyond(tracks, size)[seen].mean() if seen.any() else 0.0
     known = followed if pairs >= PAIRS else None
-    if hidden_pairs >= PAIRS and hidden_followed > SURELY and (known is None or followed < hidden_followed - 0.15):
+    if (
+        hidden_pairs >= PAIRS
+        and hidden_followed > SURELY
+        and (known is None or followed < hidden_followed - 0.15)
+    ):
         return Judgement("visibility", _inverted(hidden_followed, followed, pairs), known)
     doubtful = lost > OUTSIDE or (known is not None and followed < DOUBTFUL)
     best = _explained(frames, own, seen, READINGS if doubtful else READINGS[:2])
@@ -77,15 +87,29 @@ def judge(frames: np.ndarray, tracks: np.ndarray, visible: np.ndarray, valid: np
         return Judgement(*best, known)
     if known is not None and followed < FOLLOWING:
         says = f"its tracks do not follow the image: only {followed:.0%} of the patches fit them better than aside"
-        return Judgement("follow", f"{says}, where chance gives 50%; take the frames and tracks of one clip", known)
+        return Judgement(
+            "follow",
+            f"{says}, where chance gives 50%; take the frames and tracks of one clip",
+            known,
+        )
     if lost > OUTSIDE:
-        says = f"{lost:.0%} of the places it calls visible lie outside the {size[1]}x{size[0]} frames"
-        return Judgement("outside", f"{says}: visible must be False there, or the tracks are of another size", known)
+        says = (
+            f"{lost:.0%} of the places it calls visible lie outside the {size[1]}x{size[0]} frames"
+        )
+        return Judgement(
+            "outside",
+            f"{says}: visible must be False there, or the tracks are of another size",
+            known,
+        )
     return Judgement(None, None, known)
 
 
 def _inverted(hidden: float, seen: float, pairs: int) -> str:
-    other = f"only {seen:.0%} of those it calls visible" if pairs >= PAIRS else "it calls hardly any visible"
+    other = (
+        f"only {seen:.0%} of those it calls visible"
+        if pairs >= PAIRS
+        else "it calls hardly any visible"
+    )
     return f"its visibility is inverted: {hidden:.0%} of the patches it calls hidden follow the image, {other}"
 
 
@@ -122,7 +146,9 @@ def _followed(frames: np.ndarray, own: _View, seen: list[np.ndarray]) -> list[tu
     """
     gap = min(max(GAPS), len(frames) - 1)
     aside = [_view(frames, own.tracks + side, own.shown).patches for side in _SIDES]
-    fits = np.stack([_along(own.patches, own.patches, gap) > _along(own.patches, there, gap) for there in aside])
+    fits = np.stack(
+        [_along(own.patches, own.patches, gap) > _along(own.patches, there, gap) for there in aside]
+    )
     alike = np.stack([np.einsum("tnk,tnk->tn", own.patches, there) for there in aside])
     told = [(alike[:, :-gap] < DISTINCT) & _paired(own.shown & choice, gap) for choice in seen]
     return [(float(fits[one].mean()) if one.any() else 0.0, int(one.sum())) for one in told]
@@ -131,14 +157,22 @@ def _followed(frames: np.ndarray, own: _View, seen: list[np.ndarray]) -> list[tu
 Read = Callable[[np.ndarray, np.ndarray, tuple[int, int]], tuple[np.ndarray, np.ndarray]]
 
 
-def _later(frames: int, tracks: np.ndarray, seen: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _later(
+    frames: int, tracks: np.ndarray, seen: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """What is said of frame k read as said of frame k + frames."""
     moved, known = np.roll(tracks, frames, 0), np.roll(seen, frames, 0)
     known[slice(None, frames) if frames > 0 else slice(frames, None)] = False
     return moved, known
 
 
-def _moved(shift: tuple[float, float], scale: float, tracks: np.ndarray, seen: np.ndarray, size: tuple[int, int]):
+def _moved(
+    shift: tuple[float, float],
+    scale: float,
+    tracks: np.ndarray,
+    seen: np.ndarray,
+    size: tuple[int, int],
+):
     return scale * tracks + np.multiply(shift, size[::-1]), seen
 
 
@@ -155,8 +189,15 @@ def _place(says: str, read: Read) -> tuple[str, str, Read]:
 # Kind, sentence and the reading of what may have been meant; the first two are tried for every clip.
 READINGS = [
     *(_time(frames) for frames in (1, -1, 2, -2, 3, -3)),
-    ("time", "its tracks run backwards: they fit the frames in reverse order", lambda t, s, size: (t[::-1], s[::-1])),
-    _place("its axes are swapped: coords holds (y, x) and should hold (x, y)", lambda t, s, size: (t[..., ::-1], s)),
+    (
+        "time",
+        "its tracks run backwards: they fit the frames in reverse order",
+        lambda t, s, size: (t[::-1], s[::-1]),
+    ),
+    _place(
+        "its axes are swapped: coords holds (y, x) and should hold (x, y)",
+        lambda t, s, size: (t[..., ::-1], s),
+    ),
     _place(
         "its tracks are mirrored: x counts from the right side of the frames",
         lambda t, s, size: ([size[1] - 1, 0] + t * [-1, 1], s),
@@ -179,7 +220,9 @@ READINGS = [
 ]
 
 
-def _explained(frames: np.ndarray, own: _View, seen: np.ndarray, readings: list) -> tuple[str, str] | None:
+def _explained(
+    frames: np.ndarray, own: _View, seen: np.ndarray, readings: list
+) -> tuple[str, str] | None:
     """Kind and sentence of the reading that fits the image clearly better than the tracks as they stand, if any."""
     best = None
     for kind, says, read in readings:

@@ -32,13 +32,19 @@ class Kubric:
     def __post_init__(self):
         root = Path(self.root)
         if not root.is_dir():
-            raise ValueError(f"the folder {root} does not exist: data.root must be the folder of the clips' folders")
+            raise ValueError(
+                f"the folder {root} does not exist: data.root must be the folder of the clips' folders"
+            )
         self.names = clip_names(root)
         if not self.names:
-            raise ValueError(f"{root} holds no clip: each is a folder NAME with frames and NAME.npy")
+            raise ValueError(
+                f"{root} holds no clip: each is a folder NAME with frames and NAME.npy"
+            )
         for name in self.names:
             if not (root / name / f"{name}.npy").is_file():
-                raise ValueError(f"{root / name / name}.npy is missing: each folder in data.root must be one clip")
+                raise ValueError(
+                    f"{root / name / name}.npy is missing: each folder in data.root must be one clip"
+                )
         for field in ("frames", "height", "width", "points"):
             value = getattr(self, field)
             if (type(value) is not int or value < 1) and (value is not None or field == "frames"):
@@ -57,7 +63,9 @@ class Kubric:
         truth = read_tracks(folder)
         total = len(truth[0])
         if total < self.frames:
-            raise ValueError(f"{folder} has {total} frames: data.frames={self.frames} are too many for it")
+            raise ValueError(
+                f"{folder} has {total} frames: data.frames={self.frames} are too many for it"
+            )
         start = int(rng.integers(total - self.frames + 1))
         span = slice(start, start + self.frames)
         video = open_frames(folder, total)[:, span][0]
@@ -65,6 +73,10 @@ class Kubric:
         clip = Clip(video, *truth, name=self.names[position])
         try:
             clip = random_crop(clip, self.height, self.width, rng)
-            return clip if self.points is None else choose_points(clip, self.points, rng, self.least_points)
+            return (
+                clip
+                if self.points is None
+                else choose_points(clip, self.points, rng, self.least_points)
+            )
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error

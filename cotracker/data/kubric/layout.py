@@ -46,7 +46,9 @@ def write_clip(
     try:
         folder = temporary / name
         folder.mkdir()
-        _write_images(folder / "frames", clip.video.permute(0, 2, 3, 1).numpy()[..., ::-1], images, quality)
+        _write_images(
+            folder / "frames", clip.video.permute(0, 2, 3, 1).numpy()[..., ::-1], images, quality
+        )
         np.save(folder / f"{name}.npy", _annotation(clip), allow_pickle=True)
         for key, value in (by_products or {}).items():
             _write_by_product(folder, key, np.asarray(value), len(clip.video))
@@ -65,19 +67,27 @@ def read_tracks(folder: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     path = _tracks_file(folder)
     held = load_npy_dict(path)
     if not {"coords", "visibility"} <= held.keys():
-        raise ValueError(f"{path} holds {', '.join(map(str, held)) or 'nothing'}: it should hold coords and visibility")
+        raise ValueError(
+            f"{path} holds {', '.join(map(str, held)) or 'nothing'}: it should hold coords and visibility"
+        )
     coords, occluded = np.asarray(held["coords"]), np.asarray(held["visibility"])
     valid = np.asarray(held.get("valid", np.ones(occluded.shape, bool)))
     if coords.ndim != 3 or coords.shape[2] != 2 or coords.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: coords is {coords.dtype} {coords.shape}, where numbers N T 2 should be")
+        raise ValueError(
+            f"{path}: coords is {coords.dtype} {coords.shape}, where numbers N T 2 should be"
+        )
     for key, flags in (("visibility", occluded), ("valid", valid)):
         if flags.shape != coords.shape[:2] or flags.dtype.kind not in "biu":
             raise ValueError(
                 f"{path}: {key} is {flags.dtype} {flags.shape}, where bool {coords.shape[:2]} should be, as in coords"
             )
     if not np.isfinite(coords).all():
-        raise ValueError(f"{path}: coords holds numbers that are not finite: make or copy this clip again")
-    tracks = (coords.swapaxes(0, 1) - 0.5).astype(np.float32)  # raster to pixel, here and nowhere else
+        raise ValueError(
+            f"{path}: coords holds numbers that are not finite: make or copy this clip again"
+        )
+    tracks = (coords.swapaxes(0, 1) - 0.5).astype(
+        np.float32
+    )  # raster to pixel, here and nowhere else
     return tracks, ~occluded.astype(bool).T, valid.astype(bool).T
 
 
@@ -90,7 +100,9 @@ def open_frames(folder: str | Path, frames: int) -> VideoFile:
     choices = [folder / "frames", folder / f"{folder.name}.mp4", folder / "frames.mp4"]
     path = next((path for path in choices if path.exists()), None)
     if path is None:
-        raise ValueError(f"{folder} holds no frames: it needs a folder frames, or {folder.name}.mp4 or frames.mp4")
+        raise ValueError(
+            f"{folder} holds no frames: it needs a folder frames, or {folder.name}.mp4 or frames.mp4"
+        )
     video = open_video(path)
     if video.shape[1] != frames:
         raise ValueError(
@@ -112,7 +124,9 @@ def read_by_products(folder: str | Path) -> dict[str, np.ndarray]:
     folder = Path(folder)
     found = {p.stem: np.load(p) for p in sorted(folder.glob("*.npy")) if p != _tracks_file(folder)}
     for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name != "frames"):
-        found[path.name] = np.stack([cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted(path.glob("*.png"))])
+        found[path.name] = np.stack(
+            [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted(path.glob("*.png"))]
+        )
     return found
 
 
@@ -125,15 +139,26 @@ def describe(folder: str | Path) -> dict:
     tracks, _, _ = read_tracks(folder)
     size = open_frames(folder, len(tracks)).shape[-2:]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = (f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.relative_to(folder).as_posix()}\n" for p in files)
+    lines = (
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.relative_to(folder).as_posix()}\n"
+        for p in files
+    )
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    return {"name": folder.name, "frames": len(tracks), "points": tracks.shape[1], "size": list(size), "sha256": digest}
+    return {
+        "name": folder.name,
+        "frames": len(tracks),
+        "points": tracks.shape[1],
+        "size": list(size),
+        "sha256": digest,
+    }
 
 
 def clip_names(root: str | Path) -> list[str]:
     """The names of the clips below a root, sorted: all folders that are not hidden; files beside them are nothing."""
     with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        )
 
 
 def _tracks_file(folder: str | Path) -> Path:
@@ -141,7 +166,9 @@ def _tracks_file(folder: str | Path) -> Path:
 
 
 def _annotation(clip: Clip) -> dict[str, np.ndarray]:
-    coords = np.ascontiguousarray(clip.tracks.numpy().swapaxes(0, 1).astype(np.float32) + np.float32(0.5))
+    coords = np.ascontiguousarray(
+        clip.tracks.numpy().swapaxes(0, 1).astype(np.float32) + np.float32(0.5)
+    )
     held = {"coords": coords, "visibility": np.ascontiguousarray(~clip.visible.numpy().T)}
     if not clip.valid.all():
         held["valid"] = np.ascontiguousarray(clip.valid.numpy().T)
@@ -150,7 +177,9 @@ def _annotation(clip: Clip) -> dict[str, np.ndarray]:
 
 def _write_by_product(folder: Path, key: str, value: np.ndarray, frames: int) -> None:
     if key in ("frames", folder.name):
-        raise ValueError(f"a by-product cannot be called {key}, the clip's own files are: choose another name")
+        raise ValueError(
+            f"a by-product cannot be called {key}, the clip's own files are: choose another name"
+        )
     if value.ndim == 3 and len(value) == frames and value.dtype in (np.uint8, np.uint16):
         _write_images(folder / key, value, "png", 0)
     else:
@@ -160,7 +189,9 @@ def _write_by_product(folder: Path, key: str, value: np.ndarray, frames: int) ->
 def _write_images(folder: Path, images: np.ndarray, kind: str, quality: int) -> None:
     """Writes T H W (or T H W 3 BGR) as folder/000.kind, ….  Encoded in memory: cv2.imwrite would hide a full disk."""
     folder.mkdir()
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    settings = (
+        [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    )
     for number, image in enumerate(images):
         data = cv2.imencode(f".{kind}", np.ascontiguousarray(image), settings)[1]
         (folder / f"{number:03d}.{kind}").write_bytes(data.tobytes())

@@ -21,8 +21,16 @@ def heading(generator: str, config: dict, seed: int, version: str, commit: str |
 
     version and commit: of this project. A folder is refused to another heading, but for the commit: each is noted.
     """
-    made = {"layout": LAYOUT, "version": version, "commits": [commit], "generator": generator, "config": config}
-    return json.loads(json.dumps(made | {"seed": seed}))  # as it will be read back: tuples are lists
+    made = {
+        "layout": LAYOUT,
+        "version": version,
+        "commits": [commit],
+        "generator": generator,
+        "config": config,
+    }
+    return json.loads(
+        json.dumps(made | {"seed": seed})
+    )  # as it will be read back: tuples are lists
 
 
 @contextmanager
@@ -35,12 +43,16 @@ def claimed(root: str | Path) -> Iterator[None]:
         Path(root).mkdir(parents=True, exist_ok=True)
         lock = os.open(root, os.O_RDONLY)
     except OSError as error:
-        raise ValueError(f"cannot write into {root}: {error.strerror}; choose another folder") from error
+        raise ValueError(
+            f"cannot write into {root}: {error.strerror}; choose another folder"
+        ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another process is writing into {root}: wait for it or choose another folder") from None
+            raise ValueError(
+                f"another process is writing into {root}: wait for it or choose another folder"
+            ) from None
         yield
     finally:
         os.close(lock)
@@ -59,13 +71,17 @@ def settle(root: str | Path, made: dict) -> dict:
     if there is None:
         other = next((path for path in root.iterdir() if path not in leftovers), None)
         if other is not None:
-            raise ValueError(f"{root} holds {other.name} but no {NAME}, so it was not made here: choose another folder")
+            raise ValueError(
+                f"{root} holds {other.name} but no {NAME}, so it was not made here: choose another folder"
+            )
         there = made | {"clips": []}
     if there["clips"] or clip_names(root):
         _refuse_unlike(root, there, made)
     for leftover in leftovers:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    commits = there["commits"] + [commit for commit in made["commits"] if commit not in there["commits"]]
+    commits = there["commits"] + [
+        commit for commit in made["commits"] if commit not in there["commits"]
+    ]
     entries = {entry["name"]: entry for entry in there["clips"]}
     clips = [entries.get(name) or describe(root / name) for name in clip_names(root)]
     manifest = made | {"commits": commits, "clips": clips}
@@ -78,18 +94,24 @@ def read_manifest(root: str | Path) -> dict | None:
     path = Path(root) / NAME
     try:
         manifest = json.loads(path.read_text())
-        assert isinstance(manifest["commits"], list) and all(ENTRY <= entry.keys() for entry in manifest["clips"])
+        assert isinstance(manifest["commits"], list) and all(
+            ENTRY <= entry.keys() for entry in manifest["clips"]
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-        raise ValueError(f"{path} is no manifest of clips: move it away or choose another folder") from error
+        raise ValueError(
+            f"{path} is no manifest of clips: move it away or choose another folder"
+        ) from error
     return manifest
 
 
 def write_manifest(root: str | Path, manifest: dict) -> None:
     """Writes root/manifest.json, whole or not at all: clips in order of their names, with their number and sums."""
     clips = sorted(manifest["clips"], key=lambda entry: entry["name"])
-    counts = {"clips": len(clips)} | {key: sum(clip[key] for clip in clips) for key in ("frames", "points")}
+    counts = {"clips": len(clips)} | {
+        key: sum(clip[key] for clip in clips) for key in ("frames", "points")
+    }
     whole = {key: value for key, value in manifest.items() if key not in ("counts", "clips")}
     whole |= {"counts": counts, "clips": clips}
     with tempfile.NamedTemporaryFile("w", dir=root, prefix=PARTIAL, delete=False) as file:
@@ -106,14 +128,23 @@ def write_manifest(root: str | Path, manifest: dict) -> None:
 def _refuse_unlike(root: Path, there: dict, made: dict) -> None:
     free = ("commits", "counts", "clips")
     then, now = (_flat({k: v for k, v in one.items() if k not in free}) for one in (there, made))
-    unlike = [key for key in [*now, *(key for key in then if key not in now)] if then.get(key) != now.get(key)]
+    unlike = [
+        key
+        for key in [*now, *(key for key in then if key not in now)]
+        if then.get(key) != now.get(key)
+    ]
     if unlike:
-        said = ", ".join(f"{k.removeprefix('config.')} is {then.get(k)} there, {now.get(k)} here" for k in unlike[:5])
+        said = ", ".join(
+            f"{k.removeprefix('config.')} is {then.get(k)} there, {now.get(k)} here"
+            for k in unlike[:5]
+        )
         raise ValueError(f"{root} holds clips made otherwise ({said}): choose another folder")
 
 
 def _flat(values: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
     return flat

@@ -19,12 +19,16 @@ def decode(data: bytes) -> tuple[np.ndarray, Recording]:
     size = video.shape[:3]
     distance = _images(features, "depth", np.uint16, 1, size)[..., 0] / np.float32(TOP)
     nearest, farthest = _array(features, "metadata/depth_range", (2,)).astype(np.float32)
-    focal, sensor = (_array(features, f"camera/{name}", (1,))[0] for name in ("focal_length", "sensor_width"))
+    focal, sensor = (
+        _array(features, f"camera/{name}", (1,))[0] for name in ("focal_length", "sensor_width")
+    )
     return video, Recording(
         depth=nearest + distance * (farthest - nearest),
         segments=_images(features, "segmentations", np.uint8, 1, size)[..., 0],
         normals=_images(features, "normal", np.uint16, 3, size) * np.float32(2 / TOP) - 1,
-        object_coordinates=_images(features, "object_coordinates", np.uint16, 3, size) / np.float32(TOP) - 0.5,
+        object_coordinates=_images(features, "object_coordinates", np.uint16, 3, size)
+        / np.float32(TOP)
+        - 0.5,
         camera_positions=_array(features, "camera/positions", (size[0], 3)),
         camera_quaternions=_array(features, "camera/quaternions", (size[0], 4)),
         focal=float(focal / sensor),
@@ -71,7 +75,9 @@ def random_window(rng: np.random.Generator, height: int, width: int) -> tuple[in
     return 0, 0, height, width
 
 
-def _resized(video: np.ndarray, window: tuple[int, int, int, int], to: tuple[int, int]) -> np.ndarray:
+def _resized(
+    video: np.ndarray, window: tuple[int, int, int, int], to: tuple[int, int]
+) -> np.ndarray:
     """The window of frames T H W 3, resized to `to` (H', W') as rasters are: outer edges to outer edges, bilinear."""
     top, left, bottom, right = window
     cut = video[:, top:bottom, left:right]
@@ -84,17 +90,26 @@ def _array(features: Features, name: str, shape: tuple[int, ...]) -> np.ndarray:
     values = features.numbers(name)
     known = int(np.prod([n for n in shape if n > 0]))
     if values.size % known or (-1 not in shape and values.size != known):
-        raise ValueError(f"the feature {name!r} holds {values.size} numbers, which do not make {shape}")
+        raise ValueError(
+            f"the feature {name!r} holds {values.size} numbers, which do not make {shape}"
+        )
     if not np.isfinite(values).all():
         raise ValueError(f"the feature {name!r} holds numbers that are not finite")
     return values.reshape(-1, *shape[1:]) if shape[0] < 0 else values.reshape(shape)
 
 
-def _images(features: Features, name: str, kind: type, channels: int, size: tuple | None = None) -> np.ndarray:
+def _images(
+    features: Features, name: str, kind: type, channels: int, size: tuple | None = None
+) -> np.ndarray:
     """Images T H W C of `kind`, as a sequence of PNGs holds them; `size` (T, H, W) is what they should have."""
     files = features.strings(name)
-    images = [cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED) for file in files if file]
-    shapes = {None if image is None else (*image.shape[:2], image.dtype, *image.shape[2:]) for image in images}
+    images = [
+        cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED) for file in files if file
+    ]
+    shapes = {
+        None if image is None else (*image.shape[:2], image.dtype, *image.shape[2:])
+        for image in images
+    }
     if not files or len(images) < len(files) or None in shapes or len(shapes) > 1:
         raise ValueError(f"the feature {name!r} should hold PNGs of one size, one for each frame")
     video = np.stack(images).reshape(len(files), *images[0].shape[:2], -1)
@@ -103,4 +118,6 @@ def _images(features: Features, name: str, kind: type, channels: int, size: tupl
             f"the feature {name!r} holds {video.shape} {video.dtype}, "
             f"not {size or 'frames'} with {channels} channels of {np.dtype(kind).name}"
         )
-    return np.ascontiguousarray(video[..., ::-1])  # OpenCV's order of colours is the reverse of the file's
+    return np.ascontiguousarray(
+        video[..., ::-1]
+    )  # OpenCV's order of colours is the reverse of the file's

@@ -33,10 +33,15 @@ def scan(path: Path) -> tuple[list[Span], str | None]:
             if len(head) == HEAD:
                 length, checksum = struct.unpack("<QI", head)
                 if _masked(head[:8]) != checksum:
-                    reason = "the record's length fails its checksum, so nothing after it can be read"
+                    reason = (
+                        "the record's length fails its checksum, so nothing after it can be read"
+                    )
                     return spans, f"{path}, record {number}: {reason}: fetch the file again"
             if len(head) < HEAD or offset + HEAD + length + TAIL > size:
-                return spans, f"{path}, record {number}: the file ends in the middle of it: fetch the file again"
+                return (
+                    spans,
+                    f"{path}, record {number}: the file ends in the middle of it: fetch the file again",
+                )
             spans.append(Span(offset + HEAD, length))
             offset += HEAD + length + TAIL
     return spans, None
@@ -108,11 +113,19 @@ def _messages() -> dict:
         made = into.add(name=name)
         for number, (label, kind, many) in enumerate(rows, 1):
             repeated = field.LABEL_REPEATED if many else field.LABEL_OPTIONAL
-            about = {"type_name": f".tfrecord.{kind}", "type": field.TYPE_MESSAGE} if isinstance(kind, str) else {}
+            about = (
+                {"type_name": f".tfrecord.{kind}", "type": field.TYPE_MESSAGE}
+                if isinstance(kind, str)
+                else {}
+            )
             made.field.add(name=label, number=number, label=repeated, **(about or {"type": kind}))
         return made
 
-    for name, kind in (("Bytes", field.TYPE_BYTES), ("Float", field.TYPE_FLOAT), ("Int64", field.TYPE_INT64)):
+    for name, kind in (
+        ("Bytes", field.TYPE_BYTES),
+        ("Float", field.TYPE_FLOAT),
+        ("Int64", field.TYPE_INT64),
+    ):
         message(f"{name}List", ("value", kind, True))
     lists = [(f"{name.lower()}_list", f"{name}List", False) for name in ("Bytes", "Float", "Int64")]
     feature = message("Feature", *lists)
@@ -121,7 +134,10 @@ def _messages() -> dict:
         one.oneof_index = 0
     features = message("Features", ("feature", "Features.FeatureEntry", True))
     entry = message(
-        "FeatureEntry", ("key", field.TYPE_STRING, False), ("value", field.TYPE_BYTES, False), into=features.nested_type
+        "FeatureEntry",
+        ("key", field.TYPE_STRING, False),
+        ("value", field.TYPE_BYTES, False),
+        into=features.nested_type,
     )
     entry.options.map_entry = True
     message("Example", ("features", "Features", False))

@@ -60,9 +60,14 @@ def sample_tracks(
     pixels = _draw(grid, recording.segments, rng, count, max_segments, max_share)
     points = _world_points(recording, pixels)
     coords, front = project(recording, points)
-    hidden = _behind_a_surface(recording, pixels, points, coords) | _facing_away(recording, pixels, points)
+    hidden = _behind_a_surface(recording, pixels, points, coords) | _facing_away(
+        recording, pixels, points
+    )
     outside = (coords < (left, top)).any(-1) | (coords > (right, bottom)).any(-1)
-    corner, scale = np.array([left, top]), np.array([width / (right - left), height / (bottom - top)])
+    corner, scale = (
+        np.array([left, top]),
+        np.array([width / (right - left), height / (bottom - top)]),
+    )
     xy = pixels[:, [2, 1]] + 0.5
     queries = np.concatenate([pixels[:, :1], (xy - corner) * scale], axis=1)
     coords = ((coords - corner) * scale).astype(np.float32)
@@ -84,7 +89,9 @@ def project(recording: Recording, points: np.ndarray) -> tuple[np.ndarray, np.nd
     """Raster coordinates (N, T, 2) of points (N, T, 3) in the world, and whether they lie before the camera (N, T)."""
     height, width = recording.depth.shape[1:]
     turns = rotations(recording.camera_quaternions)
-    x, y, z = np.moveaxis(np.einsum("tji,ntj->nti", turns, points - recording.camera_positions), -1, 0)
+    x, y, z = np.moveaxis(
+        np.einsum("tji,ntj->nti", turns, points - recording.camera_positions), -1, 0
+    )
     away = np.where(np.abs(z) < 1e-9, 1e-9, -z)
     focal = recording.focal * width  # pixels are square
     return np.stack([width / 2 + focal * x / away, height / 2 - focal * y / away], axis=-1), z < 0
@@ -106,20 +113,31 @@ def _check(recording: Recording) -> None:
     for name, shape in expected.items():
         found = np.shape(getattr(recording, name))
         if found != shape:
-            raise ValueError(f"{name} has the shape {found}, but the depth's {frames, height, width} asks for {shape}")
+            raise ValueError(
+                f"{name} has the shape {found}, but the depth's {frames, height, width} asks for {shape}"
+            )
     if recording.segments.max() > instances:
-        raise ValueError(f"segments name instance {recording.segments.max() - 1}, but only {instances} are described")
+        raise ValueError(
+            f"segments name instance {recording.segments.max() - 1}, but only {instances} are described"
+        )
     if not np.isfinite(recording.depth).all():
         raise ValueError("depth is not finite everywhere: give the sky a far but finite distance")
-    if not (np.any(recording.camera_quaternions, axis=-1).all() and np.any(recording.quaternions, axis=-1).all()):
-        raise ValueError("a quaternion of the camera or of an instance is zero, which is no rotation")
+    if not (
+        np.any(recording.camera_quaternions, axis=-1).all()
+        and np.any(recording.quaternions, axis=-1).all()
+    ):
+        raise ValueError(
+            "a quaternion of the camera or of an instance is zero, which is no rotation"
+        )
 
 
 def _grid(frames: int, window: tuple, stride: int, rng: np.random.Generator) -> np.ndarray:
     """Pixels (M, 3) of the grid as (t, row, column), from a random start on each axis."""
     top, left, bottom, right = window
     spans = ((0, frames), (top, bottom), (left, right))
-    axes = [np.arange(low + rng.integers(min(stride, high - low)), high, stride) for low, high in spans]
+    axes = [
+        np.arange(low + rng.integers(min(stride, high - low)), high, stride) for low, high in spans
+    ]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
@@ -135,12 +153,16 @@ def allocate(sizes: np.ndarray, count: int, max_share: float) -> np.ndarray:
     return taken
 
 
-def _draw(grid: np.ndarray, segments: np.ndarray, rng, count: int, max_segments: int, max_share: float) -> np.ndarray:
+def _draw(
+    grid: np.ndarray, segments: np.ndarray, rng, count: int, max_segments: int, max_share: float
+) -> np.ndarray:
     """`count` pixels (N, 3) of the grid, with replacement: each segment's share, then the rest from anywhere."""
     ids = segments[tuple(grid.T)]
     sizes = np.bincount(ids, minlength=max_segments + 1)[: max_segments + 1]
     shares = allocate(sizes, count, max_share)
-    chosen = [rng.choice(np.flatnonzero(ids == segment), n) for segment, n in enumerate(shares) if n]
+    chosen = [
+        rng.choice(np.flatnonzero(ids == segment), n) for segment, n in enumerate(shares) if n
+    ]
     rest = rng.integers(len(grid), size=count - shares.sum())
     return grid[np.concatenate([*chosen, rest])]
 
@@ -153,7 +175,9 @@ def _world_points(recording: Recording, pixels: np.ndarray) -> np.ndarray:
     moving = np.flatnonzero(own)
     signs = np.stack(np.meshgrid(*[(-0.5, 0.5)] * 3, indexing="ij"), axis=-1).reshape(8, 3)
     centres = recording.boxes.mean(2)
-    edges = np.einsum("na,ktnc->ktac", signs, recording.boxes) / 2  # the least squares of eight corners, exactly
+    edges = (
+        np.einsum("na,ktnc->ktac", signs, recording.boxes) / 2
+    )  # the least squares of eight corners, exactly
     local = recording.object_coordinates[tuple(pixels[moving].T)].astype(float)
     instance = own[moving] - 1
     points[moving] = centres[instance] + np.einsum("na,ntac->ntc", local, edges[instance])
@@ -172,7 +196,9 @@ def _unproject(recording: Recording, pixels: np.ndarray) -> np.ndarray:
     return np.einsum("nij,nj->ni", turns, rays) + np.asarray(recording.camera_positions, float)[t]
 
 
-def _behind_a_surface(recording: Recording, pixels, points: np.ndarray, coords: np.ndarray) -> np.ndarray:
+def _behind_a_surface(
+    recording: Recording, pixels, points: np.ndarray, coords: np.ndarray
+) -> np.ndarray:
     """Bool (N, T): all four pixels around are nearer than the point, or all four show another segment."""
     frames, height, width = recording.depth.shape
     corner = np.floor(np.clip(coords - 0.5, -2, (width + 1, height + 1))).astype(int)

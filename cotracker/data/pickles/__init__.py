@@ -16,7 +16,11 @@ def load_npy_dict(path: str | Path) -> dict:
     try:
         with open(path, "rb") as file:
             version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
             shape, _, dtype = read(file)
             held = Machine(file, Path(path)).run() if dtype.hasobject and shape == () else None
         if isinstance(held, StoredArray) and held.shape == ():
@@ -24,13 +28,21 @@ def load_npy_dict(path: str | Path) -> dict:
         if isinstance(held, dict):
             held = {key: loaded(value) for key, value in held.items()}
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: each clip's folder holds its tracks under its own name") from None
+        raise ValueError(
+            f"{path} does not exist: each clip's folder holds its tracks under its own name"
+        ) from None
     except Refused as error:
-        raise ValueError(f"{path} is refused, as it holds more than arrays or is damaged ({error})") from error
+        raise ValueError(
+            f"{path} is refused, as it holds more than arrays or is damaged ({error})"
+        ) from error
     except Exception as error:  # bytes that are no pickle can raise anything
-        raise ValueError(f"{path} cannot be read, it is cut short or no npy file: copy it again") from error
+        raise ValueError(
+            f"{path} cannot be read, it is cut short or no npy file: copy it again"
+        ) from error
     if not isinstance(held, dict):
-        raise ValueError(f"{path} holds no dictionary: it should be np.save of a dict with coords and visibility")
+        raise ValueError(
+            f"{path} holds no dictionary: it should be np.save of a dict with coords and visibility"
+        )
     return held
 
 
@@ -50,13 +62,19 @@ def open_pickle(path: str | Path) -> tuple[dict | list, bool]:
             except CutShort:
                 held, whole = machine.salvaged(), False
     except Refused as error:
-        raise ValueError(f"{path} is refused, as it holds more than arrays or is damaged ({error})") from error
+        raise ValueError(
+            f"{path} is refused, as it holds more than arrays or is damaged ({error})"
+        ) from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): copy it again") from error
     except Exception as error:  # bytes that are no pickle can raise anything
         raise ValueError(f"{path} is damaged or no pickle of arrays: copy it again") from error
     if not isinstance(held, (dict, list)):
-        raise ValueError(f"{path} holds neither a list nor a dict of videos: copy it again" if whole else _cut(path))
+        raise ValueError(
+            f"{path} holds neither a list nor a dict of videos: copy it again"
+            if whole
+            else _cut(path)
+        )
     return held, whole
 
 

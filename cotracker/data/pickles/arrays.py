@@ -46,7 +46,12 @@ class ElementType:
 
     def fill(self, version, order, subarray, names, fields, *sizes) -> None:
         """Sets the order of bytes; everything else follows from the code."""
-        if subarray is not None or names is not None or fields is not None or order not in ("<", ">", "|", "="):
+        if (
+            subarray is not None
+            or names is not None
+            or fields is not None
+            or order not in ("<", ">", "|", "=")
+        ):
             raise ValueError("the elements of an array are structures")
         self.dtype = self.dtype if order == "|" else self.dtype.newbyteorder(order)
 
@@ -57,16 +62,30 @@ class StoredArray:
     def __init__(self):
         self.shape, self.dtype, self._columns, self._data = (0,), np.dtype("u1"), False, b""
 
-    def fill(self, version, shape: tuple, element: ElementType, columns: bool, data: bytes | Stored | list) -> None:
+    def fill(
+        self,
+        version,
+        shape: tuple,
+        element: ElementType,
+        columns: bool,
+        data: bytes | Stored | list,
+    ) -> None:
         """Sets shape, type, whether columns come first, and values. ValueError where these do not fit each other."""
-        if not isinstance(element, ElementType) or not all(type(side) is int and side >= 0 for side in shape):
+        if not isinstance(element, ElementType) or not all(
+            type(side) is int and side >= 0 for side in shape
+        ):
             raise ValueError("an array has no shape")
         count, length = math.prod(shape), data.length if isinstance(data, Stored) else len(data)
         if element.dtype.hasobject != isinstance(data, list):
             raise ValueError("an array's values are not of its type")
         if length != (count if element.dtype.hasobject else count * element.dtype.itemsize):
             raise ValueError(f"an array of shape {shape} has {length} bytes")
-        self.shape, self.dtype, self._columns, self._data = tuple(shape), element.dtype, bool(columns), data
+        self.shape, self.dtype, self._columns, self._data = (
+            tuple(shape),
+            element.dtype,
+            bool(columns),
+            data,
+        )
 
     def read(self) -> np.ndarray:
         """All values, in an array of one's own."""
@@ -83,12 +102,18 @@ class StoredArray:
         if isinstance(self._data, list) or self._columns:
             return self.read()[start:stop]
         size = math.prod(self.shape[1:])
-        return np.frombuffer(self._bytes(start * size, stop * size), self.dtype).reshape(stop - start, *self.shape[1:])
+        return np.frombuffer(self._bytes(start * size, stop * size), self.dtype).reshape(
+            stop - start, *self.shape[1:]
+        )
 
     def _bytes(self, start: int, stop: int) -> bytearray:
         """Of the values from `start` up to `stop`, in the file's order."""
         start, stop = start * self.dtype.itemsize, stop * self.dtype.itemsize
-        return self._data.read(start, stop) if isinstance(self._data, Stored) else bytearray(self._data[start:stop])
+        return (
+            self._data.read(start, stop)
+            if isinstance(self._data, Stored)
+            else bytearray(self._data[start:stop])
+        )
 
 
 def _objects(items: list) -> np.ndarray:

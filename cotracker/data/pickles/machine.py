@@ -62,7 +62,9 @@ class Machine:
         items = inner[0] if inner else outer[1:]
         if isinstance(outer[0], list):
             return [*outer[0], *items]
-        return outer[0] | {key: value for key, value in zip(items[::2], items[1::2]) if isinstance(key, str)}
+        return outer[0] | {
+            key: value for key, value in zip(items[::2], items[1::2]) if isinstance(key, str)
+        }
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
@@ -139,7 +141,11 @@ class Machine:
     def call(self) -> None:
         """What is called can only be one of six functions here."""
         function, given = self.several(2)
-        if not isinstance(function, _Name) or function.short not in _CALLED or not isinstance(given, tuple):
+        if (
+            not isinstance(function, _Name)
+            or function.short not in _CALLED
+            or not isinstance(given, tuple)
+        ):
             raise Refused(f"it calls a {type(function).__name__}")
         self.push(_CALLED[function.short](*given))
 
@@ -161,7 +167,9 @@ def _scalar(element: ElementType, data: bytes) -> np.generic:
     return np.frombuffer(data, element.dtype)[0]
 
 
-def _frombuffer(data: bytes | Stored, element: ElementType, shape: tuple, order: str) -> StoredArray:
+def _frombuffer(
+    data: bytes | Stored, element: ElementType, shape: tuple, order: str
+) -> StoredArray:
     array = StoredArray()
     array.fill(1, shape, element, order == "F", data)
     return array

@@ -52,9 +52,13 @@ def _tone(recipe: Recipe, rng: Generator, times: np.ndarray) -> np.ndarray | Non
     levels = np.linspace(0, 1, 256)[None, :, None] * np.ones((len(times), 1, 3))
     if drift:
         gain = np.exp(rng.uniform(-0.25, 0.15) + wave(rng, times, 0.25))
-        tint = np.stack([rng.uniform(-0.06, 0.06) + wave(rng, times, 0.06) for _ in range(3)], axis=1)
+        tint = np.stack(
+            [rng.uniform(-0.06, 0.06) + wave(rng, times, 0.06) for _ in range(3)], axis=1
+        )
         gamma = np.exp(rng.uniform(-0.25, 0.25) + wave(rng, times, 0.2))
-        levels = np.clip((gain[:, None] * (1 + tint))[:, None] * levels ** gamma[:, None, None], 0, 1)
+        levels = np.clip(
+            (gain[:, None] * (1 + tint))[:, None] * levels ** gamma[:, None, None], 0, 1
+        )
     if fog:
         factor, tone = rng.uniform(0.25, 0.7), rng.uniform(0.04, 0.63)
         levels = factor * levels + (1 - factor) * tone
@@ -88,7 +92,9 @@ def applied(look: Look, frames: np.ndarray) -> np.ndarray:
         if look.grain is not None:
             tile, offsets = look.grain
             row, column = offsets[t]
-            cv2.add(frame, tile[row : row + height, column : column + width], dst=frame, dtype=cv2.CV_8U)
+            cv2.add(
+                frame, tile[row : row + height, column : column + width], dst=frame, dtype=cv2.CV_8U
+            )
         if look.quality is not None:
             frame[:] = _through_jpeg(frame, look.quality)
     return frames

@@ -36,7 +36,9 @@ class Textures:
 
 def _photographs_in(folder: str | Path) -> list[str]:
     if not Path(folder).is_dir():
-        raise ValueError(f"the folder of textures {folder} does not exist: give a folder of jpg or png photographs")
+        raise ValueError(
+            f"the folder of textures {folder} does not exist: give a folder of jpg or png photographs"
+        )
     files = sorted(str(file) for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(f"the folder of textures {folder} holds no jpg or png photograph")
@@ -75,7 +77,9 @@ def photograph_crop(rng: np.random.Generator, file: str, height: int, width: int
     middle = np.array([columns - 1, rows - 1]) / 2 + rng.uniform(-room, room)
     matrix = np.column_stack([turn, middle - turn @ half])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    crop = cv2.warpAffine(level, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    crop = cv2.warpAffine(
+        level, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+    )
     return colour_jitter(rng, crop)
 
 
@@ -91,7 +95,9 @@ def colour_jitter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 def pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A pattern drawn from nothing, uint8 height width 3 RGB: noise, dead leaves, stripes or checks, tiles, text."""
-    draw = (fractal_noise, dead_leaves, waves, tiles, text)[rng.choice(5, p=(0.33, 0.33, 0.16, 0.1, 0.08))]
+    draw = (fractal_noise, dead_leaves, waves, tiles, text)[
+        rng.choice(5, p=(0.33, 0.33, 0.16, 0.1, 0.08))
+    ]
     return draw(rng, height, width)
 
 
@@ -102,14 +108,20 @@ def _palette(rng: np.random.Generator) -> np.ndarray:
     colours = tone + spread * (rng.uniform(0, 255, (count, 3)) - tone)
     stops = np.sort(rng.uniform(0, 255, count))
     steps = np.arange(256)
-    return np.column_stack([np.interp(steps, stops, colours[:, c]) for c in range(3)]).astype(np.uint8)
+    return np.column_stack([np.interp(steps, stops, colours[:, c]) for c in range(3)]).astype(
+        np.uint8
+    )
 
 
-def _noise(rng: np.random.Generator, height: int, width: int, cell: float, roughness: float) -> np.ndarray:
+def _noise(
+    rng: np.random.Generator, height: int, width: int, cell: float, roughness: float
+) -> np.ndarray:
     """Fractal noise H W in 0..1: octaves from `cell` pixels down to 2, each `roughness` times the one before."""
     total, weight = np.zeros((height, width), np.float32), 1.0
     while cell >= 1.5:
-        grid = rng.standard_normal((int(height / cell) + 3, int(width / cell) + 3), dtype=np.float32)
+        grid = rng.standard_normal(
+            (int(height / cell) + 3, int(width / cell) + 3), dtype=np.float32
+        )
         total += weight * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
         cell, weight = cell / 2, weight * roughness
     return cv2.normalize(total, None, 0.0, 1.0, cv2.NORM_MINMAX)
@@ -117,9 +129,15 @@ def _noise(rng: np.random.Generator, height: int, width: int, cell: float, rough
 
 def fractal_noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Clouds, marble or gravel, uint8 height width 3: fractal noise through a palette."""
-    value = _noise(rng, height, width, np.exp(rng.uniform(np.log(8), np.log(96))), rng.uniform(0.45, 0.9))
+    value = _noise(
+        rng, height, width, np.exp(rng.uniform(np.log(8), np.log(96))), rng.uniform(0.45, 0.9)
+    )
     bands = rng.choice((1, 1, 2, 4))
-    return _palette(rng)[(value * 255 * bands).astype(np.int32) % 256 if bands > 1 else (value * 255).astype(np.uint8)]
+    return _palette(rng)[
+        (value * 255 * bands).astype(np.int32) % 256
+        if bands > 1
+        else (value * 255).astype(np.uint8)
+    ]
 
 
 def dead_leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -135,7 +153,9 @@ def dead_leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     corners = rng.integers(3, 7)
     for radius, centre, colour in zip(-np.sort(-radii), centres, colours.tolist()):
         if radius < smallest * 2 or rng.random() < 0.5:
-            cv2.circle(image, centre.astype(int).tolist(), max(int(radius), 1), colour, -1, cv2.LINE_AA)
+            cv2.circle(
+                image, centre.astype(int).tolist(), max(int(radius), 1), colour, -1, cv2.LINE_AA
+            )
         else:
             angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
             ring = centre + radius * np.column_stack([np.cos(angles), np.sin(angles)])
@@ -172,7 +192,10 @@ def text(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     bold, step = int(rng.integers(1, 3)), int(30 * size * rng.uniform(1.1, 1.8)) + 2
     letters = np.array(list("aaabcdeeeefghiiijklmnnoooprrssstttuuvwyz"))
     for y in range(int(rng.integers(2, step + 1)), height + step, step):
-        words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(2 + int(width / (70 * size)))]
+        words = [
+            "".join(rng.choice(letters, rng.integers(2, 9)))
+            for _ in range(2 + int(width / (70 * size)))
+        ]
         line = " ".join(word.title() if rng.random() < 0.2 else word for word in words)
         start = (int(rng.integers(-40, 10)), y)
         cv2.putText(image, line, start, font, size, ink.tolist(), bold, cv2.LINE_AA)

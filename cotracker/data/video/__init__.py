@@ -26,11 +26,16 @@ class VideoFile:
     in the cache, which holds at most CACHE_BYTES (or 8 frames). `decode(start)` gives frames H W 3 from `start` on.
     """
 
-    def __init__(self, name: str, decode: Callable[[int], Generator], count: int, size: tuple, fps: float):
+    def __init__(
+        self, name: str, decode: Callable[[int], Generator], count: int, size: tuple, fps: float
+    ):
         self.name, self.fps = name, fps
         self.shape = (1, count, 3, *size)
         self._decode = decode
-        self._frames, self._next = decode(0), 0  # a generator: nothing runs before the first frame is asked
+        self._frames, self._next = (
+            decode(0),
+            0,
+        )  # a generator: nothing runs before the first frame is asked
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._room = max(8, CACHE_BYTES // (size[0] * size[1] * 3))
 
@@ -39,10 +44,14 @@ class VideoFile:
         batch, frames = index
         wanted = range(self.shape[1])[frames]
         if not range(1)[batch] or not wanted:
-            return torch.empty((len(range(1)[batch]), len(wanted), *self.shape[2:]), dtype=torch.uint8)
+            return torch.empty(
+                (len(range(1)[batch]), len(wanted), *self.shape[2:]), dtype=torch.uint8
+            )
         ascending = wanted if wanted.step > 0 else wanted[::-1]
         read = {number: self._frame(number, last=ascending[-1]) for number in ascending}
-        return torch.from_numpy(np.stack([read[number] for number in wanted])).permute(0, 3, 1, 2)[None]
+        return torch.from_numpy(np.stack([read[number] for number in wanted])).permute(0, 3, 1, 2)[
+            None
+        ]
 
     def _frame(self, number: int, last: int) -> np.ndarray:
         if number in self._cache:
@@ -83,10 +92,14 @@ def open_video(path: str | Path) -> VideoFile:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is an empty file: copy it again")
     index = ffmpeg.index_video(path)
-    return VideoFile(path.stem, partial(ffmpeg.decode, index), len(index.times), index.size, index.fps)
+    return VideoFile(
+        path.stem, partial(ffmpeg.decode, index), len(index.times), index.size, index.fps
+    )
 
 
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, size: tuple[int, int]) -> int:
+def write_video(
+    path: str | Path, frames: Iterable[np.ndarray], fps: float, size: tuple[int, int]
+) -> int:
     """How many frames (H W 3 uint8 RGB each) were written to the h264 mp4 `path`, whole or not at all.
 
     Frame count, `fps` and `size` (H, W; odd ones too) are kept exactly. ValueError for none or one of another size.
@@ -108,19 +121,25 @@ def read_picture(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip instead of scale
+            if upright.mode.startswith(
+                "I"
+            ):  # 16 bits of grey, which Pillow would clip instead of scale
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return np.array(upright.convert("RGB"))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: give a picture file") from None
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as a picture: replace it or take it away") from error
+        raise ValueError(
+            f"{path} cannot be read as a picture: replace it or take it away"
+        ) from error
 
 
 def _open_folder(path: Path) -> VideoFile:
     files = sorted((f for f in path.iterdir() if _is_frame(f)), key=_natural)
     if not files:
-        raise ValueError(f"{path} holds no frames: put jpg, png, bmp or webp pictures of one size in it")
+        raise ValueError(
+            f"{path} holds no frames: put jpg, png, bmp or webp pictures of one size in it"
+        )
     sizes = [_picture_size(file) for file in files]
     for file, size in zip(files, sizes):
         if size != sizes[0]:
@@ -142,7 +161,9 @@ def _is_frame(file: Path) -> bool:
 def _natural(file: Path) -> list:
     """Sorts frame2 before frame10: digits as numbers, the rest as text."""
     parts = re.split(r"(\d+)", file.name)
-    return [int(part) if number % 2 else part.lower() for number, part in enumerate(parts)] + [file.name]
+    return [int(part) if number % 2 else part.lower() for number, part in enumerate(parts)] + [
+        file.name
+    ]
 
 
 def _picture_size(file: Path) -> tuple[int, int]:
@@ -152,5 +173,7 @@ def _picture_size(file: Path) -> tuple[int, int]:
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) >= 5
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} cannot be read as a picture: replace it or take it away") from error
+        raise ValueError(
+            f"{file} cannot be read as a picture: replace it or take it away"
+        ) from error
     return (width, height) if turned else (height, width)

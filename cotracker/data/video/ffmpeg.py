@@ -20,9 +20,13 @@ import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
 
 # Containers only: ffmpeg would otherwise take text for ANSI art, and playlists that open other files.
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,flv,asf,ogg,m4v,mxf,ivf,h264,hevc"
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,flv,asf,ogg,m4v,mxf,ivf,h264,hevc"
+)
 _CUT_SHORT = re.compile(r"partial file|ended prematurely|Packet corrupt|moov atom not found")
-_RATES = [Fraction(n) for n in range(1, 241)] + [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120, 240)]
+_RATES = [Fraction(n) for n in range(1, 241)] + [
+    Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120, 240)
+]
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ def index_video(path: Path) -> Index:
     tick = Fraction(heads["tb"])
     times = [int(row[2]) * tick for row in rows]
     checksums = [int(row[5], 16) for row in rows]
-    return Index(path, (height, width), times, checksums, float(_rate(times, int(rows[-1][3]) * tick, tick)))
+    return Index(
+        path, (height, width), times, checksums, float(_rate(times, int(rows[-1][3]) * tick, tick))
+    )
 
 
 def decode(index: Index, start: int = 0) -> Generator[np.ndarray, None, None]:
@@ -66,7 +72,9 @@ def decode(index: Index, start: int = 0) -> Generator[np.ndarray, None, None]:
     with closing(frames):
         for number in range(start, len(index.times)):
             if first is None or zlib.adler32(first, 0) != index.checksums[number]:
-                raise ValueError(f"{index.path} changed while it was read: frame {number} is another one now")
+                raise ValueError(
+                    f"{index.path} changed while it was read: frame {number} is another one now"
+                )
             yield first
             first = next(frames, None)
 
@@ -77,17 +85,47 @@ def encode(path: Path, frames: Iterable[np.ndarray], fps: float, size: tuple[int
     Even sizes are yuv420p, which every player shows; odd ones cannot be halved and are yuv444p (VLC, mpv, Chrome).
     """
     height, width = size
-    command = [get_ffmpeg_exe(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
-    command += ["-r", str(Fraction(fps).limit_denominator(1001)), "-i", "-", "-an", "-c:v", "libx264", "-crf", "18"]
+    command = [
+        get_ffmpeg_exe(),
+        "-y",
+        "-v",
+        "error",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{width}x{height}",
+    ]
+    command += [
+        "-r",
+        str(Fraction(fps).limit_denominator(1001)),
+        "-i",
+        "-",
+        "-an",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "18",
+    ]
     command += ["-preset", "fast", "-pix_fmt", "yuv444p" if height % 2 or width % 2 else "yuv420p"]
-    command += ["-vf", "scale=out_color_matrix=bt709", "-colorspace", "bt709", "-color_primaries", "bt709"]
+    command += [
+        "-vf",
+        "scale=out_color_matrix=bt709",
+        "-colorspace",
+        "bt709",
+        "-color_primaries",
+        "bt709",
+    ]
     command += ["-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4", f"file:{path}"]
     count = 0
     with _process(command, PIPE, DEVNULL, PIPE) as process:
         try:
             for frame in frames:
                 if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
-                    raise ValueError(f"frame {count} is {frame.shape} {frame.dtype}, not {(height, width, 3)} uint8")
+                    raise ValueError(
+                        f"frame {count} is {frame.shape} {frame.dtype}, not {(height, width, 3)} uint8"
+                    )
                 process.stdin.write(np.ascontiguousarray(frame).data)
                 count += 1
             process.stdin.close()
@@ -102,11 +140,31 @@ def encode(path: Path, frames: Iterable[np.ndarray], fps: float, size: tuple[int
 
 
 # Passthrough: each decoded frame once, never repeated or dropped to keep a rate. 0:V leaves out cover pictures.
-_RAW = ["-map", "0:V:0", "-fps_mode", "passthrough", "-enc_time_base", "demux", "-pix_fmt", "rgb24", "-c:v", "rawvideo"]
+_RAW = [
+    "-map",
+    "0:V:0",
+    "-fps_mode",
+    "passthrough",
+    "-enc_time_base",
+    "demux",
+    "-pix_fmt",
+    "rgb24",
+    "-c:v",
+    "rawvideo",
+]
 
 
 def _reading(path: Path, level: str, seek: str | None = None) -> list[str]:
-    head = [get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-nostats", "-v", level, "-format_whitelist", _CONTAINERS]
+    head = [
+        get_ffmpeg_exe(),
+        "-nostdin",
+        "-hide_banner",
+        "-nostats",
+        "-v",
+        level,
+        "-format_whitelist",
+        _CONTAINERS,
+    ]
     return head + (["-ss", seek] if seek else []) + ["-i", f"file:{path.absolute()}"]
 
 
@@ -128,9 +186,13 @@ def _pipe(index: Index, start: int, seek: bool) -> Generator[np.ndarray, None, N
 
 
 @contextmanager
-def _process(command: list[str], stdin: int, stdout: int, stderr: int) -> Iterator[subprocess.Popen]:
+def _process(
+    command: list[str], stdin: int, stdout: int, stderr: int
+) -> Iterator[subprocess.Popen]:
     """A child that never outlives the block; in its own session, so that Ctrl-C reaches us alone and we tidy up."""
-    process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+    )
     try:
         yield process
     finally:

@@ -34,7 +34,9 @@ class Frames:
     def _read(self, path: Path) -> np.ndarray:
         image = read_rgb(path)
         if image.shape[:2] != self._size:
-            raise ValueError(f"{path} is {_wxh(image.shape)}, but its first frame is {_wxh(self._size)}")
+            raise ValueError(
+                f"{path} is {_wxh(image.shape)}, but its first frame is {_wxh(self._size)}"
+            )
         return image
 
 

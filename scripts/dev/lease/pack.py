@@ -23,9 +23,13 @@ from cotracker.data.pickles import load_npy_dict
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path, metavar="OUT.tar.xz")
-    parser.add_argument("folders", nargs="+", metavar="FOLDER:CRF", help=":20 where no number is said")
+    parser.add_argument(
+        "folders", nargs="+", metavar="FOLDER:CRF", help=":20 where no number is said"
+    )
     arguments = parser.parse_args(argv)
     out = arguments.out
     temporary = out.with_name(f".{out.name}.{os.getpid()}.partial")
@@ -56,11 +60,15 @@ def checked(words: list[str]) -> list[tuple[Path, str, str]]:
         root, _, quality = word.rpartition(":") if ":" in word else (word, "", "20")
         name = Path(os.path.abspath(root)).name  # of . and .. as well; a link keeps its name
         if not (quality.isdecimal() and len(quality) < 3 and int(quality) <= 51):
-            raise ValueError(f"{word}: the quality must be a whole number from 0 to 51, such as {root or 'FOLDER'}:20")
+            raise ValueError(
+                f"{word}: the quality must be a whole number from 0 to 51, such as {root or 'FOLDER'}:20"
+            )
         if not Path(root).is_dir() or not clip_names(root):
             raise ValueError(f"{root or word} is no folder of clips: give one in Kubric's layout")
         if name in seen:
-            raise ValueError(f"{seen[name]} and {root} would both be unpacked as {name}: rename one of them")
+            raise ValueError(
+                f"{seen[name]} and {root} would both be unpacked as {name}: rename one of them"
+            )
         seen[name] = root
         for clip in clip_names(root):
             folder = Path(root) / clip
@@ -75,15 +83,47 @@ def pack(source: Path, target: Path, quality: str) -> None:
     held = load_npy_dict(source / f"{source.name}.npy")
     coords = (np.round(np.asarray(held["coords"]) * 32) / 32).astype(np.float32)
     np.save(target / f"{source.name}.npy", held | {"coords": coords}, allow_pickle=True)
-    frames, video = open_frames(source, coords.shape[1])[:, :][0].permute(0, 2, 3, 1).numpy(), target / "frames.mp4"
+    frames, video = (
+        open_frames(source, coords.shape[1])[:, :][0].permute(0, 2, 3, 1).numpy(),
+        target / "frames.mp4",
+    )
     height, width = frames.shape[1:3]
-    command = [get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
-    command += ["-framerate", "24", "-i", "-", "-c:v", "libx264", "-crf", quality, "-preset", "slow", "-threads", "1"]
-    command += ["-pix_fmt", "yuv444p" if height % 2 or width % 2 else "yuv420p", str(video)]  # odd sides stay whole
+    command = [
+        get_ffmpeg_exe(),
+        "-v",
+        "error",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{width}x{height}",
+    ]
+    command += [
+        "-framerate",
+        "24",
+        "-i",
+        "-",
+        "-c:v",
+        "libx264",
+        "-crf",
+        quality,
+        "-preset",
+        "slow",
+        "-threads",
+        "1",
+    ]
+    command += [
+        "-pix_fmt",
+        "yuv444p" if height % 2 or width % 2 else "yuv420p",
+        str(video),
+    ]  # odd sides stay whole
     done = subprocess.run(command, input=frames.tobytes(), stderr=subprocess.PIPE)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise ValueError(f"{source} could not be written as h264 ({said[-1]}): make room, or leave it out")
+        raise ValueError(
+            f"{source} could not be written as h264 ({said[-1]}): make room, or leave it out"
+        )
     capture, count = cv2.VideoCapture(str(video)), 0
     while capture.read()[0]:
         count += 1

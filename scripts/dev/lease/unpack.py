@@ -20,7 +20,9 @@ from cotracker.data.kubric.layout import read_tracks
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, or 2 and one sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("packed", type=Path, metavar="CLIPS.tar.xz")
     parser.add_argument("out", type=Path, metavar="FOLDER")
     arguments = parser.parse_args(argv)
@@ -31,7 +33,10 @@ def main(argv: list[str] | None = None) -> int:
         counts = unpack_all(packed, out)
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         why = (str(error).splitlines() or ["it is cut short"])[0]
-        print(f"unpack.py: {packed} cannot be unpacked ({why}): pack or copy it again", file=sys.stderr)
+        print(
+            f"unpack.py: {packed} cannot be unpacked ({why}): pack or copy it again",
+            file=sys.stderr,
+        )
         return 2
     except (ValueError, OSError) as error:
         print(f"unpack.py: {str(error).splitlines()[0]}", file=sys.stderr)
@@ -44,13 +49,17 @@ def unpack_all(packed: Path, out: Path) -> list[int]:
     """Each clip's number of frames, of a tar unpacked into `out`; ValueError, and nothing there, where it cannot be."""
     with tarfile.open(packed) as tar:
         names = [Path(name) for name in tar.getnames()]
-        clips = sorted(name.parent for name in names if name.name == "frames.mp4" and len(name.parts) == 3)
+        clips = sorted(
+            name.parent for name in names if name.name == "frames.mp4" and len(name.parts) == 3
+        )
         if not clips:
             raise ValueError(f"{packed} holds no clips: make it with scripts/dev/lease/pack.py")
         roots = sorted({clip.parts[0] for clip in clips})
         for root in roots:
             if os.path.lexists(out / root):
-                raise ValueError(f"{out / root} is there already: delete it or unpack into another folder")
+                raise ValueError(
+                    f"{out / root} is there already: delete it or unpack into another folder"
+                )
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".packed-") as temporary:
             held, made = Path(temporary) / "held", Path(temporary) / "made"
@@ -76,11 +85,15 @@ def unpack(source: Path, target: Path) -> int:
         there, frame = capture.read()
         if not there:
             break
-        data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]  # imwrite would hide a full disk
+        data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[
+            1
+        ]  # imwrite would hide a full disk
         (target / "frames" / f"{count:03d}.jpg").write_bytes(data.tobytes())
         count += 1
     if count != frames:
-        raise ValueError(f"{source.parent.name}/{source.name} has {count} frames but tracks for {frames}")
+        raise ValueError(
+            f"{source.parent.name}/{source.name} has {count} frames but tracks for {frames}"
+        )
     return count
 
 

@@ -15,8 +15,21 @@ from cotracker.data.synthetic.sprites.scene import Scene
 from cotracker.types import Clip
 
 CPU = torch.device("cpu")
-RICH = {"foreground": 0.7, "shadows": 0.6, "lathe": 0.3, "motion_blur": 0.5, "bending": 0.6, "objects": (3, 6)}
-LOOKS = {"field": "light_field", "tone": "light_drift", "focus": "defocus", "grain": "noise", "quality": "compression"}
+RICH = {
+    "foreground": 0.7,
+    "shadows": 0.6,
+    "lathe": 0.3,
+    "motion_blur": 0.5,
+    "bending": 0.6,
+    "objects": (3, 6),
+}
+LOOKS = {
+    "field": "light_field",
+    "tone": "light_drift",
+    "focus": "defocus",
+    "grain": "noise",
+    "quality": "compression",
+}
 
 
 def scenes(seeds, frames: int = 4, size: tuple[int, int] = SIZE, **settings) -> list:
@@ -32,7 +45,10 @@ def differences(drawn: list) -> list[np.ndarray]:
 
 def test_both_renderers_draw_the_same():
     drawn = scenes(range(6), **PLAIN | RICH)
-    assert len({len(scene.layers) for scene in drawn}) > 2 and len({len(scene.frame_of) for scene in drawn}) > 1
+    assert (
+        len({len(scene.layers) for scene in drawn}) > 2
+        and len({len(scene.frame_of) for scene in drawn}) > 1
+    )
     layers = [layer for scene in drawn for layer in scene.layers]
     assert any(layer.bend for layer in layers) and any(layer.lathe for layer in layers)
     assert not all(layer.opaque for layer in layers)
@@ -40,7 +56,9 @@ def test_both_renderers_draw_the_same():
         assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 3
 
 
-@pytest.mark.parametrize("name", ["pan", "zoom and roll", "tilt", "bend", "limbs", "lathe", "foreground"])
+@pytest.mark.parametrize(
+    "name", ["pan", "zoom and roll", "tilt", "bend", "limbs", "lathe", "foreground"]
+)
 def test_both_renderers_draw_each_motion_the_same(name):
     for difference in differences(scenes([1, 2], **PLAIN | NEARLY_STILL | ALONE[name])):
         assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 3
@@ -56,7 +74,9 @@ def test_both_renderers_apply_each_effect_the_same(effect):
     mean, most = (2.0, 15) if effect == "quality" else (0.6, 3)
     for scene, difference, before in zip(drawn, differences(drawn), plain):
         changed = np.abs(scene.render().astype(int) - before).mean()
-        assert difference.mean() < min(mean, 0.2 * changed) and np.quantile(difference, 0.99) <= most
+        assert (
+            difference.mean() < min(mean, 0.2 * changed) and np.quantile(difference, 0.99) <= most
+        )
 
 
 def test_both_renderers_make_the_same_clips_of_the_default_distribution():
@@ -73,7 +93,9 @@ def test_a_clip_of_a_batch_is_the_clip_alone():
     together = render_batch(drawn, CPU)
     for scene, video in zip(drawn, together):
         apart = (render_batch([scene], CPU)[0].int() - video.int()).abs()
-        assert apart.float().mean() < 0.02 and apart.max() <= 3  # an atlas of another size rounds differently
+        assert (
+            apart.float().mean() < 0.02 and apart.max() <= 3
+        )  # an atlas of another size rounds differently
 
 
 def test_a_batch_of_clips_has_the_truth_of_its_scenes():
@@ -128,20 +150,31 @@ class Few:
 
 def test_a_mixture_leaves_only_its_sprites_undrawn():
     """In blocks, beside a source of clips and a reader; spawned workers; what was bad is counted and told."""
-    mixture = Mixture([Halved(3, 64, 96, 8), Halved(3, 64, 80, 8), Few(Sprites(3, 48, 48, 8))], [1, 1, 1], block=2)
+    mixture = Mixture(
+        [Halved(3, 64, 96, 8), Halved(3, 64, 80, 8), Few(Sprites(3, 48, 48, 8))], [1, 1, 1], block=2
+    )
     drawn = loader(TrainingStream(mixture, seed=1), 2)
     undrawn = loader(TrainingStream(mixture.undrawn(), seed=1), 2, workers=1, context="spawn")
     kinds, reasons = set(), set()
     for there, here, _ in zip(drawn, undrawn, range(10)):
         kinds.add((type(here), there.video.shape[-1]))
         reasons |= set(here.reason)
-        assert here.seed == there.seed and here.replaced == there.replaced and here.reason == there.reason
+        assert (
+            here.seed == there.seed
+            and here.replaced == there.replaced
+            and here.reason == there.reason
+        )
         clip = here.to("cpu")
         for name in ("tracks", "visible", "valid"):
             assert torch.equal(getattr(clip, name), getattr(there, name))
         assert clip.video.shape == there.video.shape
-    assert kinds == {(UndrawnClips, 96), (UndrawnClips, 80), (Clip, 48)} and reasons == {"", "this scene is bad"}
-    with pytest.raises(ValueError, match="seed 0: Never gave 11 bad clips in a row, the last because: never"):
+    assert kinds == {(UndrawnClips, 96), (UndrawnClips, 80), (Clip, 48)} and reasons == {
+        "",
+        "this scene is bad",
+    }
+    with pytest.raises(
+        ValueError, match="seed 0: Never gave 11 bad clips in a row, the last because: never"
+    ):
         TrainingStream(Undrawn(Never(3, 64, 96, 8)))[0]
 
 

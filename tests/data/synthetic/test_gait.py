@@ -30,7 +30,9 @@ def test_a_leg_of_two_segments_reaches_its_foot(seed, bend):
     rng = np.random.default_rng(seed)
     gait, leg = draw_gait(rng), Leg(1.0, bend, rng.random())
     swing, fold = gait.angles(leg, TURNS)
-    thigh = 0.5 * np.stack([-np.sin(swing), np.cos(swing)], axis=1)  # from straight down, turned as motion.swing turns
+    thigh = 0.5 * np.stack(
+        [-np.sin(swing), np.cos(swing)], axis=1
+    )  # from straight down, turned as motion.swing turns
     shin = 0.5 * np.stack([-np.sin(swing + fold), np.cos(swing + fold)], axis=1)
     foot = gait.foot(leg, TURNS)
     assert np.hypot(*foot.T).max() <= 1
@@ -90,7 +92,9 @@ def walked(seed: int, monkeypatch, pan: float | None = None, **settings) -> Walk
             seen.append(layer.from_canvas(np.tile(foot, (72, 1)), np.arange(72)))
             over.append(ground.to_canvas(seen[-1], np.arange(72)))
     view, turns = strides[0]
-    return Walk(stage, body, np.array(over), np.array(seen), turns, project(view, np.zeros((72, 2))))
+    return Walk(
+        stage, body, np.array(over), np.array(seen), turns, project(view, np.zeros((72, 2)))
+    )
 
 
 def paces(path: np.ndarray) -> np.ndarray:
@@ -102,7 +106,9 @@ def paces(path: np.ndarray) -> np.ndarray:
 def test_feet_stand_on_the_background_as_it_is_drawn_and_swing_on(seed, monkeypatch):
     walk = walked(seed, monkeypatch, speed=(0.01, 0.03))
     over, radius = paces(walk.over), walk.body.radius
-    assert len(over) in (2, 4) and paces(walk.seen).min(0).max() > 1e-3 * radius  # the ground itself moves
+    assert (
+        len(over) in (2, 4) and paces(walk.seen).min(0).max() > 1e-3 * radius
+    )  # the ground itself moves
     still = over < 1e-3 * radius
     assert 0.2 < still.mean() < 0.8
     assert (still.any(1) & (over > 0.01 * radius).any(1)).all()  # each of them does both
@@ -113,11 +119,17 @@ def test_a_figure_keeps_its_place_in_the_frame_where_the_camera_follows(seed, mo
     settings = {"object_size": (0.4, 0.4), "tilting": 0.0, "speed": (1e-3, 1e-3)}
     facing = 1 if seed % 2 else -1
     parts = figures.animal(np.random.default_rng(seed))
-    monkeypatch.setattr(bodies, "_parts", lambda *_: (parts if facing > 0 else figures.mirrored(parts), facing))
+    monkeypatch.setattr(
+        bodies, "_parts", lambda *_: (parts if facing > 0 else figures.mirrored(parts), facing)
+    )
     kept = {}
-    for way, followed in itertools.product((-1, 1), (0.0, 1.0)):  # the scene passes backwards, or as it walks
+    for way, followed in itertools.product(
+        (-1, 1), (0.0, 1.0)
+    ):  # the scene passes backwards, or as it walks
         walk = walked(seed, monkeypatch, 8.0 * way * facing, **settings, followed=followed)
-        kept[way, followed] = bool(np.ptp(walk.middle[:, 0]) < 0.1 * 8.0 * 72)  # on a slope it is not quite kept
+        kept[way, followed] = bool(
+            np.ptp(walk.middle[:, 0]) < 0.1 * 8.0 * 72
+        )  # on a slope it is not quite kept
     assert kept == {(-1, 0.0): False, (-1, 1.0): True, (1, 0.0): False, (1, 1.0): False}
 
 
@@ -153,5 +165,8 @@ def test_an_arm_is_back_while_its_sides_foot_is_ahead(seed, monkeypatch):
 
 def test_legs_only_swing_where_nothing_is_grounded():
     recipe, behind = Recipe(**{**STEPPING, "grounded": 0.0}), np.zeros((64, 64, 4), np.uint8)
-    drawn = [draw_body(recipe, Textures(None, 1.0), np.random.default_rng(seed), behind) for seed in range(5)]
+    drawn = [
+        draw_body(recipe, Textures(None, 1.0), np.random.default_rng(seed), behind)
+        for seed in range(5)
+    ]
     assert all(body.facing and body.gait is None for body in drawn)

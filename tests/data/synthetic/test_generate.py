@@ -28,11 +28,13 @@ LARGER = ["generator._target_=paused.Paused", "generator.frames=6", "generator.h
 COUNT = 16
 
 
-
-
 def contents(out: Path) -> dict[str, bytes]:
     """Every file of the folder; of the manifest all but the commits, as somebody may commit while tests run."""
-    found = {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    found = {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
     manifest = json.loads(found["manifest.json"])
     assert manifest.pop("commits") and list(found) == sorted(found)
     return found | {"manifest.json": json.dumps(manifest).encode()}
@@ -44,12 +46,22 @@ def start(*words: str, **named) -> subprocess.Popen:
     It hears Ctrl-C even where this process does not, as when the tests run in a shell's background. A clip takes long,
     so that the run can be stopped in its midst however slowly this process looks on.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests" / "helpers"), "PAUSE": "0.3"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT / "tests" / "helpers"),
+        "PAUSE": "0.3",
+    }
     command = [sys.executable, "scripts/generate.py", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     hears = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, start_new_session=True, preexec_fn=hears, **pipes, **named
+        command,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=hears,
+        **pipes,
+        **named,
     )
 
 
@@ -83,13 +95,18 @@ def uninterrupted(tmp_path_factory):
 
 def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
     names = [f"{k:06d}" for k in range(COUNT)]
-    assert clip_names(uninterrupted) == names and sorted(os.listdir(uninterrupted)) == [*names, "manifest.json"]
+    assert clip_names(uninterrupted) == names and sorted(os.listdir(uninterrupted)) == [
+        *names,
+        "manifest.json",
+    ]
     stream = TrainingStream(generate.build(settings(*LARGER)), seed=0)
     for k in (0, 13):
         drawn, read = stream[k], read_clip(uninterrupted / names[k])
         torch.testing.assert_close(read.tracks, drawn.tracks, atol=1e-4, rtol=0)
         assert torch.equal(read.visible, drawn.visible) and torch.equal(read.valid, drawn.valid)
-        grey = torch.stack([read.video.float().mean(1).flatten(), drawn.video.float().mean(1).flatten()])
+        grey = torch.stack(
+            [read.video.float().mean(1).flatten(), drawn.video.float().mean(1).flatten()]
+        )
         assert torch.corrcoef(grey)[0, 1] > 0.98
     example = Kubric(uninterrupted, 6, 48, 64, 4).clip_at(3, np.random.default_rng(0))
     assert example.video.shape == (6, 3, 48, 64)
@@ -97,11 +114,20 @@ def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
 
 def test_the_manifest_says_what_made_it(uninterrupted):
     manifest = json.loads((uninterrupted / "manifest.json").read_text())
-    assert manifest["generator"] == "paused.Paused" and manifest["seed"] == 0 and manifest["quality"] == 95
-    assert manifest["config"] == {k: v for k, v in settings(*LARGER)["generator"].items() if k[0] != "_"}
+    assert (
+        manifest["generator"] == "paused.Paused"
+        and manifest["seed"] == 0
+        and manifest["quality"] == 95
+    )
+    assert manifest["config"] == {
+        k: v for k, v in settings(*LARGER)["generator"].items() if k[0] != "_"
+    }
     assert manifest["counts"] == {"clips": COUNT, "frames": 6 * COUNT, "points": 16 * COUNT}
     assert manifest["clips"] == [describe(uninterrupted / f"{k:06d}") for k in range(COUNT)]
-    assert manifest["clips"][5]["size"] == [64, 96] and len({clip["sha256"] for clip in manifest["clips"]}) == COUNT
+    assert (
+        manifest["clips"][5]["size"] == [64, 96]
+        and len({clip["sha256"] for clip in manifest["clips"]}) == COUNT
+    )
 
 
 def test_four_workers_write_the_bytes_of_none(uninterrupted, tmp_path):
@@ -128,8 +154,13 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
     assert 3 <= len(there) < COUNT
     if stop == signal.SIGINT:
         assert process.returncode == 130 and "Traceback" not in said
-        assert said.strip().splitlines()[-1] == "generate.py: stopped; the same command goes on from here"
-        assert [clip["name"] for clip in json.loads((out / "manifest.json").read_text())["clips"]] == list(there)
+        assert (
+            said.strip().splitlines()[-1]
+            == "generate.py: stopped; the same command goes on from here"
+        )
+        assert [
+            clip["name"] for clip in json.loads((out / "manifest.json").read_text())["clips"]
+        ] == list(there)
         assert sorted(os.listdir(out)) == [*there, "manifest.json"]
     assert generate.run(settings(*words[:-1])) == COUNT - len(there)
     assert contents(out) == contents(uninterrupted)
@@ -154,7 +185,9 @@ def test_wherever_it_is_stopped_the_manifest_has_every_clip_that_is_there(
         stopping.setattr(generate, "tqdm", Stopping)
         generate.run(settings(*words))
     there = clip_names(out)
-    assert [clip["name"] for clip in json.loads((out / "manifest.json").read_text())["clips"]] == there
+    assert [
+        clip["name"] for clip in json.loads((out / "manifest.json").read_text())["clips"]
+    ] == there
     assert sorted(os.listdir(out)) == [*there, "manifest.json"] and len(there) >= 3
     assert generate.run(settings(*words)) == COUNT - len(there)
     assert contents(out) == contents(uninterrupted)
@@ -173,11 +206,16 @@ def test_more_clips_are_added_and_none_is_made_twice(tmp_path, capsys):
 
 
 def test_png_keeps_every_pixel_and_quality_counts(tmp_path):
-    for name, words in (("png", ["images=png"]), ("best", ["quality=95"]), ("worse", ["quality=30"])):
+    for name, words in (
+        ("png", ["images=png"]),
+        ("best", ["quality=95"]),
+        ("worse", ["quality=30"]),
+    ):
         generate.run(settings(*SMALL, "count=1", f"out={tmp_path}/{name}", *words))
     drawn = TrainingStream(generate.build(settings(*SMALL)))[0].video
     errors = [
-        (read_clip(tmp_path / name / "000000").video.float() - drawn).abs().mean() for name in ("png", "best", "worse")
+        (read_clip(tmp_path / name / "000000").video.float() - drawn).abs().mean()
+        for name in ("png", "best", "worse")
     ]
     assert errors[0] == 0 < errors[1] < errors[2]
 
@@ -197,7 +235,10 @@ class Toy:
         video = torch.from_numpy(rng.integers(0, 256, (2, 3, self.size, self.size), np.uint8))
         known = torch.ones(2, 1, dtype=torch.bool)
         depth = rng.random((2, self.size, self.size), np.float32)
-        return Clip(video, torch.ones(2, 1, 2), known, known), {"depth": depth, "segments": video[:, 0].numpy()}
+        return Clip(video, torch.ones(2, 1, 2), known, known), {
+            "depth": depth,
+            "segments": video[:, 0].numpy(),
+        }
 
 
 def toy(*overrides, **fields) -> dict:
@@ -209,19 +250,29 @@ def test_by_products_are_written_when_wanted(tmp_path):
         generate.run(toy(f"by_products={wanted}", "count=2", f"out={tmp_path}/{wanted}"))
     drawn = Toy().recording(np.random.default_rng((0, 1)))[1]
     found = read_by_products(tmp_path / "True" / "000001")
-    assert found.keys() == {"depth", "segments"} and all(np.array_equal(found[key], drawn[key]) for key in found)
+    assert found.keys() == {"depth", "segments"} and all(
+        np.array_equal(found[key], drawn[key]) for key in found
+    )
     assert read_by_products(tmp_path / "False" / "000001") == {}
 
 
 def test_a_bad_clip_is_drawn_again_as_in_training(tmp_path):
     generate.run(toy("count=12", f"out={tmp_path}/some", "images=png", bad=0.4))
     stream = TrainingStream(Toy(bad=0.4))
-    assert all(torch.equal(read_clip(tmp_path / "some" / f"{k:06d}").video, stream[k].video) for k in range(12))
+    assert all(
+        torch.equal(read_clip(tmp_path / "some" / f"{k:06d}").video, stream[k].video)
+        for k in range(12)
+    )
     for workers in (2, 0):
-        with pytest.raises(ValueError, match="clip [01] of seed 0: Toy gave 11 bad clips in a row.*the die fell badly"):
+        with pytest.raises(
+            ValueError,
+            match="clip [01] of seed 0: Toy gave 11 bad clips in a row.*the die fell badly",
+        ):
             generate.run(toy("count=2", f"out={tmp_path}/all", bad=1.0) | {"workers": workers})
     assert os.listdir(tmp_path / "all") == ["manifest.json"]
-    assert generate.run(toy("count=2", f"out={tmp_path}/all")) == 2  # an empty folder may change its mind
+    assert (
+        generate.run(toy("count=2", f"out={tmp_path}/all")) == 2
+    )  # an empty folder may change its mind
 
 
 @pytest.mark.parametrize("words, said", [
@@ -260,7 +311,9 @@ def test_a_full_disk_is_said_and_costs_nothing(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20000, limits[1]))
     try:
-        with pytest.raises(ValueError, match=r"cannot write into .*clips \(.*\): make room or") as caught:
+        with pytest.raises(
+            ValueError, match=r"cannot write into .*clips \(.*\): make room or"
+        ) as caught:
             generate.run(settings(*words))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

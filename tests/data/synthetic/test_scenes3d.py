@@ -73,14 +73,19 @@ def moved(surface, pixels: np.ndarray) -> np.ndarray:
         if segment == 0:
             found.append(np.repeat(point[None], len(recording.depth), 0))
             continue
-        turns, middle = rotations(recording.quaternions[segment - 1]), recording.boxes[segment - 1].mean(1)
+        turns, middle = (
+            rotations(recording.quaternions[segment - 1]),
+            recording.boxes[segment - 1].mean(1),
+        )
         found.append(turns @ turns[t].T @ (point - middle[t]) + middle)
     return np.stack(found, axis=1)
 
 
 def tracks_of(surface, seed: int, count: int):
     """Pixel tracks (T, N, 2), visible (T, N), query pixels (N, 3) t row column."""
-    coords, occluded, queries = sample_tracks(surface.recording, np.random.default_rng(seed), count, max_segments=255)
+    coords, occluded, queries = sample_tracks(
+        surface.recording, np.random.default_rng(seed), count, max_segments=255
+    )
     return coords.transpose(1, 0, 2) - 0.5, ~occluded.T, np.floor(queries[:, [0, 2, 1]]).astype(int)
 
 
@@ -93,7 +98,9 @@ def test_depth_is_exact_and_seen_names_the_piece():
     _, depth, seen = still(world, eye, turn)
     focal = 96 / 2 / np.tan(np.radians(25))
     column, row = np.meshgrid(np.arange(128), np.arange(96))
-    rays = np.stack([(column + 0.5 - 64) / focal, (48 - row - 0.5) / focal, -np.ones((96, 128))], -1)
+    rays = np.stack(
+        [(column + 0.5 - 64) / focal, (48 - row - 0.5) / focal, -np.ones((96, 128))], -1
+    )
     rays = rays @ rotations(turn).T
     on_ground, on_top = -eye[2] / rays[..., 2], (0.6 - eye[2]) / rays[..., 2]
     top = eye + on_top[..., None] * rays
@@ -120,7 +127,9 @@ def dotted(world: World, surface, poses: Poses, pixels: np.ndarray, radii: np.nd
         replace(body, pieces=tuple(replace(p, shown=False, texture=None) for p in body.pieces))
         for body in world.scene.bodies
     ]
-    owners = [(number, piece) for number, body in enumerate(world.scene.bodies) for piece in body.pieces]
+    owners = [
+        (number, piece) for number, body in enumerate(world.scene.bodies) for piece in body.pieces
+    ]
     for (t, row, column), radius in zip(pixels, radii):
         point, segment = surface.points[t, row, column], int(segments[t, row, column])
         ball = Piece("sphere", (radius,) * 3, solid=False)
@@ -131,11 +140,15 @@ def dotted(world: World, surface, poses: Poses, pixels: np.ndarray, radii: np.nd
         local = poses.rotations[segment - 1, t].T @ (point - poses.positions[segment - 1, t])
         ball = replace(ball, position=tuple(rotations(piece.quaternion) @ local + piece.position))
         bodies[owner] = replace(bodies[owner], pieces=(*bodies[owner].pieces, ball))
-    dark = replace(world.scene, bodies=tuple(bodies), planes=(), lights=(), textures=(), shine=(), sky=None)
+    dark = replace(
+        world.scene, bodies=tuple(bodies), planes=(), lights=(), textures=(), shine=(), sky=None
+    )
     return World(dark, *world.size)
 
 
-def middle_of_ball(track: np.ndarray, distance: float, radius: float, focal: float, centre: np.ndarray) -> np.ndarray:
+def middle_of_ball(
+    track: np.ndarray, distance: float, radius: float, focal: float, centre: np.ndarray
+) -> np.ndarray:
     """Where a ball's image has its middle: a little further out than that of the ball's own middle, `track`."""
     cos = 1 / (1 + ((track - centre) ** 2).sum() / focal**2)
     return centre + (track - centre) * cos / (cos - (radius / distance) ** 2)
@@ -145,7 +158,9 @@ def middle_of_ball(track: np.ndarray, distance: float, radius: float, focal: flo
 @pytest.mark.parametrize("seed", [0, 1])
 def test_dots_fixed_to_the_things_land_where_the_tracks_say(seed):
     """Balls are fixed to the bodies in the very model and filmed alone; the middle of each is the track's pixel."""
-    source, world, poses, camera, surface = played(seed, height=256, width=320, frames=6, meshes=0.0, creatures=0.3)
+    source, world, poses, camera, surface = played(
+        seed, height=256, width=320, frames=6, meshes=0.0, creatures=0.3
+    )
     tracks, _, pixels = tracks_of(surface, seed, 400)
     depth = surface.recording.depth[tuple(pixels.T)]
     own = surface.recording.segments[tuple(pixels.T)]
@@ -163,7 +178,9 @@ def test_dots_fixed_to_the_things_land_where_the_tracks_say(seed):
         low = np.round(tracks[t, n]).astype(int) - reach
         if apart.sum() < len(own) - 1 or (low < 0).any() or (low + 2 * reach >= size).any():
             continue
-        window = frames[t, low[1] : low[1] + 2 * reach + 1, low[0] : low[0] + 2 * reach + 1, 0].astype(float)
+        window = frames[
+            t, low[1] : low[1] + 2 * reach + 1, low[0] : low[0] + 2 * reach + 1, 0
+        ].astype(float)
         y, x = np.mgrid[: 2 * reach + 1, : 2 * reach + 1]
         found = low + np.array([(window * x).sum(), (window * y).sum()]) / window.sum()
         wanted = middle_of_ball(tracks[t, n], distance[t, n], radii[n], focal, (size - 1) / 2)
@@ -214,7 +231,9 @@ def test_visible_is_what_the_physics_engines_own_rays_say(seed):
         world._pose_as(poses.states[t], camera.positions[t], camera.quaternions[t])
         for n in np.flatnonzero(inside[t]):
             ray = points[t, n] - camera.positions[t]
-            hit = mujoco.mj_ray(world.model, world.data, camera.positions[t], ray, groups, 1, -1, geom)
+            hit = mujoco.mj_ray(
+                world.model, world.data, camera.positions[t], ray, groups, 1, -1, geom
+            )
             clear = hit < 0 or hit > 0.98
             agree[bool(clear)].append(clear == visible[t, n])
     assert len(agree[True]) > 500 and len(agree[False]) > 50
@@ -251,10 +270,15 @@ def test_colour_under_visible_tracks_is_constant_where_light_is():
         source = Scenes3D(6, 160, 160, **PLAIN)
         world, poses, camera, exact = source._played(np.random.default_rng(seed))
         scene = world.scene
-        even = replace(scene, lights=(), ambient=(1.0, 1.0, 1.0), shine=(0.0,) * len(scene.textures))
+        even = replace(
+            scene, lights=(), ambient=(1.0, 1.0, 1.0), shine=(0.0,) * len(scene.textures)
+        )
         frames, depth, seen = World(even, *world.size).film(poses, camera, exact)
         tracks, visible, pixels = tracks_of(recorded(poses, camera, depth, seen), seed, 500)
-        maps, which = torch.from_numpy(frames).float(), torch.arange(6)[:, None].expand(visible.shape)
+        maps, which = (
+            torch.from_numpy(frames).float(),
+            torch.arange(6)[:, None].expand(visible.shape),
+        )
         visible &= ((tracks >= 0) & (tracks <= 159 - 3)).all(-1)
         first = frames[tuple(pixels.T)].astype(float)
         for offset, found in changes.items():
@@ -267,7 +291,9 @@ def test_colour_under_visible_tracks_is_constant_where_light_is():
 
 @draws
 def test_same_rng_gives_identical_bytes():
-    first, second = (Scenes3D(3, 48, 64, 16, 400).clip(np.random.default_rng((7, 3))) for _ in range(2))
+    first, second = (
+        Scenes3D(3, 48, 64, 16, 400).clip(np.random.default_rng((7, 3))) for _ in range(2)
+    )
     for name in ("video", "tracks", "visible", "valid"):
         assert torch.equal(getattr(first, name), getattr(second, name))
     whole = Scenes3D(3, 48, 64, 400, 400).clip(np.random.default_rng((7, 3)))
@@ -287,8 +313,16 @@ stream = TrainingStream(Scenes3D(2, 32, 32, 4, 50))
 here, there = stream[0], next(iter(loader(stream, 1, workers=1, context="fork")))
 print(torch.equal(here.video, there.video[0]) and torch.equal(here.tracks, there.tracks[0]))
 """
-    environment = {key: value for key, value in os.environ.items() if key not in ("LP_NUM_THREADS",)}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("LP_NUM_THREADS",)
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.stdout.strip() == "True", done.stderr
 
 
@@ -301,13 +335,17 @@ def test_clip_and_recording_keep_the_house_shapes_and_promises():
         assert torch.equal(whole.video, clip.video) and clip.video.shape == (8, 3, 64, 96)
         assert whole.tracks.shape == (8, 500, 2) and clip.tracks.shape == (8, 40, 2)
         assert clip.video.dtype == torch.uint8 and clip.tracks.dtype == torch.float32
-        assert {tuple(track) for track in clip.tracks[0].tolist()} <= {tuple(t) for t in whole.tracks[0].tolist()}
+        assert {tuple(track) for track in clip.tracks[0].tolist()} <= {
+            tuple(t) for t in whole.tracks[0].tolist()
+        }
         assert clip.visible[0].sum() >= 40 / 3 and clip.visible[:6].any(0).all()
         x, y = clip.tracks.unbind(-1)
         assert not (clip.visible & ((x < 0) | (y < 0) | (x > 95) | (y > 63))).any()
         assert not (clip.visible & ~clip.valid).any() and torch.isfinite(whole.tracks).all()
         assert by_products["depth"].shape == by_products["segments"].shape == (8, 64, 96)
-        assert by_products["depth"].dtype == np.float32 and by_products["segments"].dtype == np.uint8
+        assert (
+            by_products["depth"].dtype == np.float32 and by_products["segments"].dtype == np.uint8
+        )
         assert by_products["segments"].max() >= 3 and (by_products["depth"] > 0).all()
         assert clip.video.float().std() > 10 and 25 < clip.video.float().mean() < 235
 
@@ -320,14 +358,20 @@ def test_scenes_hold_the_objects_asked_for_and_cameras_stand_free():
         world, poses, camera, exact = source._played(np.random.default_rng(seed))
         counts.append(sum(body.parent is None for body in world.scene.bodies))
         shares.append(seen_share(camera.at(exact), poses.at(exact), 1.0))
-        speeds.append(np.median(np.linalg.norm(np.diff(poses.at(exact).positions, axis=1), axis=-1)))
-        assert (camera.positions[:, 2] > 0.1).all() and clearance(camera, poses, world.scene.planes) >= 0.25
+        speeds.append(
+            np.median(np.linalg.norm(np.diff(poses.at(exact).positions, axis=1), axis=-1))
+        )
+        assert (camera.positions[:, 2] > 0.1).all() and clearance(
+            camera, poses, world.scene.planes
+        ) >= 0.25
     assert min(counts) >= 5 and max(counts) <= 20 and len(set(counts)) > 3
     assert np.mean(shares) > 0.5 and np.median(speeds) > 0.01
     empty = Scenes3D(2, 32, 32, 8, 100, objects=(0, 0), walls=0.0).clip(np.random.default_rng(0))
     assert empty.tracks.shape == (2, 8, 2)
     world, *_ = Scenes3D(2, 32, 32, objects=(2, 2), creatures=1.0)._played(np.random.default_rng(0))
-    assert len(world.scene.bodies) > 8 and sum(body.parent is None for body in world.scene.bodies) == 2
+    assert (
+        len(world.scene.bodies) > 8 and sum(body.parent is None for body in world.scene.bodies) == 2
+    )
 
 
 @draws
@@ -356,7 +400,9 @@ def test_thrown_things_fly_and_spin_as_told_and_fall():
 
 @draws
 def test_a_physics_that_goes_wrong_is_a_bad_clip():
-    inside_out = tuple(Body((Piece("box", (0.5,) * 3),), position=(0, 0, 0.01 * k), density=1e-3) for k in range(3))
+    inside_out = tuple(
+        Body((Piece("box", (0.5,) * 3),), position=(0, 0, 0.01 * k), density=1e-3) for k in range(3)
+    )
     fast = replace(inside_out[0], velocity=(500.0, 0, 0, 0, 0, 0))
     with pytest.raises(ValueError, match="physics of this scene went wrong"):
         World(Scene((*inside_out[1:], fast), steps=30), 16, 16).simulate(np.array([0, 29]))
@@ -368,7 +414,9 @@ def test_every_mesh_is_closed_and_seen_from_outside():
             vertices, faces = build(np.random.default_rng(seed))
             edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
             assert len(np.unique(edges, axis=0)) == len(edges) > 100, build.__name__
-            assert {tuple(e) for e in edges.tolist()} == {tuple(e[::-1]) for e in edges.tolist()}, build.__name__
+            assert {tuple(e) for e in edges.tolist()} == {tuple(e[::-1]) for e in edges.tolist()}, (
+                build.__name__
+            )
             a, b, c = (vertices[faces[:, k]] for k in range(3))
             assert np.einsum("ni,ni->", a, np.cross(b, c)) > 0
     for seed in range(10):
@@ -381,15 +429,26 @@ def test_things_start_apart_and_above_the_ground():
         rng = np.random.default_rng(seed)
         sizes = rng.uniform(0.2, 0.6, 15)
         places = staging.apart(rng, sizes, [(np.zeros(3), 0.5)])
-        gaps = np.linalg.norm(places[:, None] - places, axis=-1) - sizes - sizes[:, None] + 1e3 * np.eye(15)
-        assert gaps.min() > 0 and (np.linalg.norm(places, axis=1) > sizes + 0.5).all() and (places[:, 2] >= sizes).all()
+        gaps = (
+            np.linalg.norm(places[:, None] - places, axis=-1)
+            - sizes
+            - sizes[:, None]
+            + 1e3 * np.eye(15)
+        )
+        assert (
+            gaps.min() > 0
+            and (np.linalg.norm(places, axis=1) > sizes + 0.5).all()
+            and (places[:, 2] >= sizes).all()
+        )
 
 
 def test_creatures_stand_on_their_feet_and_hang_together():
     for seed in range(12):
         rng = np.random.default_rng(seed)
         bodies = creatures.creature(rng, 1.0, 4, [3], np.arange(10) / 240)
-        assert bodies[0].parent is None and all(4 <= body.parent < 4 + n for n, body in enumerate(bodies) if n)
+        assert bodies[0].parent is None and all(
+            4 <= body.parent < 4 + n for n, body in enumerate(bodies) if n
+        )
         assert 0.03 < creatures.below(bodies, 4) < 1.2 and len(bodies) >= 5
         assert all(len(body.motion) == 10 for body in bodies[1:])
 

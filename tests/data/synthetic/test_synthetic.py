@@ -38,8 +38,6 @@ def test_a_scene_without_motion_stands_still():
     assert len(errors) >= 30 and max(went) < 0.5
 
 
-
-
 @pytest.mark.parametrize(("seed", "settings"), [(0, {}), (1, {}), (3, {}), (6, {}), (4, BLURRED)])
 def test_painted_dots_land_where_the_tracks_say_by_all_motions_together(seed, settings):
     errors, _, seen = all_dot_errors(seed, **{**TOGETHER, **settings})
@@ -50,14 +48,24 @@ def test_painted_dots_land_where_the_tracks_say_by_all_motions_together(seed, se
 @pytest.mark.parametrize("blur", [0.0, 1.0])
 def test_a_dot_in_a_whole_clip_is_where_its_tracks_say(blur, monkeypatch):
     """One dot on a fast background and no things, through the public door: axes, frames and exposures agree."""
-    settings = {**PLAIN, "still_camera": 0.0, "camera_speed": (0.04, 0.045), "objects": (0, 0), "foreground": 0.0}
+    settings = {
+        **PLAIN,
+        "still_camera": 0.0,
+        "camera_speed": (0.04, 0.045),
+        "objects": (0, 0),
+        "foreground": 0.0,
+    }
     source = Sprites(12, *SIZE, **{**settings, "motion_blur": blur})
     layers, frame_of, middle = source.moving_layers(np.random.default_rng(3))
     assert (len(frame_of) > 12) == (blur > 0)
     uv = layers[0].backward(np.array([[80.3, 60.6]]), middle[5:6])[0]
-    monkeypatch.setattr(source, "moving_layers", lambda rng: (lit_alone(layers, 0, uv), frame_of, middle))
+    monkeypatch.setattr(
+        source, "moving_layers", lambda rng: (lit_alone(layers, 0, uv), frame_of, middle)
+    )
     start = layers[0].forward(uv[None], middle[:1])
-    monkeypatch.setattr(Scene, "choose", lambda self, rng, *_: (np.zeros(1, int), start, np.zeros(1, int)))
+    monkeypatch.setattr(
+        Scene, "choose", lambda self, rng, *_: (np.zeros(1, int), start, np.zeros(1, int))
+    )
     clip = source.clip(np.random.default_rng(0))
     frames, tracks = clip.video.permute(0, 2, 3, 1).numpy(), clip.tracks[:, 0].numpy()
     well_inside = ((tracks > 4) & (tracks < np.array(SIZE[::-1]) - 5)).all(1)
@@ -76,16 +84,24 @@ def test_forward_undoes_backward_on_every_layer(seed):
         if layer.lathe is not None:
             on = layer.alpha_at(xy, k) > 0.99
             uv = layer.backward(xy[on], k[on])
-            assert np.abs(layer.forward(uv, k[on]) - xy[on]).max(initial=0) < 1e-6 and layer.facing(uv, k[on]).all()
+            assert (
+                np.abs(layer.forward(uv, k[on]) - xy[on]).max(initial=0) < 1e-6
+                and layer.facing(uv, k[on]).all()
+            )
 
 
 @pytest.mark.parametrize("seed", (0, 1, 3, 4))
 def test_visible_equals_a_layer_test_of_every_pixel(seed):
-    layers, frame_of, middle = moving(seed, objects=(6, 8), bending=0.7, shadows=0.5, foreground=1.0, lathe=0.0)
+    layers, frame_of, middle = moving(
+        seed, objects=(6, 8), bending=0.7, shadows=0.5, foreground=1.0, lathe=0.0
+    )
     scene = Scene(layers, frame_of, middle, SIZE)
     own, xy, moment = scene.choose(np.random.default_rng(seed), 64, 0.4)
     tracks, visible = scene.follow(own, xy, moment)
-    assert np.abs(tracks[moment, np.arange(64)] - xy).max() < 1e-6 and visible[moment, np.arange(64)].all()
+    assert (
+        np.abs(tracks[moment, np.arange(64)] - xy).max() < 1e-6
+        and visible[moment, np.arange(64)].all()
+    )
     checked = {True: 0, False: 0}
     for t, k in enumerate(middle):
         uppermost = np.zeros(SIZE, int)
@@ -107,7 +123,13 @@ def test_visible_equals_a_layer_test_of_every_pixel(seed):
 
 
 def test_points_of_a_turning_solid_are_visible_while_their_dots_are():
-    settings = {**NEARLY_STILL, **ALONE["lathe"], "speed": (0.03, 0.03), "objects": (1, 1), "object_size": (0.35, 0.4)}
+    settings = {
+        **NEARLY_STILL,
+        **ALONE["lathe"],
+        "speed": (0.03, 0.03),
+        "objects": (1, 1),
+        "object_size": (0.35, 0.4),
+    }
     seen = {True: 0, False: 0}
     for seed in range(3):
         layers, frame_of, middle = moving(seed, **settings)
@@ -120,10 +142,14 @@ def test_points_of_a_turning_solid_are_visible_while_their_dots_are():
             if len(moment) == 0:
                 continue
             xy = layers[1].forward(uv[None], middle[moment[:1]])
-            (track,), (visible,) = (a.swapaxes(0, 1) for a in scene.follow(np.ones(1, int), xy, moment[:1]))
+            (track,), (visible,) = (
+                a.swapaxes(0, 1) for a in scene.follow(np.ones(1, int), xy, moment[:1])
+            )
             frames = drawn(lit_alone(layers, 1, uv), frame_of, SIZE)
             slant = np.cos(uv[0] / lathe.columns + lathe.turn[middle])
-            for t in np.flatnonzero((np.abs(slant) > 0.25) & ((track > 2) & (track < np.array(SIZE[::-1]) - 3)).all(1)):
+            for t in np.flatnonzero(
+                (np.abs(slant) > 0.25) & ((track > 2) & (track < np.array(SIZE[::-1]) - 3)).all(1)
+            ):
                 x, y = track[t].round().astype(int)
                 assert visible[t] == (frames[t][y, x, 0] > 127), (seed, share, t)
                 seen[bool(visible[t])] += 1
@@ -134,7 +160,9 @@ def colours_along(clip, offset=0.0) -> np.ndarray:
     """Colours T N 3 of the video at the tracks moved by `offset` pixels; NaN where not visible."""
     maps = clip.video.permute(0, 2, 3, 1).float()
     which = torch.arange(len(maps))[:, None].expand(clip.visible.shape)
-    return torch.where(clip.visible[..., None], sample_maps(maps, which, clip.tracks + offset), torch.nan).numpy()
+    return torch.where(
+        clip.visible[..., None], sample_maps(maps, which, clip.tracks + offset), torch.nan
+    ).numpy()
 
 
 def test_colour_under_visible_tracks_is_constant():
@@ -166,7 +194,8 @@ def test_clip_keeps_the_house_shapes_and_promises():
         assert clip.video.shape == (8, 3, 96, 128) and clip.video.dtype == torch.uint8
         assert clip.tracks.shape == (8, 40, 2) and clip.tracks.dtype == torch.float32
         assert (
-            clip.visible.shape == clip.valid.shape == (8, 40) and clip.visible.dtype == clip.valid.dtype == torch.bool
+            clip.visible.shape == clip.valid.shape == (8, 40)
+            and clip.visible.dtype == clip.valid.dtype == torch.bool
         )
         assert torch.isfinite(clip.tracks).all()
         assert clip.visible[:6].any(0).all()
@@ -185,7 +214,9 @@ def test_a_crop_is_a_window_of_the_scene_it_was_drawn_for():
         clip = scene.clip(torch.from_numpy(scene.render()).permute(0, 3, 1, 2))
         assert clip.video.shape == (6, 3, 64, 80) and clip.visible.any(0).all()
         layers, frame_of, middle = whole.moving_layers(np.random.default_rng(seed))
-        x, y = np.round(layers[0].view[0] @ np.linalg.inv(scene.layers[0].view[0]))[:2, 2].astype(int)
+        x, y = np.round(layers[0].view[0] @ np.linalg.inv(scene.layers[0].view[0]))[:2, 2].astype(
+            int
+        )
         around = drawn(layers, frame_of, SIZE)[:, y : y + 64, x : x + 80].astype(int)
         assert np.abs(clip.video.permute(0, 2, 3, 1).numpy() - around).mean() < 0.5
         own, xy, moment = scene.choose(np.random.default_rng(5), 40, 0.4)
@@ -214,7 +245,9 @@ def test_crops_differ_in_place_and_fit():
 def speeds(height: int, width: int, count: int, monkeypatch) -> tuple:
     """Over clips that are not drawn: speeds (px a frame) of visible points by clip, shares, drifts."""
     source = Sprites(24, height, width, 64, motion_blur=0.0)
-    monkeypatch.setattr(source._textures, "draw", lambda rng, height, width: np.zeros((height, width, 3), np.uint8))
+    monkeypatch.setattr(
+        source._textures, "draw", lambda rng, height, width: np.zeros((height, width, 3), np.uint8)
+    )
     steps, visible, lost_and_found, drift = [], [], 0, []
     for seed in range(count):
         scene = source.scene(np.random.default_rng((11, seed)))
@@ -243,7 +276,8 @@ def test_motions_cover_those_of_people_and_animals_at_the_size_tracked_at(monkey
 
 def test_a_frame_of_any_size_moves_alike(monkeypatch):
     large, small = (
-        np.median([np.median(s) for s in speeds(h, w, 25, monkeypatch)[0]]) for h, w in ((288, 384), (144, 192))
+        np.median([np.median(s) for s in speeds(h, w, 25, monkeypatch)[0]])
+        for h, w in ((288, 384), (144, 192))
     )
     assert 1.6 < large / small < 2.5
 
@@ -258,9 +292,14 @@ def test_impossible_settings_are_refused():
 
 
 @pytest.mark.parametrize("generator", [Sprites, Scenes3D])
-@pytest.mark.parametrize("name", ["procedural", "background_points", "walking", "shadows", "compression"])
+@pytest.mark.parametrize(
+    "name", ["procedural", "background_points", "walking", "shadows", "compression"]
+)
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "often", True, None])
 def test_what_is_no_probability_is_refused(generator, name, value):
-    with pytest.raises(ValueError, match=f"^{name} of {generator.__name__} must be a number from 0 to 1, not {value}$"):
+    with pytest.raises(
+        ValueError,
+        match=f"^{name} of {generator.__name__} must be a number from 0 to 1, not {value}$",
+    ):
         generator(**{name: value})
     generator(**{name: 0}), generator(**{name: 1.0})

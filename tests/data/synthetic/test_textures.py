@@ -55,9 +55,15 @@ def test_folders_without_photographs_are_refused_by_name(tmp_path):
 
 def test_plain_crops_are_mostly_drawn_again(tmp_path):
     cv2.imwrite(str(tmp_path / "plain.png"), np.full((90, 120, 3), 200, np.uint8))
-    cv2.imwrite(str(tmp_path / "rich.png"), np.random.default_rng(0).integers(0, 256, (90, 120, 3)).astype(np.uint8))
+    cv2.imwrite(
+        str(tmp_path / "rich.png"),
+        np.random.default_rng(0).integers(0, 256, (90, 120, 3)).astype(np.uint8),
+    )
     textures = Textures(tmp_path, procedural=0.0)
-    plain = [textures.draw(np.random.default_rng(seed), 40, 40).std(axis=(0, 1)).max() < 2 for seed in range(100)]
+    plain = [
+        textures.draw(np.random.default_rng(seed), 40, 40).std(axis=(0, 1)).max() < 2
+        for seed in range(100)
+    ]
     assert 0 < np.mean(plain) < 0.25
 
 

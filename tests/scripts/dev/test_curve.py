@@ -10,7 +10,9 @@ from curve import MEASURES, blocks, main, read_csv, read_log
 def run_of(folder: Path, seed: int, shift: float = 0.0, steps: int = 130) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(seed)
-    values = [{key: 10 * 0.99**step + rng.normal() + shift for key in MEASURES} for step in range(steps)]
+    values = [
+        {key: 10 * 0.99**step + rng.normal() + shift for key in MEASURES} for step in range(steps)
+    ]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in values))
     return folder
 
@@ -27,7 +29,14 @@ def test_curves_are_block_means_and_come_back(tmp_path):
 
 
 def test_a_run_like_the_logged_ones_is_told_from_another(tmp_path, capsys):
-    main([str(run_of(tmp_path / "a", 0)), str(run_of(tmp_path / "b", 1)), "--csv", str(tmp_path / "c.csv")])
+    main(
+        [
+            str(run_of(tmp_path / "a", 0)),
+            str(run_of(tmp_path / "b", 1)),
+            "--csv",
+            str(tmp_path / "c.csv"),
+        ]
+    )
     against = ["--against", str(tmp_path / "c.csv")]
     assert main([str(run_of(tmp_path / "same", 2)), *against]) == 0
     assert "within the noise of the logged" in capsys.readouterr().out

@@ -24,7 +24,11 @@ def test_the_worst_tracks_of_standing_still(root, tmp_path):
     rows = json.loads(out.with_suffix(".json").read_text())
     assert [row["video"] for row in rows] == ["camel", "camel"]
     assert rows[0]["error"] > rows[1]["error"] > 0
-    assert rows[0]["query"] == [0, 40.0, 30.0] and rows[0]["lost_at"] == 2 and rows[0]["shown"] == [0, 2, 4]
+    assert (
+        rows[0]["query"] == [0, 40.0, 30.0]
+        and rows[0]["lost_at"] == 2
+        and rows[0]["shown"] == [0, 2, 4]
+    )
     picture = cv2.imread(str(out))
     assert picture.shape == (2 * 210, 7 * 210, 3) and picture.any()
 

@@ -29,7 +29,9 @@ here = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here
 
 def drawn(root: Path, size: tuple[int, int] = (64, 96), images: str = "jpg") -> Path:
     for seed in range(2):
-        clip = Sprites(frames=5, height=size[0], width=size[1], points=16, noise=0.0).clip(np.random.default_rng(seed))
+        clip = Sprites(frames=5, height=size[0], width=size[1], points=16, noise=0.0).clip(
+            np.random.default_rng(seed)
+        )
         write_clip(root, f"{seed:06d}", clip, images=images)
     return root
 
@@ -104,7 +106,9 @@ def test_a_video_that_lost_frames_is_not_packed(clips, tmp_path, capsys):
         ("empty", ["drawn"], "empty cannot be written"),
     ],
 )
-def test_what_cannot_be_packed_is_said_first(clips, tmp_path, monkeypatch, capsys, out, words, says):
+def test_what_cannot_be_packed_is_said_first(
+    clips, tmp_path, monkeypatch, capsys, out, words, says
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pack, "pack", None)
     Path("empty").mkdir()
@@ -140,7 +144,11 @@ def test_what_cannot_be_unpacked_is_said(clips, tmp_path, capsys):
     packed, there = tmp_path / "clips.tar.xz", tmp_path / "there"
     pack.main([str(packed), str(clips)])
     with tarfile.open(packed) as tar:
-        good = {name: tar.extractfile(name).read() for name in tar.getnames() if tar.getmember(name).isfile()}
+        good = {
+            name: tar.extractfile(name).read()
+            for name in tar.getnames()
+            if tar.getmember(name).isfile()
+        }
     lost = {name: data for name, data in good.items() if name != "drawn/000000/000000.npy"}
     other = good | {"drawn/000000/000000.npy": (ROOT / "pyproject.toml").read_bytes()}
     fewer = good | {"drawn/000000/frames.mp4": b""}
@@ -166,9 +174,13 @@ def test_what_cannot_be_unpacked_is_said(clips, tmp_path, capsys):
         assert not (there.parent / "outside").is_file() or name == "outside"
 
 
-@pytest.mark.parametrize(("count", "name"), [("0", "static"), ("-1", "static"), ("21", "static"), ("1", "nosuch")])
+@pytest.mark.parametrize(
+    ("count", "name"), [("0", "static"), ("-1", "static"), ("21", "static"), ("1", "nosuch")]
+)
 def test_how_far_refuses_what_cannot_be(capsys, count, name):
-    says = "no checkpoint nosuch" if name == "nosuch" else f"--clips must be from 1 to 20, not {count}"
+    says = (
+        "no checkpoint nosuch" if name == "nosuch" else f"--clips must be from 1 to 20, not {count}"
+    )
     refused(capsys, deviation.main(["--checkpoint", name, "--clips", count]), "deviation.py", says)
 
 
@@ -180,7 +192,12 @@ def test_the_table_of_a_gpu_looks_for_its_folder_first(tmp_path, monkeypatch, ca
 
 @here
 def test_the_table_of_a_gpu_says_where_there_is_none(capsys):
-    refused(capsys, profile_gpu.main([]), "profile_gpu.py", "there is no GPU here; `cotracker bench` measures a CPU")
+    refused(
+        capsys,
+        profile_gpu.main([]),
+        "profile_gpu.py",
+        "there is no GPU here; `cotracker bench` measures a CPU",
+    )
 
 
 @pytest.fixture
@@ -205,9 +222,16 @@ esac
     return tmp_path
 
 
-def train(folder: Path, *words: str, fails: str = "", path: str | None = None) -> subprocess.CompletedProcess:
-    environment = os.environ | {"FAILS": fails, "PATH": f"{path or folder / 'bin'}:{os.environ['PATH']}"}
-    return subprocess.run(["bash", TRAIN, *words], cwd=folder, env=environment, text=True, capture_output=True)
+def train(
+    folder: Path, *words: str, fails: str = "", path: str | None = None
+) -> subprocess.CompletedProcess:
+    environment = os.environ | {
+        "FAILS": fails,
+        "PATH": f"{path or folder / 'bin'}:{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        ["bash", TRAIN, *words], cwd=folder, env=environment, text=True, capture_output=True
+    )
 
 
 def test_a_run_is_kept_in_at_most_eight_files(lent):
@@ -221,8 +245,13 @@ def test_a_run_is_kept_in_at_most_eight_files(lent):
 def test_settings_after_the_folder_are_given_to_the_run(lent):
     (lent / "F").rename(lent / "F=1")
     assert train(lent, "F=1", "60", "OUT", "data=shipped/walking", "train.lr=1e-4").returncode == 0
-    (run,) = (line for line in (lent / "calls").read_text().splitlines() if line.startswith("train.py"))
-    assert "shipped_gpu data=shipped/walking train.lr=1e-4 textures='F=1/textures' " in run and run.endswith("minutes=0.1")
+    (run,) = (
+        line for line in (lent / "calls").read_text().splitlines() if line.startswith("train.py")
+    )
+    assert (
+        "shipped_gpu data=shipped/walking train.lr=1e-4 textures='F=1/textures' " in run
+        and run.endswith("minutes=0.1")
+    )
     assert misspelt(ROOT / "configs", "train", run.split()[1:]) is None
 
 
@@ -232,7 +261,10 @@ def test_a_misspelt_setting_ends_the_run_before_anything_is_unpacked(lent):
 echo "$*" >>calls
 """)
     done = train(lent, "F", "60", "OUT", "data=walkin")
-    assert done.returncode == 2 and "there is no data=walkin: did you mean data=shipped/walking?" in done.stderr
+    assert (
+        done.returncode == 2
+        and "there is no data=walkin: did you mean data=shipped/walking?" in done.stderr
+    )
     assert "unpack.py" not in (lent / "calls").read_text() and not list((lent / "OUT").iterdir())
 
 
@@ -251,9 +283,24 @@ def test_a_step_that_fails_is_the_last(lent, step):
         ("F 60 OUT data=", "", "", "data= is no key=value"),
         ("F$ 60 OUT", "", "", "F$ has a ' or $ in its name"),
         ("F 60 OUT out=runs/x", "", "", "out is said by train.sh itself"),
-        ("F 60 OUT train.lr=1 experiment=shipped/walking", "", "", "experiment is said by train.sh itself"),
-        ("F 60 OUT checkpoint.shard_mb=null", "", "", "checkpoint.shard_mb is said by train.sh itself"),
-        ("F 60 OUT train.budget_minutes=99", "", "", "train.budget_minutes is said by train.sh itself"),
+        (
+            "F 60 OUT train.lr=1 experiment=shipped/walking",
+            "",
+            "",
+            "experiment is said by train.sh itself",
+        ),
+        (
+            "F 60 OUT checkpoint.shard_mb=null",
+            "",
+            "",
+            "checkpoint.shard_mb is said by train.sh itself",
+        ),
+        (
+            "F 60 OUT train.budget_minutes=99",
+            "",
+            "",
+            "train.budget_minutes is said by train.sh itself",
+        ),
         ("F abc OUT", "", "", "SECONDS must be a whole number"),
         ("F 0 OUT", "", "", "SECONDS must be a whole number"),
         ("nosuch 60 OUT", "", "", "nosuch is no folder"),
@@ -273,14 +320,20 @@ def test_what_cannot_be_trained_is_said_before_anything_is_done(lent, words, wit
         (lent / there).parent.mkdir(parents=True)
         (lent / there).touch()
     done = train(lent, *words.split())
-    assert done.returncode == 2 and done.stderr.startswith("train.sh: ") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("train.sh: ")
+        and done.stderr.count("\n") == 1
+    )
     assert says in done.stderr and not (lent / "calls").exists()
 
 
 @here
 def test_no_gpu_is_said(lent):
     done = train(lent, "F", "60", "OUT", path=str(Path(sys.executable).parent))
-    assert (done.returncode, done.stderr) == (2, "train.sh: PyTorch sees no GPU here\n") and not (lent / "OUT").exists()
+    assert (done.returncode, done.stderr) == (2, "train.sh: PyTorch sees no GPU here\n") and not (
+        lent / "OUT"
+    ).exists()
 
 
 @here

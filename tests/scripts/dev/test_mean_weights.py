@@ -33,14 +33,19 @@ def test_weights_are_the_mean_and_the_card_says_of_which(two, share):
     assert main(words(folder, "--share", str(share))) == 0
     one, other, out = (checkpoint.load_model(path).state_dict() for path in words(folder))
     for name, value in out.items():
-        torch.testing.assert_close(value, one[name] * (1 - share) + other[name] * share, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(
+            value, one[name] * (1 - share) + other[name] * share, rtol=1e-6, atol=1e-8
+        )
     card = checkpoint.read_card(words(folder)[2])
     assert card["mean_of"] == [
         {"hash": cards[0]["hash"], "share": 1 - share},
         {"hash": cards[1]["hash"], "share": share},
     ]
     assert card["steps"] == 1 and card["licence"] == "MIT" and "metrics" not in card
-    assert (card["hash"] == cards[0]["hash"], card["hash"] == cards[1]["hash"]) == (share == 0, share == 1)
+    assert (card["hash"] == cards[0]["hash"], card["hash"] == cards[1]["hash"]) == (
+        share == 0,
+        share == 1,
+    )
 
 
 def test_models_that_differ_and_shares_that_are_none_are_refused(two, capsys):
@@ -69,7 +74,9 @@ def test_models_that_differ_and_shares_that_are_none_are_refused(two, capsys):
 def test_models_that_began_apart_are_refused(two, capsys, card, related):
     folder, _ = two
     checkpoint.save(
-        folder / "one.safetensors", CoTracker(**TINY), {"began_from": {"hash": "before"}, "training": {"seed": 1}}
+        folder / "one.safetensors",
+        CoTracker(**TINY),
+        {"began_from": {"hash": "before"}, "training": {"seed": 1}},
     )
     checkpoint.save(folder / "other.safetensors", CoTracker(**TINY), card)
     assert main(words(folder)) == (0 if related else 2)

@@ -22,15 +22,28 @@ TINY = {
 @pytest.fixture
 def run(tmp_path):
     """A run's checkpoint, and a result measured with it."""
-    card = checkpoint.save(tmp_path / "model.safetensors", CoTracker(**TINY), {"steps": 3, "licence": "MIT"})
-    result = {"benchmark": "badja", "protocol": {"updates": 6}, "found": 3, "expected": 7, "mean": {"3px": 9.5}}
+    card = checkpoint.save(
+        tmp_path / "model.safetensors", CoTracker(**TINY), {"steps": 3, "licence": "MIT"}
+    )
+    result = {
+        "benchmark": "badja",
+        "protocol": {"updates": 6},
+        "found": 3,
+        "expected": 7,
+        "mean": {"3px": 9.5},
+    }
     result |= {"commit": "abc", "checkpoint": {"name": "model", "hash": card["hash"]}, "videos": []}
     (tmp_path / "results.json").write_text(json.dumps(result))
     return tmp_path
 
 
 def words(folder, *more):
-    files = [folder / "model.safetensors", folder / "out" / "ours.safetensors", "--results", folder / "results.json"]
+    files = [
+        folder / "model.safetensors",
+        folder / "out" / "ours.safetensors",
+        "--results",
+        folder / "results.json",
+    ]
     return [str(word) for word in (*files, *more)]
 
 
@@ -42,7 +55,9 @@ def test_numbers_and_notes_reach_the_card_and_weights_stay(run):
     )
     assert after["hash"] == before["hash"] and after["steps"] == 3 and after["licence"] == "MIT"
     assert after["data"] == "made up = here" and after["hardware"] == "one core"
-    assert after["metrics"][0]["mean"] == {"3px": 9.5} and after["metrics"][0]["protocol"] == {"updates": 6}
+    assert after["metrics"][0]["mean"] == {"3px": 9.5} and after["metrics"][0]["protocol"] == {
+        "updates": 6
+    }
 
 
 @pytest.mark.parametrize("spoil, sentence", [

@@ -33,7 +33,9 @@ def test_places_are_told_apart_by_their_error_at_256():
     xy = torch.tensor([[[[0.0, 0], [7.9, 0], [8, 0], [0, 63]]]])
     truth = Tracks(torch.zeros_like(xy), torch.ones(1, 1, 4), torch.ones(1, 1, 4, dtype=torch.bool))
     seen = torch.tensor([[[True, False, False, True]]])
-    places = places_of(Questions(None, truth, torch.ones_like(seen)), Tracks(xy, seen.float(), seen), (512, 512))
+    places = places_of(
+        Questions(None, truth, torch.ones_like(seen)), Tracks(xy, seen.float(), seen), (512, 512)
+    )
     assert by_error(places) == {0: [50, 50], 4: [25, 0], 16: [25, 100]}
 
 

@@ -74,11 +74,17 @@ class Scenes3D:
 
     def __post_init__(self):
         if self.frames < 2 or self.points < 1 or min(self.height, self.width) < 16:
-            raise ValueError("Scenes3D needs frames >= 2, points >= 1, and height and width of at least 16 pixels")
+            raise ValueError(
+                "Scenes3D needs frames >= 2, points >= 1, and height and width of at least 16 pixels"
+            )
         if self.sampled < self.points:
-            raise ValueError(f"Scenes3D cannot choose points={self.points} of sampled={self.sampled}: raise sampled")
+            raise ValueError(
+                f"Scenes3D cannot choose points={self.points} of sampled={self.sampled}: raise sampled"
+            )
         if not 0 <= self.objects[0] <= self.objects[1] <= 24:
-            raise ValueError(f"Scenes3D.objects must be a fewest and a most within 0..24, not {self.objects}")
+            raise ValueError(
+                f"Scenes3D.objects must be a fewest and a most within 0..24, not {self.objects}"
+            )
         check_probabilities(self, "creatures")
         self._textures = Textures(self.textures, self.procedural)
         effects = ("light_field", "light_drift", "low_contrast", "defocus", "noise", "compression")
@@ -96,7 +102,9 @@ class Scenes3D:
         if self.points == self.sampled:
             return clip
         kept = self._choose(rng, clip.visible.numpy(), own)
-        return replace(clip, **{name: getattr(clip, name)[:, kept] for name in ("tracks", "visible", "valid")})
+        return replace(
+            clip, **{name: getattr(clip, name)[:, kept] for name in ("tracks", "visible", "valid")}
+        )
 
     def recording(self, rng: Generator) -> tuple[Clip, dict[str, np.ndarray]]:
         """A Clip of all `sampled` points, and by-products: depth T H W float32, the distance in metres to the camera's
@@ -111,7 +119,11 @@ class Scenes3D:
         world, poses, camera, exact = self._played(rng)
         frames, depth, seen = world.film(poses, camera, exact)
         exposures = frames.reshape(self.frames, -1, *frames.shape[1:])
-        frames = exposures[:, 0] if exposures.shape[1] == 1 else exposures.mean(1).round().astype(np.uint8)
+        frames = (
+            exposures[:, 0]
+            if exposures.shape[1] == 1
+            else exposures.mean(1).round().astype(np.uint8)
+        )
         frames = applied(draw_look(self._effects, rng), frames)
         return frames, recorded(poses.at(exact), camera.at(exact), depth, seen)
 
@@ -122,7 +134,12 @@ class Scenes3D:
         world = World(scene, self.height, self.width)
         poses = world.simulate(moments.ravel())
         camera = self._camera(rng, scene, moments.ravel() * scene.step, poses, azimuth)
-        return world, poses, camera, np.arange(moments.size).reshape(moments.shape)[:, moments.shape[1] // 2]
+        return (
+            world,
+            poses,
+            camera,
+            np.arange(moments.size).reshape(moments.shape)[:, moments.shape[1] // 2],
+        )
 
     def _moments(self, rng: Generator) -> np.ndarray:
         """The steps (T, s) of physics whose mean each frame is; the middle one is its truth."""
@@ -169,21 +186,33 @@ class Scenes3D:
         sizes = np.array([log_uniform(rng, *self.object_size) for _ in textures])
         bodies, taken = [], []
         for texture, size in zip(textures[alive], sizes[alive]):
-            made, place = self._creature(rng, 2.2 * size, len(bodies), [texture, *textures[:2]], times)
+            made, place = self._creature(
+                rng, 2.2 * size, len(bodies), [texture, *textures[:2]], times
+            )
             bodies += made
             taken.append((place, 1.2 * size))
         places = staging.apart(rng, sizes[~alive], taken)
         for texture, size, place in zip(textures[~alive], sizes[~alive], places):
             body = staging.thing(rng, size, texture, self.meshes)
-            velocity = staging.throw(rng, place, log_uniform(rng, *self.speed), log_uniform(rng, *self.spin))
+            velocity = staging.throw(
+                rng, place, log_uniform(rng, *self.speed), log_uniform(rng, *self.spin)
+            )
             free = rng.random() >= self.fixed
             place = place if free else place * (1, 1, 0) + (0, 0, 0.6 * size)
             bodies.append(
-                replace(body, position=tuple(place), quaternion=staging.any_turn(rng), free=free, velocity=velocity)
+                replace(
+                    body,
+                    position=tuple(place),
+                    quaternion=staging.any_turn(rng),
+                    free=free,
+                    velocity=velocity,
+                )
             )
         return bodies
 
-    def _creature(self, rng: Generator, size: float, first: int, textures: list[int], times: np.ndarray):
+    def _creature(
+        self, rng: Generator, size: float, first: int, textures: list[int], times: np.ndarray
+    ):
         """The bodies of a creature that walks, floats or falls, and where it is half way."""
         walks = rng.random() < self.walking
         bodies = creature(rng, size, first, textures, times if walks else None)
@@ -196,23 +225,37 @@ class Scenes3D:
             bodies[0] = replace(bodies[0], position=tuple(way[0, :3]), motion=way)
         else:
             place[2] = height + rng.uniform(0.1, 1.5)
-            velocity = staging.throw(rng, place, log_uniform(rng, *self.speed), log_uniform(rng, *self.spin) / 2)
+            velocity = staging.throw(
+                rng, place, log_uniform(rng, *self.speed), log_uniform(rng, *self.spin) / 2
+            )
             turned = staging.any_turn(rng)
-            bodies[0] = replace(bodies[0], position=tuple(place), quaternion=turned, velocity=velocity)
+            bodies[0] = replace(
+                bodies[0], position=tuple(place), quaternion=turned, velocity=velocity
+            )
         return bodies, place + (0, 0, height)
 
-    def _camera(self, rng: Generator, scene: Scene, times: np.ndarray, poses: Poses, azimuth: float) -> Camera:
+    def _camera(
+        self, rng: Generator, scene: Scene, times: np.ndarray, poses: Poses, azimuth: float
+    ) -> Camera:
         """The first of some cameras that stands free and sees enough, or else the best of them."""
         best, most = None, -np.inf
         for _ in range(CAMERAS):
             followed = None
             if len(poses.positions) and rng.random() < self.following_camera:
                 followed = poses.positions[rng.integers(len(poses.positions))]
-            speed = 0.0 if rng.random() < self.still_camera else log_uniform(rng, *self.camera_speed)
+            speed = (
+                0.0 if rng.random() < self.still_camera else log_uniform(rng, *self.camera_speed)
+            )
             shake = log_uniform(rng, 0.1, 0.8) if rng.random() < self.shaking_camera else 0.0
-            interest = np.median(poses.positions.mean(1), axis=0) if len(poses.positions) else np.array([0, 0, 0.5])
+            interest = (
+                np.median(poses.positions.mean(1), axis=0)
+                if len(poses.positions)
+                else np.array([0, 0, 0.5])
+            )
             side = azimuth + rng.normal(0, 0.6)
-            camera = moving_camera(rng, times, interest, followed, side, speed, shake, rng.uniform(*self.fov))
+            camera = moving_camera(
+                rng, times, interest, followed, side, speed, shake, rng.uniform(*self.fov)
+            )
             score = seen_share(camera, poses, self.width / self.height)
             score -= 3 * (clearance(camera, poses, scene.planes) < CLEAR)
             if score > most:
@@ -223,9 +266,13 @@ class Scenes3D:
             raise ValueError("no camera stands free in this scene: draw another")
         return best
 
-    def _tracked(self, rng: Generator, frames: np.ndarray, surface: Surface) -> tuple[Clip, np.ndarray]:
+    def _tracked(
+        self, rng: Generator, frames: np.ndarray, surface: Surface
+    ) -> tuple[Clip, np.ndarray]:
         """The Clip of all sampled points, and the segment (N,) that each stands on."""
-        coords, occluded, queries = sample_tracks(surface.recording, rng, self.sampled, max_segments=255)
+        coords, occluded, queries = sample_tracks(
+            surface.recording, rng, self.sampled, max_segments=255
+        )
         t, column, row = np.floor(queries).astype(int).T
         own = surface.recording.segments[t, row, column].astype(int)
         front = in_front(surface, np.stack([t, row, column], axis=1))
@@ -249,13 +296,20 @@ class Scenes3D:
         early = _pick(rng, own, np.flatnonzero(visible[0]), first, self.background_points)
         late = visible[: max(3 * self.frames // 4, 1)].any(0)
         late[early] = False
-        return np.append(early, _pick(rng, own, np.flatnonzero(late), self.points - first, self.background_points))
+        return np.append(
+            early,
+            _pick(rng, own, np.flatnonzero(late), self.points - first, self.background_points),
+        )
 
 
-def _pick(rng: Generator, own: np.ndarray, candidates: np.ndarray, count: int, background: float) -> np.ndarray:
+def _pick(
+    rng: Generator, own: np.ndarray, candidates: np.ndarray, count: int, background: float
+) -> np.ndarray:
     """`count` of the `candidates`, `background` of the chance on segment 0. ValueError: there are too few."""
     if len(candidates) < count:
-        raise ValueError(f"only {len(candidates)} of the {count} points wanted are seen: draw another")
+        raise ValueError(
+            f"only {len(candidates)} of the {count} points wanted are seen: draw another"
+        )
     segment = own[candidates]
     weight = 1 / np.sqrt(np.bincount(segment)[segment])
     behind = segment == 0
@@ -268,4 +322,6 @@ def _pick(rng: Generator, own: np.ndarray, candidates: np.ndarray, count: int, b
 def _beyond(tracks: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Far outside the frame, on the side where what is now behind the camera left it; `tracks` there are mirrored."""
     away = size / 2 - tracks
-    return size / 2 + 4 * size.max() * away / np.maximum(np.linalg.norm(away, axis=-1, keepdims=True), 1e-6)
+    return size / 2 + 4 * size.max() * away / np.maximum(
+        np.linalg.norm(away, axis=-1, keepdims=True), 1e-6
+    )

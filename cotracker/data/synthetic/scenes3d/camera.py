@@ -28,7 +28,9 @@ def moving_camera(
     """
     distance = np.clip(rng.uniform(1.1, 2.3) / np.tan(np.radians(fov) / 2), 2.0, 12.0)
     height = np.radians(rng.uniform(4, 45))
-    away = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
+    away = np.array(
+        [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
+    )
     aim = interest + rng.normal(0, 0.3, 3) * (1, 1, 0.5)
     aims, positions = _course(rng, times, aim, distance * away, speed)
     if followed is not None:
@@ -36,8 +38,12 @@ def moving_camera(
         aims = aims + walk * rng.uniform(0.7, 1.1)
         positions = positions + walk * rng.choice((0.0, rng.uniform(0.3, 1.0))) * (1, 1, 0.3)
     positions[:, 2] = np.maximum(positions[:, 2], 0.35)
-    roll = np.radians(rng.normal(0, 4)) + wave(rng, PACE * times, np.radians(rng.uniform(0, 6)), (12, 60))
-    return Camera(positions, combined(_looking(aims - positions), _by_hand(rng, times, roll, shake)), fov)
+    roll = np.radians(rng.normal(0, 4)) + wave(
+        rng, PACE * times, np.radians(rng.uniform(0, 6)), (12, 60)
+    )
+    return Camera(
+        positions, combined(_looking(aims - positions), _by_hand(rng, times, roll, shake)), fov
+    )
 
 
 def _course(rng: Generator, times: np.ndarray, aim: np.ndarray, away: np.ndarray, speed: float):
@@ -68,7 +74,9 @@ def _course(rng: Generator, times: np.ndarray, aim: np.ndarray, away: np.ndarray
 def _about_z(angle: np.ndarray) -> np.ndarray:
     """Rotations (M, 3, 3) by `angle` (M,) about z."""
     cos, sin, zero = np.cos(angle), np.sin(angle), 0 * angle
-    return np.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], axis=-1).reshape(-1, 3, 3)
+    return np.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], axis=-1).reshape(
+        -1, 3, 3
+    )
 
 
 def _looking(ahead: np.ndarray) -> np.ndarray:
@@ -86,7 +94,9 @@ def _by_hand(rng: Generator, times: np.ndarray, roll: np.ndarray, shake: float) 
     """Small turns (M, 4) about the camera's own axes: the roll, and the tremble of `shake` degrees of a hand."""
     turns = turn_about(np.broadcast_to((0.0, 0.0, 1.0), (len(times), 3)), roll)
     for axis in np.eye(3):
-        angle = sum(wave(rng, PACE * times, np.radians(shake), periods) for periods in ((2.5, 6), (6, 20)))
+        angle = sum(
+            wave(rng, PACE * times, np.radians(shake), periods) for periods in ((2.5, 6), (6, 20))
+        )
         turns = combined(turns, turn_about(np.broadcast_to(axis, (len(times), 3)), angle))
     return turns
 
@@ -95,9 +105,15 @@ def seen_share(camera: Camera, poses: Poses, aspect: float) -> float:
     """The share of pieces and times whose middle is within the frame."""
     if not len(poses.positions):
         return 1.0
-    local = np.einsum("mji,kmj->kmi", rotations(camera.quaternions), poses.positions - camera.positions)
+    local = np.einsum(
+        "mji,kmj->kmi", rotations(camera.quaternions), poses.positions - camera.positions
+    )
     reach = np.tan(np.radians(camera.fov) / 2) * -local[..., 2]
-    inside = (local[..., 2] < 0) & (np.abs(local[..., 1]) < reach) & (np.abs(local[..., 0]) < aspect * reach)
+    inside = (
+        (local[..., 2] < 0)
+        & (np.abs(local[..., 1]) < reach)
+        & (np.abs(local[..., 0]) < aspect * reach)
+    )
     return float(inside.mean())
 
 
@@ -106,5 +122,8 @@ def clearance(camera: Camera, poses: Poses, planes: tuple[Plane, ...]) -> float:
     local = np.einsum("kmji,kmj->kmi", poses.rotations, camera.positions - poses.positions)
     boxes = (np.abs(local) - poses.half[:, None]).max(-1)
     normals = [rotations(plane.quaternion)[:, 2] for plane in planes]
-    behind = [((camera.positions - plane.position) @ normal).min() for plane, normal in zip(planes, normals)]
+    behind = [
+        ((camera.positions - plane.position) @ normal).min()
+        for plane, normal in zip(planes, normals)
+    ]
     return float(min([*behind, boxes.min(initial=np.inf)]))

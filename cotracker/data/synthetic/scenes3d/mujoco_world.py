@@ -25,14 +25,20 @@ def library():
     """
     _load_triton()
     os.environ.setdefault("MUJOCO_GL", "egl" if _has_gpu() else "osmesa")
-    os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's own threads: a worker forked after a drawing waits for ever
+    os.environ.setdefault(
+        "LP_NUM_THREADS", "0"
+    )  # Mesa's own threads: a worker forked after a drawing waits for ever
     try:
         import mujoco
     except ModuleNotFoundError as error:
-        raise ValueError('3-D scenes need MuJoCo, which is missing: run pip install -e ".[synth]"') from error
+        raise ValueError(
+            '3-D scenes need MuJoCo, which is missing: run pip install -e ".[synth]"'
+        ) from error
     except (ImportError, OSError, AttributeError, RuntimeError) as error:
         raise ValueError(_no_opengl(error)) from error
-    mujoco.set_mju_user_warning(_ignored)  # instead of a file MUJOCO_LOG.TXT; `simulate` looks at the counts
+    mujoco.set_mju_user_warning(
+        _ignored
+    )  # instead of a file MUJOCO_LOG.TXT; `simulate` looks at the counts
     return mujoco
 
 
@@ -60,7 +66,9 @@ def _no_opengl(error: Exception) -> str:
     package = {"egl": "libegl1", "osmesa": "libosmesa6"}.get(kind)
     advice = f"apt-get install {package}, or set MUJOCO_GL to the other of egl and osmesa"
     reason = str(error).replace("\n", " ").rstrip(". ")
-    advice = advice if package else "set MUJOCO_GL to egl (a GPU) or osmesa (none), or leave it unset"
+    advice = (
+        advice if package else "set MUJOCO_GL to egl (a GPU) or osmesa (none), or leave it unset"
+    )
     return f"3-D scenes cannot be drawn with MUJOCO_GL={kind}: {advice} ({type(error).__name__}: {reason})"
 
 
@@ -73,7 +81,9 @@ class World:
         self.model = _compiled(self.mujoco, scene, height, width)
         self.data = self.mujoco.MjData(self.model)
         self.scene = scene
-        self._shown = [self.model.geom(f"piece{n}").id for n, piece in enumerate(_pieces(scene)) if piece.shown]
+        self._shown = [
+            self.model.geom(f"piece{n}").id for n, piece in enumerate(_pieces(scene)) if piece.shown
+        ]
 
     def simulate(self, moments: np.ndarray) -> Poses:
         """The Poses at `moments` (M,), numbers of steps in ascending order. ValueError: the physics went wrong."""
@@ -88,17 +98,27 @@ class World:
                 mj.mj_kinematics(model, data)
                 poses.append(self._pose())
             mj.mj_step(model, data)
-        positions, rotations, states = (np.stack(values, axis=axis) for values, axis in zip(zip(*poses), (1, 1, 0)))
+        positions, rotations, states = (
+            np.stack(values, axis=axis) for values, axis in zip(zip(*poses), (1, 1, 0))
+        )
         way = np.abs(np.diff(positions, axis=1)).max(initial=0, axis=(0, 2))
-        wrong = (mj.mjtWarning.mjWARN_BADQPOS, mj.mjtWarning.mjWARN_BADQVEL, mj.mjtWarning.mjWARN_BADQACC)
+        wrong = (
+            mj.mjtWarning.mjWARN_BADQPOS,
+            mj.mjtWarning.mjWARN_BADQVEL,
+            mj.mjtWarning.mjWARN_BADQACC,
+        )
         if (
             any(data.warning[int(kind)].number for kind in wrong)
             or (way > FASTEST * self.scene.step * np.diff(moments)).any()
         ):
-            raise ValueError("the physics of this scene went wrong (something flew off): draw another")
+            raise ValueError(
+                "the physics of this scene went wrong (something flew off): draw another"
+            )
         return Poses(positions, rotations, self.model.geom_aabb[self._shown, 3:], states)
 
-    def film(self, poses: Poses, camera: Camera, exact: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def film(
+        self, poses: Poses, camera: Camera, exact: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Frames M H W 3 uint8 of all states; of the states `exact` (T,), depth T H W and seen T H W.
 
         depth: float32 along the camera's axis, infinite in the sky.  seen: uint8, 0 for planes and sky, else one more
@@ -106,13 +126,18 @@ class World:
         """
         (height, width), count = self.size, len(poses.states)
         frames = np.empty((count, height, width, 3), np.uint8)
-        depth, seen = np.empty((len(exact), height, width), np.float32), np.empty((len(exact), height, width), np.uint8)
+        depth, seen = (
+            np.empty((len(exact), height, width), np.float32),
+            np.empty((len(exact), height, width), np.uint8),
+        )
         number = np.zeros(self.model.ngeom + 1, np.uint8)  # the last is that of no geom at all, -1
         number[self._shown] = np.arange(1, len(self._shown) + 1)
         self.model.cam_fovy[0] = camera.fov
         with self._renderer() as renderer:
             for moment in range(count):
-                self._pose_as(poses.states[moment], camera.positions[moment], camera.quaternions[moment])
+                self._pose_as(
+                    poses.states[moment], camera.positions[moment], camera.quaternions[moment]
+                )
                 renderer.update_scene(self.data, camera=0)
                 renderer.render(out=frames[moment])
                 for row in np.flatnonzero(exact == moment):
@@ -122,7 +147,13 @@ class World:
     def _renderer(self):
         try:
             return self.mujoco.Renderer(self.model, *self.size)
-        except (ImportError, OSError, AttributeError, RuntimeError, self.mujoco.FatalError) as error:
+        except (
+            ImportError,
+            OSError,
+            AttributeError,
+            RuntimeError,
+            self.mujoco.FatalError,
+        ) as error:
             raise ValueError(_no_opengl(error)) from error
 
     def _exactly(self, renderer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,10 +177,20 @@ class World:
         found = []
         for n, body in enumerate(self.scene.bodies):
             root = body.parent is None
-            if (body.motion is not None) if driven else (root and body.free and body.motion is None):
+            if (
+                (body.motion is not None)
+                if driven
+                else (root and body.free and body.motion is None)
+            ):
                 joint = self.model.joint(f"joint{n}").id
                 place, speed = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
-                found.append((n, slice(place, place + (7 if root else 1)), slice(speed, speed + (6 if root else 1))))
+                found.append(
+                    (
+                        n,
+                        slice(place, place + (7 if root else 1)),
+                        slice(speed, speed + (6 if root else 1)),
+                    )
+                )
         return found
 
     def _drive(self, step: int, driven: list[tuple[int, slice, slice]]) -> None:
@@ -208,12 +249,16 @@ def _compiled(mj, scene: Scene, height: int, width: int):
     try:
         return spec.compile()
     except ValueError as error:
-        raise ValueError(f"this scene cannot be built ({str(error).splitlines()[0]}): draw another") from error
+        raise ValueError(
+            f"this scene cannot be built ({str(error).splitlines()[0]}): draw another"
+        ) from error
 
 
 def _add_textures(mj, spec, scene: Scene) -> None:
     kinds = mj.mjtTexture
-    images = [(f"texture{n}", image, kinds.mjTEXTURE_CUBE) for n, image in enumerate(scene.textures)]
+    images = [
+        (f"texture{n}", image, kinds.mjTEXTURE_CUBE) for n, image in enumerate(scene.textures)
+    ]
     if scene.sky is not None:
         images.append(("sky", scene.sky, kinds.mjTEXTURE_SKYBOX))
     for name, image, kind in images:
@@ -239,9 +284,15 @@ def _add_plane(mj, spec, plane: Plane) -> None:
 
 
 def _add_light(mj, spec, light: Light) -> None:
-    made = spec.worldbody.add_light(dir=light.direction, diffuse=light.diffuse, specular=light.specular)
+    made = spec.worldbody.add_light(
+        dir=light.direction, diffuse=light.diffuse, specular=light.specular
+    )
     made.ambient, made.castshadow = (0, 0, 0), light.shadow
-    made.type = mj.mjtLightType.mjLIGHT_DIRECTIONAL if light.position is None else mj.mjtLightType.mjLIGHT_SPOT
+    made.type = (
+        mj.mjtLightType.mjLIGHT_DIRECTIONAL
+        if light.position is None
+        else mj.mjtLightType.mjLIGHT_SPOT
+    )
     along = np.asarray(light.direction) / np.linalg.norm(light.direction)
     made.pos = -7 * along if light.position is None else light.position
     made.cutoff, made.exponent = 70, 1
@@ -253,7 +304,9 @@ def _add_bodies(mj, spec, scene: Scene) -> None:
         parent = spec.worldbody if body.parent is None else made[body.parent]
         made.append(parent.add_body(name=f"body{n}", pos=body.position, quat=body.quaternion))
         if body.parent is not None:
-            joint = made[-1].add_joint(name=f"joint{n}", type=mj.mjtJoint.mjJNT_HINGE, axis=body.axis)
+            joint = made[-1].add_joint(
+                name=f"joint{n}", type=mj.mjtJoint.mjJNT_HINGE, axis=body.axis
+            )
             _set(joint, "stiffness", body.stiffness)
             _set(joint, "damping", body.damping)
         elif body.free:
@@ -270,7 +323,9 @@ def _set(joint, name: str, value: float) -> None:
 
 
 def _add_piece(mj, spec, body, name: str, owner: Body, piece: Piece) -> None:
-    geom = body.add_geom(name=name, type=getattr(mj.mjtGeom, f"mjGEOM_{piece.kind.upper()}"), size=piece.size)
+    geom = body.add_geom(
+        name=name, type=getattr(mj.mjtGeom, f"mjGEOM_{piece.kind.upper()}"), size=piece.size
+    )
     geom.pos, geom.quat, geom.group = piece.position, piece.quaternion, 0 if piece.shown else 4
     if piece.mesh is not None:
         mesh = spec.add_mesh(name=name, scale=piece.size)
@@ -286,7 +341,9 @@ def _add_piece(mj, spec, body, name: str, owner: Body, piece: Piece) -> None:
         material.rgba, material.emission, material.specular = (*piece.colour, 1.0), 1.0, 0.0
         geom.material = name
     if piece.solid:
-        geom.contype, geom.conaffinity = DRIVEN if owner.motion is not None else LIMB if owner.limb else THING
+        geom.contype, geom.conaffinity = (
+            DRIVEN if owner.motion is not None else LIMB if owner.limb else THING
+        )
         geom.density = owner.density
     else:
         geom.contype, geom.conaffinity, geom.mass = 0, 0, 0.0

@@ -34,7 +34,9 @@ def recorded(poses: Poses, camera: Camera, depth: np.ndarray, seen: np.ndarray) 
         exact = (distance[t] / length)[..., None] * rays @ turn.T + eye
         on = seen[t] > 0
         own = seen[t][on].astype(int) - 1
-        local = np.einsum("nji,nj->ni", poses.rotations[own, t], exact[on] - poses.positions[own, t])
+        local = np.einsum(
+            "nji,nj->ni", poses.rotations[own, t], exact[on] - poses.positions[own, t]
+        )
         coordinates[t][on] = local / (2 * poses.half[own])
         normals[t] = _normals(exact, distance[t], seen[t], eye)
         points[t] = exact
@@ -42,7 +44,15 @@ def recorded(poses: Poses, camera: Camera, depth: np.ndarray, seen: np.ndarray) 
     boxes = np.einsum("ktij,knj->ktni", poses.rotations, corners) + poses.positions[:, :, None]
     quaternions = quaternion_of(poses.rotations)
     recording = Recording(
-        distance, seen, normals, coordinates, camera.positions, camera.quaternions, focal / width, boxes, quaternions
+        distance,
+        seen,
+        normals,
+        coordinates,
+        camera.positions,
+        camera.quaternions,
+        focal / width,
+        boxes,
+        quaternions,
     )
     return Surface(recording, points)
 
@@ -54,7 +64,9 @@ def _rays(height: int, width: int, focal: float) -> np.ndarray:
     return np.stack([*np.broadcast_arrays(x[None], y[:, None]), -np.ones((height, width))], axis=-1)
 
 
-def _normals(points: np.ndarray, distance: np.ndarray, seen: np.ndarray, eye: np.ndarray) -> np.ndarray:
+def _normals(
+    points: np.ndarray, distance: np.ndarray, seen: np.ndarray, eye: np.ndarray
+) -> np.ndarray:
     """Normals (H, W, 3) float32 towards the camera: of the flatter of the steps to either side, within the piece."""
     across, down = _tangent(points, distance, seen, 1), _tangent(points, distance, seen, 0)
     normals = np.cross(down, across)
@@ -83,7 +95,9 @@ def in_front(surface: Surface, pixels: np.ndarray) -> np.ndarray:
     instance = own[on] - 1
     turns, middle = rotations(recording.quaternions), recording.boxes.mean(2)
     local = np.einsum("nji,nj->ni", turns[instance, t[on]], points[on] - middle[instance, t[on]])
-    moved[:, on] = np.einsum("ntij,nj->tni", turns[instance], local) + middle[instance].transpose(1, 0, 2)
+    moved[:, on] = np.einsum("ntij,nj->tni", turns[instance], local) + middle[instance].transpose(
+        1, 0, 2
+    )
     axis = rotations(recording.camera_quaternions)[..., 2]
     return np.einsum("tni,ti->tn", moved - recording.camera_positions[:, None], axis) < -1e-3
 
@@ -95,6 +109,9 @@ def quaternion_of(turns: np.ndarray) -> np.ndarray:
     trace = np.trace(a, axis1=-2, axis2=-1)
     k[..., 1:, 1:] = a + a.swapaxes(-1, -2) - trace[..., None, None] * np.eye(3)
     k[..., 0, 0] = trace
-    skew = np.stack([a[..., 2, 1] - a[..., 1, 2], a[..., 0, 2] - a[..., 2, 0], a[..., 1, 0] - a[..., 0, 1]], axis=-1)
+    skew = np.stack(
+        [a[..., 2, 1] - a[..., 1, 2], a[..., 0, 2] - a[..., 2, 0], a[..., 1, 0] - a[..., 0, 1]],
+        axis=-1,
+    )
     k[..., 0, 1:] = k[..., 1:, 0] = skew
     return np.linalg.eigh(k)[1][..., -1]

@@ -113,7 +113,9 @@ class Camera:
 
     def at(self, moments: np.ndarray) -> "Camera":
         """The Camera at some of its moments, by number."""
-        return replace(self, positions=self.positions[moments], quaternions=self.quaternions[moments])
+        return replace(
+            self, positions=self.positions[moments], quaternions=self.quaternions[moments]
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ class Poses:
 
     def at(self, moments: np.ndarray) -> "Poses":
         """The Poses at some of their moments, by number."""
-        return Poses(self.positions[:, moments], self.rotations[:, moments], self.half, self.states[moments])
+        return Poses(
+            self.positions[:, moments], self.rotations[:, moments], self.half, self.states[moments]
+        )
 
 
 def turn_about(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:

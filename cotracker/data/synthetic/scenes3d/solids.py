@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.random import Generator
 
-Mesh = tuple[np.ndarray, np.ndarray]  # float32 (n, 3), int32 (m, 3) seen from outside anti-clockwise; (0, 3): the hull
+Mesh = tuple[
+    np.ndarray, np.ndarray
+]  # float32 (n, 3), int32 (m, 3) seen from outside anti-clockwise; (0, 3): the hull
 
 
 def solid(rng: Generator) -> Mesh:
@@ -20,7 +22,11 @@ def rock(rng: Generator) -> Mesh:
     latitude = np.linspace(-1.5, 1.5, rings)[:, None]
     longitude = np.arange(sides) * 2 * np.pi / sides
     ball = np.stack(
-        [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude) + 0 * longitude],
+        [
+            np.cos(latitude) * np.cos(longitude),
+            np.cos(latitude) * np.sin(longitude),
+            np.sin(latitude) + 0 * longitude,
+        ],
         axis=-1,
     )
     radius = np.ones((rings, sides))
@@ -38,7 +44,9 @@ def turned(rng: Generator) -> Mesh:
     radius = np.convolve(np.pad(radius, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
     angle = np.arange(24) * 2 * np.pi / 24
     around = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
-    return _tube(radius[:, None, None] * around + np.stack([0 * heights, 0 * heights, heights], -1)[:, None])
+    return _tube(
+        radius[:, None, None] * around + np.stack([0 * heights, 0 * heights, heights], -1)[:, None]
+    )
 
 
 def prism(rng: Generator) -> Mesh:

@@ -15,7 +15,11 @@ RADIUS = 1.5  # metres about the middle within which most things start
 
 def thing(rng: Generator, size: float, texture: int, meshes: float) -> Body:
     """A primitive, or with the chance `meshes` a made mesh, within `size` metres of its middle; not placed yet."""
-    physics = {"bounce": rng.uniform(0, 0.9), "friction": rng.uniform(0.2, 1.2), "density": log_uniform(rng, 100, 2000)}
+    physics = {
+        "bounce": rng.uniform(0, 0.9),
+        "friction": rng.uniform(0.2, 1.2),
+        "density": log_uniform(rng, 100, 2000),
+    }
     if rng.random() < meshes:
         piece = Piece("mesh", (size,) * 3, texture=texture, mesh=solid(rng))
         return Body((piece,), **physics)
@@ -23,7 +27,13 @@ def thing(rng: Generator, size: float, texture: int, meshes: float) -> Body:
     half = rng.uniform(0.25, 1.0, 3)
     if kind in ("cylinder", "capsule"):
         half = np.array([half[0], half[1], 0])
-    half *= size / (half.sum() if kind == "capsule" else half.max() if kind == "ellipsoid" else np.linalg.norm(half))
+    half *= size / (
+        half.sum()
+        if kind == "capsule"
+        else half.max()
+        if kind == "ellipsoid"
+        else np.linalg.norm(half)
+    )
     half = np.full(3, size) if kind == "sphere" else half
     return Body((Piece(kind, tuple(half), texture=texture),), **physics)
 
@@ -59,7 +69,13 @@ def throw(rng: Generator, place: np.ndarray, speed: float, spin: float) -> tuple
 
 def ground(rng: Generator, texture: int) -> Plane:
     """The ground, 40 metres a side."""
-    return Plane((0, 0, 0), tuple(turn_about((0, 0, 1.0), rng.uniform(0, 2 * np.pi))), (20, 20), texture, _repeat(rng))
+    return Plane(
+        (0, 0, 0),
+        tuple(turn_about((0, 0, 1.0), rng.uniform(0, 2 * np.pi))),
+        (20, 20),
+        texture,
+        _repeat(rng),
+    )
 
 
 def walls(rng: Generator, textures: list[int]) -> tuple[list[Plane], np.ndarray]:
@@ -88,11 +104,17 @@ def lights(rng: Generator, shadows: float) -> tuple[list[Light], tuple]:
     made = []
     for part in parts / parts.sum():
         azimuth, height = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(35, 85))
-        up = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
+        up = np.array(
+            [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
+        )
         colour = total * (1 - share) * 1.4 * part * rng.uniform(0.88, 1.12, 3)
         lamp = rng.random() < 0.25
         shadow = len(made) < 2 and rng.random() < shadows
-        made.append(Light(tuple(-up), tuple(7 * up) if lamp else None, tuple(colour), (0.3, 0.3, 0.3), shadow))
+        made.append(
+            Light(
+                tuple(-up), tuple(7 * up) if lamp else None, tuple(colour), (0.3, 0.3, 0.3), shadow
+            )
+        )
     return made, tuple(total * share * rng.uniform(0.93, 1.07, 3))
 
 
@@ -108,7 +130,9 @@ def sheet(rng: Generator, textures: Textures, side: int) -> np.ndarray:
 def cube(rng: Generator, textures: Textures, side: int) -> np.ndarray:
     """Six faces (6 side, side, 3) uint8, cut from one texture."""
     image = textures.draw(rng, 2 * side, 3 * side)
-    return np.concatenate([image[r : r + side, c : c + side] for r in (0, side) for c in (0, side, 2 * side)])
+    return np.concatenate(
+        [image[r : r + side, c : c + side] for r in (0, side) for c in (0, side, 2 * side)]
+    )
 
 
 def sky(rng: Generator, textures: Textures, side: int) -> np.ndarray:
@@ -116,7 +140,8 @@ def sky(rng: Generator, textures: Textures, side: int) -> np.ndarray:
     image = textures.draw(rng, side, side)
     mirror = image[:, ::-1]
     above, below = (
-        np.broadcast_to(rows.mean((0, 1)).astype(np.uint8), image.shape) for rows in (image[:4], image[-4:])
+        np.broadcast_to(rows.mean((0, 1)).astype(np.uint8), image.shape)
+        for rows in (image[:4], image[-4:])
     )
     above = cv2.addWeighted(np.ascontiguousarray(above), 0.7, image, 0.3, 0)
     return np.concatenate([mirror, mirror, above, below, image, image])

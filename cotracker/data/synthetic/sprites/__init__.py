@@ -32,7 +32,9 @@ class Sprites(Recipe):
     def clip(self, rng: Generator) -> Clip:
         """One Clip: video T 3 H W uint8 RGB, tracks T N 2, visible and valid T N; all drawn from `rng`."""
         scene = self.scene(rng)
-        return scene.clip(torch.from_numpy(np.ascontiguousarray(scene.render().transpose(0, 3, 1, 2))))
+        return scene.clip(
+            torch.from_numpy(np.ascontiguousarray(scene.render().transpose(0, 3, 1, 2)))
+        )
 
     def scene(self, rng: Generator) -> Scene:
         """Everything about a clip but its pixels, for either renderer."""
@@ -53,7 +55,9 @@ class Sprites(Recipe):
         times = (np.arange(self.frames)[:, None] + offsets).ravel()
         stage = Stage(self, self._textures, rng, times, draw_camera(self, rng, times))
         layers = [stage.background()]
-        for parallax in np.sort(rng.uniform(1.0, 1.8, rng.integers(self.objects[0], self.objects[1] + 1))):
+        for parallax in np.sort(
+            rng.uniform(1.0, 1.8, rng.integers(self.objects[0], self.objects[1] + 1))
+        ):
             layers += stage.thing(parallax, layers[0].canvas)
         shallow = rng.random() < self.shallow_focus
         softness, near = log_uniform(rng, 0.8, 3) * self.width / 256, rng.random() < 0.5
@@ -62,7 +66,11 @@ class Sprites(Recipe):
         if rng.random() < self.foreground:
             for parallax in np.sort(rng.uniform(1.8, 2.4, rng.integers(1, 4))):
                 front = stage.foreground(parallax, layers[0].canvas)
-                layers += [out_of_focus(layer, softness) for layer in front] if shallow and near else front
+                layers += (
+                    [out_of_focus(layer, softness) for layer in front]
+                    if shallow and near
+                    else front
+                )
         kept = _needed_shots(layers, self.frames, len(offsets))
         frame_of = kept // len(offsets)
         middle = np.searchsorted(kept, np.arange(self.frames) * len(offsets) + len(offsets) // 2)
@@ -81,7 +89,9 @@ def _needed_shots(layers: list[Layer], frames: int, shots: int) -> np.ndarray:
 
 def _moved(layer: Layer, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Pixels (n,) that the layer's canvas moves at most from the times `before` (n,) to `after`, at nine places."""
-    places = np.array([(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1)]) * layer.canvas.shape[1::-1]
+    places = (
+        np.array([(x, y) for x in (0, 0.5, 1) for y in (0, 0.5, 1)]) * layer.canvas.shape[1::-1]
+    )
     uv = np.tile(places, (len(before), 1))
     early, late = (layer.from_canvas(uv, np.repeat(k, len(places))) for k in (before, after))
     return np.linalg.norm(late - early, axis=1).reshape(len(before), -1).max(1)

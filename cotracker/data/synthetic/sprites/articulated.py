@@ -26,15 +26,23 @@ def animal(rng: Generator) -> list[Part]:
     nose = tip + rng.uniform(0.15, 0.35) * _heading(rng.uniform(-0.2, 0.8))
     neck = Part(limb(chest, tip, 0.7 * thick, 0.5 * thick), joints=(neck_joint,))
     nod = Joint(*tip, 0.3, rng.random())
-    head = Part(limb(tip, nose, rng.uniform(0.5, 0.7) * thick, 0.3 * thick), joints=(neck_joint, nod))
+    head = Part(
+        limb(tip, nose, rng.uniform(0.5, 0.7) * thick, 0.3 * thick), joints=(neck_joint, nod)
+    )
     torso = Part(limb(rump, chest, thick * rng.uniform(0.8, 1.1), thick))
-    tail = _chain(rng, rump - (0.6 * thick, 0), rng.uniform(1.8, 3.4), 0.3 * girth, rng.uniform(0.3, 0.7), 2)
+    tail = _chain(
+        rng, rump - (0.6 * thick, 0), rng.uniform(1.8, 3.4), 0.3 * girth, rng.uniform(0.3, 0.7), 2
+    )
     return [*tail, *legs[0], *legs[1], neck, torso, head, *legs[2], *legs[3]]
 
 
 def person(rng: Generator) -> list[Part]:
     """A person who walks to the right: torso, head, two-segment arms and legs, each pair in antiphase."""
-    thick, top, hip = rng.uniform(0.13, 0.2), np.array([0.0, -0.45]), np.array([0.0, rng.uniform(0.0, 0.12)])
+    thick, top, hip = (
+        rng.uniform(0.13, 0.2),
+        np.array([0.0, -0.45]),
+        np.array([0.0, rng.uniform(0.0, 0.12)]),
+    )
     head = limb(top + (0, -0.3), top + (0.02, -0.25), rng.uniform(0.11, 0.17), 0.13)
     nod = Joint(*(top + (0, -0.15)), 0.15, rng.random())
     limbs = []
@@ -54,7 +62,10 @@ def machine(rng: Generator) -> list[Part]:
     for number, side in enumerate(rng.permutation(rng.integers(2, 7))):
         corner = body[int(side * 64 / 6 + rng.integers(0, 10)) % 64]
         segments = int(rng.integers(1, 4))
-        heading, length = np.arctan2(corner[1], corner[0]) + rng.normal(0, 0.4), rng.uniform(0.45, 0.9) * segments**0.3
+        heading, length = (
+            np.arctan2(corner[1], corner[0]) + rng.normal(0, 0.4),
+            rng.uniform(0.45, 0.9) * segments**0.3,
+        )
         limbs = _chain(rng, 0.8 * corner, heading, rng.uniform(0.08, 0.18), length, segments)
         (behind if number % 2 else front).extend(limbs)
     return [*behind, Part(body), *front]
@@ -69,7 +80,9 @@ def mirrored(parts: list[Part]) -> list[Part]:
 
     def flipped(part: Part) -> Part:
         hole = None if part.hole is None else part.hole * flip
-        return replace(part, outline=part.outline * flip, hole=hole, joints=tuple(map(turned, part.joints)))
+        return replace(
+            part, outline=part.outline * flip, hole=hole, joints=tuple(map(turned, part.joints))
+        )
 
     return [flipped(part) for part in parts]
 
@@ -87,7 +100,9 @@ def _leg(hip: np.ndarray, length: float, girth: float, phase: float, bend: int) 
     return [Part(limb(knee, foot, 0.8 * girth, 0.55 * girth), joints=(swing, fold), leg=leg), thigh]
 
 
-def _chain(rng: Generator, root, heading: float, radius: float, length: float, segments: int) -> list[Part]:
+def _chain(
+    rng: Generator, root, heading: float, radius: float, length: float, segments: int
+) -> list[Part]:
     """Segments end to end from `root`, the last lowest, each hanging from the joints before it."""
     phase, parts, joints = rng.random(), [], ()
     for _ in range(segments):

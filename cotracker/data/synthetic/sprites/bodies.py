@@ -56,7 +56,12 @@ def _parts(recipe: Recipe, rng: Generator) -> tuple[list[shapes.Part], int]:
 
 
 def cut_out(
-    recipe: Recipe, textures: Textures, rng: Generator, parts: list[shapes.Part], radius: float, behind: np.ndarray
+    recipe: Recipe,
+    textures: Textures,
+    rng: Generator,
+    parts: list[shapes.Part],
+    radius: float,
+    behind: np.ndarray,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Canvas and offset of each part, all cut from one texture, so that skins go on from part to part."""
     masks = [shapes.mask(part, radius) for part in parts]
@@ -67,7 +72,9 @@ def cut_out(
     canvases = []
     for alpha, offset in masks:
         (left, top), (rows, columns) = (offset - low).astype(int), alpha.shape
-        canvases.append((np.dstack([texture[top : top + rows, left : left + columns], alpha]), offset))
+        canvases.append(
+            (np.dstack([texture[top : top + rows, left : left + columns], alpha]), offset)
+        )
     return canvases
 
 
@@ -107,6 +114,8 @@ def rounded(canvas: np.ndarray, depth: float) -> np.ndarray:
     inner = cv2.distanceTransform((canvas[..., 3] > 127).astype(np.uint8), cv2.DIST_L2, 3)
     light = 1 - depth * (1 - np.minimum(inner / max(0.7 * inner.max(), 1), 1)) ** 2
     colour = cv2.multiply(
-        np.ascontiguousarray(canvas[..., :3]), cv2.merge([light.astype(np.float32)] * 3), dtype=cv2.CV_8U
+        np.ascontiguousarray(canvas[..., :3]),
+        cv2.merge([light.astype(np.float32)] * 3),
+        dtype=cv2.CV_8U,
     )
     return np.dstack([colour, canvas[..., 3]])

@@ -31,7 +31,9 @@ def draw_camera(recipe: Recipe, rng: Generator, times: np.ndarray) -> Camera:
         pan = motion.path(rng, times, recipe.pace(rng, recipe.camera_speed), (16, 80))
         drift = (times - times.mean()) / len(np.unique(times.round()))
         lively = motion.log_uniform(rng, *recipe.liveliness)
-        zoom = np.exp(lively * motion.wave(rng, times, 0.15) + np.clip(rng.normal(0, 0.15), -0.3, 0.3) * drift)
+        zoom = np.exp(
+            lively * motion.wave(rng, times, 0.15) + np.clip(rng.normal(0, 0.15), -0.3, 0.3) * drift
+        )
         roll = lively * motion.wave(rng, times, 0.12) + rng.normal(0, 0.1) * drift
     if rng.random() < recipe.shaking_camera:
         pan = pan + motion.path(rng, times, recipe.pace(rng, recipe.shake), (2.5, 7))

@@ -48,8 +48,12 @@ class Gait:
         share = np.mod(turns + leg.phase, 1.0)
         swing = np.clip((share - self.stance) / (1 - self.stance), 0, 1)
         standing = self.reach * (1 - 2 * share / self.stance)
-        ahead = np.where(share < self.stance, standing, self.reach * (2 * swing * swing * (3 - 2 * swing) - 1))
-        return np.stack([ahead, self.height + self.rise(turns) - self.lift * np.sin(np.pi * swing)], axis=-1)
+        ahead = np.where(
+            share < self.stance, standing, self.reach * (2 * swing * swing * (3 - 2 * swing) - 1)
+        )
+        return np.stack(
+            [ahead, self.height + self.rise(turns) - self.lift * np.sin(np.pi * swing)], axis=-1
+        )
 
     def angles(self, leg: Leg, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How far thigh and knee are turned (K,) from a leg that hangs straight down, so that the foot is at `foot`."""

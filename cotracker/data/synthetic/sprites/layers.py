@@ -51,7 +51,9 @@ class Layer:
     def at(self, k: np.ndarray) -> "Layer":
         """The same layer at the times `k` alone."""
         bend, lathe = (part and part.at(k) for part in (self.bend, self.lathe))
-        return replace(self, place=self.place[k], view=self.view[k], gain=self.gain[k], bend=bend, lathe=lathe)
+        return replace(
+            self, place=self.place[k], view=self.view[k], gain=self.gain[k], bend=bend, lathe=lathe
+        )
 
     def seen_from(self, corner: np.ndarray) -> "Layer":
         """The same layer in a frame whose pixel (0, 0) is this one's pixel `corner` (x, y)."""
@@ -66,7 +68,11 @@ class Layer:
     def backward(self, xy: np.ndarray, k: np.ndarray) -> np.ndarray:
         """The layer's own positions (n, 2) seen at the pixels of the frame xy (n, 2) at times k (n,)."""
         uv = self.to_canvas(xy, k)
-        return uv if self.lathe is None else np.stack(self.lathe.backward(uv[:, 0], uv[:, 1], k)[:2], axis=1)
+        return (
+            uv
+            if self.lathe is None
+            else np.stack(self.lathe.backward(uv[:, 0], uv[:, 1], k)[:2], axis=1)
+        )
 
     def facing(self, uv: np.ndarray, k: np.ndarray) -> np.ndarray:
         """Bool (n,): the layer's own positions uv (n, 2) are on its near side at times k (n,)."""
@@ -91,7 +97,9 @@ class Layer:
         if self.endless:
             return np.ones(len(xy))
         height, width = self.canvas.shape[:2]
-        uv = np.clip(self.to_canvas(xy, k), 0, (width - 1.001, height - 1.001))  # the border is clear: outside is 0
+        uv = np.clip(
+            self.to_canvas(xy, k), 0, (width - 1.001, height - 1.001)
+        )  # the border is clear: outside is 0
         corner = uv.astype(int)
         (u, v), (right, down) = corner.T, (uv - corner).T
         alpha = self.alpha
@@ -113,7 +121,12 @@ class Layer:
         """(K, 4) left, top, right, bottom of the canvas in each frame: its border is mapped, bends get a margin."""
         height, width = self.canvas.shape[:2]
         s = np.linspace(0, 1, 5 if self.bend is None else 17)
-        ring = np.concatenate([np.stack(side, -1) for side in ((s, 0 * s), (s, 0 * s + 1), (0 * s, s), (0 * s + 1, s))])
+        ring = np.concatenate(
+            [
+                np.stack(side, -1)
+                for side in ((s, 0 * s), (s, 0 * s + 1), (0 * s, s), (0 * s + 1, s))
+            ]
+        )
         ring = ring * (width - 1, height - 1)
         times = np.arange(len(self.view))
         points = self.from_canvas(np.tile(ring, (len(times), 1)), np.repeat(times, len(ring)))

@@ -29,8 +29,16 @@ class Stage:
 
     ground: np.ndarray
 
-    def __init__(self, recipe: Recipe, textures: Textures, rng: Generator, times: np.ndarray, camera: Camera):
-        self.recipe, self.textures, self.rng, self.times, self.camera = recipe, textures, rng, times, camera
+    def __init__(
+        self, recipe: Recipe, textures: Textures, rng: Generator, times: np.ndarray, camera: Camera
+    ):
+        self.recipe, self.textures, self.rng, self.times, self.camera = (
+            recipe,
+            textures,
+            rng,
+            times,
+            camera,
+        )
         self.size = np.array([recipe.width, recipe.height])
         self.sun = rng.uniform(-0.6, 0.6, 2)
         low, high = recipe.speed
@@ -46,7 +54,9 @@ class Stage:
         corner, (width, height) = self._seen(view)
         colour = self.textures.draw(rng, height, width)
         self.ground = view @ motion.shift(-self.size / 2)
-        bent = rng.random() < 0.5 * recipe.bending * (1 - recipe.grounded)  # feet do not stand on what bends
+        bent = rng.random() < 0.5 * recipe.bending * (
+            1 - recipe.grounded
+        )  # feet do not stand on what bends
         bend = self._bend(min(self.size), 0.5) if bent else None
         place = np.broadcast_to(motion.shift(corner), view.shape)
         canvas = np.dstack([colour, np.full((height, width), 255, np.uint8)])
@@ -86,7 +96,9 @@ class Stage:
             lathe = replace(body.lathe, turn=np.clip(spin, -60, 60).astype(np.float32))
         layers = []
         for (canvas, _), place in zip(body.canvases, self._places(body, turns)):
-            layers.append(Layer(canvas, np.broadcast_to(place, view.shape), view, gain, bend, lathe))
+            layers.append(
+                Layer(canvas, np.broadcast_to(place, view.shape), view, gain, bend, lathe)
+            )
         if rng.random() < recipe.shadows:
             return self._shadows(layers, body.radius) + layers
         return layers
@@ -99,7 +111,9 @@ class Stage:
         rng = self.rng
         rhythm = motion.log_uniform(rng, *RHYTHM)
         fastest = self.recipe.pace(rng, self.speed) * 1.5
-        force = min(0.8, max(fastest * rhythm / (2 * np.pi * body.radius), 0.25 * (body.facing != 0)))
+        force = min(
+            0.8, max(fastest * rhythm / (2 * np.pi * body.radius), 0.25 * (body.facing != 0))
+        )
         # a quarter back, so that an arm is behind while its side's foot is ahead
         swung = self.times / rhythm if turns is None else turns - 0.25
         places = []
@@ -107,7 +121,9 @@ class Stage:
             if turns is not None and part.leg is not None:
                 angles = [body.facing * angle for angle in body.gait.angles(part.leg, turns)]
             else:
-                swings = [np.sin(2 * np.pi * (swung + joint.phase)) + joint.lean for joint in part.joints]
+                swings = [
+                    np.sin(2 * np.pi * (swung + joint.phase)) + joint.lean for joint in part.joints
+                ]
                 angles = [force * joint.share * swing for joint, swing in zip(part.joints, swings)]
             place = motion.shift(offset)[0]
             for joint, angle in reversed(list(zip(part.joints, angles))):
@@ -129,16 +145,22 @@ class Stage:
         scale = np.exp(rng.uniform(-0.2, 0.2) + motion.wave(rng, times, 0.3 * lively))
         stretch = np.exp(motion.wave(rng, times, 0.15 * lively))
         upright = 0.3 if body.facing else 1.0
-        roll = upright * (rng.normal(0, 0.4) + motion.wave(rng, times, 0.5 * lively) * (rng.random() < recipe.turning))
+        roll = upright * (
+            rng.normal(0, 0.4)
+            + motion.wave(rng, times, 0.5 * lively) * (rng.random() < recipe.turning)
+        )
         if body.lathe is not None:
             roll = roll + rng.uniform(0, 2 * np.pi)
         if not body.facing and rng.random() < 0.5 * recipe.turning:
             roll = roll + rng.choice((-1, 1)) * motion.log_uniform(rng, 0.005, 0.1) * times
         tilt = np.radians(recipe.tilt) * (rng.random() < recipe.tilting)
         yaw, pitch = (
-            rng.uniform(-0.3, 0.3) * tilt + motion.wave(rng, times, 0.7 * lively * tilt, (8, 50)) for _ in range(2)
+            rng.uniform(-0.3, 0.3) * tilt + motion.wave(rng, times, 0.7 * lively * tilt, (8, 50))
+            for _ in range(2)
         )
-        turned = motion.card(scale, stretch, roll, yaw, pitch, focal=rng.uniform(4, 8) * body.radius)
+        turned = motion.card(
+            scale, stretch, roll, yaw, pitch, focal=rng.uniform(4, 8) * body.radius
+        )
         return seen @ motion.shift(walk) @ turned
 
     def _stepping(self, body: Body) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +171,11 @@ class Stage:
         """
         rng, recipe = self.rng, self.recipe
         scale, slope = np.exp(rng.uniform(-0.2, 0.2)), np.clip(rng.normal(0, 0.1), -0.3, 0.3)
-        leg = scale * body.radius * next(part.leg.length for part in body.parts if part.leg is not None)
+        leg = (
+            scale
+            * body.radius
+            * next(part.leg.length for part in body.parts if part.leg is not None)
+        )
         stride = body.gait.stride * leg
         heading = body.facing * np.array([np.cos(slope), np.sin(slope)])
         moment = int(rng.integers(0, max(len(self.times) * 6 // 10, 1)))
@@ -160,9 +186,15 @@ class Stage:
         walked = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1)))
         walked *= min(1.0, FASTEST * stride / max(self._steps(walked).max(), 1e-6))
         if rng.random() < recipe.followed:
-            carried = (motion.project(np.linalg.inv(self.ground), np.tile(wanted, (len(path), 1))) - start) @ heading
+            carried = (
+                motion.project(np.linalg.inv(self.ground), np.tile(wanted, (len(path), 1))) - start
+            ) @ heading
             steps = self._steps(carried)
-            if stride / RHYTHM[1] < steps.mean() and steps.max() < FASTEST * stride and -steps.min() < steps.max() / 4:
+            if (
+                stride / RHYTHM[1] < steps.mean()
+                and steps.max() < FASTEST * stride
+                and -steps.min() < steps.max() / 4
+            ):
                 walked = carried
         turns = rng.random() + (walked - walked[0]) / stride
         way = start + (walked - walked[moment])[:, None] * heading
@@ -209,13 +241,19 @@ class Stage:
         number = 2 * np.pi * rng.uniform(0.5, 2, 2) / size
         steady = rng.random() < 0.5
         swell = np.stack(
-            [np.ones(len(times)) if steady else motion.wave(rng, times, 1.0, (6, 40)) for _ in range(2)], 1
+            [
+                np.ones(len(times)) if steady else motion.wave(rng, times, 1.0, (6, 40))
+                for _ in range(2)
+            ],
+            1,
         )
         most = strength * 0.45 * motion.log_uniform(rng, *self.recipe.liveliness)
         amplitude = most * rng.uniform(0.1, 1, 2) / number * swell
         travel = rng.uniform(-1, 1, 2) * 2 * np.pi / motion.log_uniform(rng, 10, 120)
         phase = np.mod(rng.uniform(0, 2 * np.pi, 2) + np.outer(times, travel), 2 * np.pi)
-        return Bend(amplitude.astype(np.float32), number.astype(np.float32), phase.astype(np.float32))
+        return Bend(
+            amplitude.astype(np.float32), number.astype(np.float32), phase.astype(np.float32)
+        )
 
     def _shadows(self, layers: list[Layer], radius: float) -> list[Layer]:
         """Soft dark copies of the layers, shifted in the frame away from the sun, that hide nothing."""
@@ -224,9 +262,13 @@ class Stage:
         shadows = []
         for layer in layers:
             canvas = np.zeros_like(layer.canvas)
-            canvas[..., 3] = cv2.GaussianBlur(cv2.convertScaleAbs(layer.canvas[..., 3], alpha=dark), (0, 0), soft)
+            canvas[..., 3] = cv2.GaussianBlur(
+                cv2.convertScaleAbs(layer.canvas[..., 3], alpha=dark), (0, 0), soft
+            )
             canvas[[0, -1], :, 3] = canvas[:, [0, -1], 3] = 0
-            shadows.append(replace(layer, canvas=canvas, view=away @ layer.view, opaque=False, lathe=None))
+            shadows.append(
+                replace(layer, canvas=canvas, view=away @ layer.view, opaque=False, lathe=None)
+            )
         return shadows
 
 

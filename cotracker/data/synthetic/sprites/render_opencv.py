@@ -85,7 +85,10 @@ def _warped(layer: Layer, canvas: np.ndarray, k: int, box: tuple) -> np.ndarray:
     left, top, right, bottom = box
     if layer.bend is None:
         matrix = layer.places_back[k] @ _from_box(layer, k, box)
-        size, flags = (int(right - left), int(bottom - top)), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size, flags = (
+            (int(right - left), int(bottom - top)),
+            cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
         return cv2.warpPerspective(canvas, matrix, size, flags=flags, borderMode=border)
     return cv2.remap(canvas, *_canvas_positions(layer, k, box), cv2.INTER_LINEAR, borderMode=border)
 
@@ -94,7 +97,9 @@ def _turned(layer: Layer, k: int, box: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Colour (h w 3) and alpha (h w) uint8 of a solid on its lathe in the box of the frame at time k."""
     u, v = _canvas_positions(layer, k, box)
     column, row, light = layer.lathe.backward(u, v, k)
-    colour = cv2.remap(layer.lathe.skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    colour = cv2.remap(
+        layer.lathe.skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     colour = cv2.multiply(colour, cv2.merge([light.astype(np.float32)] * 3), dtype=cv2.CV_8U)
     return colour, cv2.remap(layer.alpha, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 

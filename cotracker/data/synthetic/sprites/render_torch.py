@@ -60,7 +60,9 @@ class UndrawnClips:
 
 def clips(scenes: list[Scene], device: torch.device) -> Clip:
     """One Clip with B in front, on `device`, of scenes of equal sizes; its video B T 3 H W uint8 is drawn there."""
-    return collate([scene.clip(video).to(device) for scene, video in zip(scenes, render_batch(scenes, device))])
+    return collate(
+        [scene.clip(video).to(device) for scene, video in zip(scenes, render_batch(scenes, device))]
+    )
 
 
 def render_batch(scenes: list[Scene], device: torch.device) -> Tensor:
@@ -70,7 +72,9 @@ def render_batch(scenes: list[Scene], device: torch.device) -> Tensor:
     """
     sizes = {(len(scene.middle), *scene.size) for scene in scenes}
     if len(sizes) != 1:
-        raise ValueError(f"a batch's scenes must have equal frames, height and width: {sorted(sizes)}")
+        raise ValueError(
+            f"a batch's scenes must have equal frames, height and width: {sorted(sizes)}"
+        )
     ((frames, height, width),) = sizes
     canvas = _Canvas(scenes, device)
     for number in range(max(len(scene.layers) for scene in scenes)):
@@ -94,7 +98,11 @@ class _Canvas:
 
     def draw(self, number: int) -> None:
         """Draws layer `number` of every clip that has so many."""
-        present = [(b, scene.layers[number]) for b, scene in enumerate(self.scenes) if number < len(scene.layers)]
+        present = [
+            (b, scene.layers[number])
+            for b, scene in enumerate(self.scenes)
+            if number < len(scene.layers)
+        ]
         for b, layer in present:
             if layer.opaque:
                 self._darken(b)
@@ -113,7 +121,9 @@ class _Canvas:
         total = len(self.scenes) * count
         tiles = self.image.view(len(index), self.per_shot, 3, TILE * TILE)
         if len(index) > total:
-            mean = torch.zeros(total, *tiles.shape[1:], device=self.device).index_add_(0, index, tiles)
+            mean = torch.zeros(total, *tiles.shape[1:], device=self.device).index_add_(
+                0, index, tiles
+            )
             tiles = mean / torch.bincount(index, minlength=total)[:, None, None, None]
         tiles = tiles.view(total, -1, self.across, 3, TILE, TILE)
         whole = tiles.permute(0, 3, 1, 4, 2, 5).reshape(total, 3, -1, self.across * TILE)
@@ -131,7 +141,9 @@ class _Canvas:
             else:
                 self._shadow(tiles, atlas.sample(table.layer[tiles.row], u, v)[3])
 
-    def _blend(self, tiles: Tiles, table: "Motions", atlas: "Atlas", skins: "Atlas | None", u, v) -> None:
+    def _blend(
+        self, tiles: Tiles, table: "Motions", atlas: "Atlas", skins: "Atlas | None", u, v
+    ) -> None:
         layer = table.layer[tiles.row]
         endless = table.endless[layer]
         patch = atlas.sample(layer, *atlas.mirrored(layer, endless, u, v))

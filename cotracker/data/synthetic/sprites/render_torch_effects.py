@@ -40,7 +40,9 @@ def look_at(looks: list[Look], video: Tensor) -> Tensor:
 
 def lit(frames: Tensor, field: Tensor) -> Tensor:
     """Frames T 3 H W under a field of light T 3 3."""
-    light = F.interpolate(field[:, None].to(frames.device), frames.shape[2:], mode="bicubic", align_corners=False)
+    light = F.interpolate(
+        field[:, None].to(frames.device), frames.shape[2:], mode="bicubic", align_corners=False
+    )
     return (frames * light).round().clamp(0, 255)
 
 
@@ -57,9 +59,16 @@ def blurred(frames: Tensor, sigma: Tensor) -> Tensor:
     most = int(reach.max())
     at = torch.arange(-most, most + 1, dtype=torch.float64)
     weight = torch.exp(-(at**2) / (2 * sigma.double()[:, None] ** 2)) * (at.abs() <= reach[:, None])
-    weight = (weight / weight.sum(1, keepdim=True)).float().to(frames.device).repeat_interleave(3, 0)[:, None, None]
+    weight = (
+        (weight / weight.sum(1, keepdim=True))
+        .float()
+        .to(frames.device)
+        .repeat_interleave(3, 0)[:, None, None]
+    )
     flat = F.pad(frames.flatten(0, 1)[None], (most,) * 4, mode="reflect")
-    flat = F.conv2d(F.conv2d(flat, weight, groups=len(weight)), weight.transpose(2, 3), groups=len(weight))
+    flat = F.conv2d(
+        F.conv2d(flat, weight, groups=len(weight)), weight.transpose(2, 3), groups=len(weight)
+    )
     return flat.view(frames.shape).round()
 
 
@@ -68,7 +77,9 @@ def grain(look: Look, frames: Tensor) -> Tensor:
     tile, offsets = look.grain
     height, width = frames.shape[2:]
     tile = torch.from_numpy(tile).to(frames.device).permute(2, 0, 1)
-    return torch.stack([tile[:, row : row + height, column : column + width] for row, column in offsets.tolist()])
+    return torch.stack(
+        [tile[:, row : row + height, column : column + width] for row, column in offsets.tolist()]
+    )
 
 
 def through_jpeg(frames: Tensor, quality: int) -> Tensor:

@@ -40,7 +40,9 @@ class Atlas:
 
     def __init__(self, pictures: list[np.ndarray], device: torch.device):
         width = max(picture.shape[1] for picture in pictures) + 2
-        self.sizes = torch.tensor([picture.shape[1::-1] for picture in pictures], device=device, dtype=torch.float32)
+        self.sizes = torch.tensor(
+            [picture.shape[1::-1] for picture in pictures], device=device, dtype=torch.float32
+        )
         starts = np.cumsum([1] + [picture.shape[0] + 2 for picture in pictures])
         self.starts = torch.tensor(starts[:-1], device=device, dtype=torch.float32)
         whole = np.zeros((int(starts[-1]), width, pictures[0].shape[2]), np.uint8)
@@ -56,14 +58,20 @@ class Atlas:
         grid = torch.stack([x * (2 / (width - 1)) - 1, y * (2 / (height - 1)) - 1], dim=-1)
         return F.grid_sample(self.maps, grid[None], align_corners=True, padding_mode="zeros")[0]
 
-    def mirrored(self, which: Tensor, endless: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    def mirrored(
+        self, which: Tensor, endless: Tensor, u: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """u, v (n, p) folded back into the picture, as between mirrors, where `endless` (n,)."""
         if not endless.any():
             return u, v
         folded = []
         for values, last in zip((u, v), (self.sizes[which] - 1).unbind(1)):
             last = last[:, None]
-            folded.append(torch.where(endless[:, None], last - (values.remainder(2 * last) - last).abs(), values))
+            folded.append(
+                torch.where(
+                    endless[:, None], last - (values.remainder(2 * last) - last).abs(), values
+                )
+            )
         return folded[0], folded[1]
 
 
@@ -100,7 +108,8 @@ class Motions:
         if len(bent):
             row = tiles.row[bent]
             u[bent], v[bent] = _through(
-                self.places_back[row], *self._unbent(row, *_through(self.views_back[row], x[bent], y[bent]))
+                self.places_back[row],
+                *self._unbent(row, *_through(self.views_back[row], x[bent], y[bent])),
             )
         return u, v
 
@@ -112,7 +121,9 @@ class Motions:
 
     def skin_positions(self, tiles: Tiles, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Skin column, row and light (n, p) of solids at canvas x, y: as Lathe.backward."""
-        ahead, level, a, b, c, turn, ambient, side, columns = self.lathe[tiles.row][:, :, None].unbind(1)
+        ahead, level, a, b, c, turn, ambient, side, columns = self.lathe[tiles.row][
+            :, :, None
+        ].unbind(1)
         height = y - level
         radius = (a + height * (b + height * c)).clamp(min=1e-2).sqrt()
         sine = ((x - ahead) / radius).clamp(-1, 1)
@@ -138,7 +149,9 @@ def _lathe_table(layer: Layer, count: int) -> np.ndarray:
     if layer.lathe is None:
         return np.zeros((count, 9))
     lathe = layer.lathe
-    rows = np.tile([*lathe.axis, *lathe.quadric, 0, *lathe.light, lathe.skin.shape[1] - 1], (count, 1))
+    rows = np.tile(
+        [*lathe.axis, *lathe.quadric, 0, *lathe.light, lathe.skin.shape[1] - 1], (count, 1)
+    )
     rows[:, 5] = lathe.turn
     return rows
 

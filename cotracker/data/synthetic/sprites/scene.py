@@ -55,7 +55,9 @@ class Scene:
             reason=self.reason,
         )
 
-    def follow(self, own: np.ndarray, xy: np.ndarray, moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def follow(
+        self, own: np.ndarray, xy: np.ndarray, moment: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Tracks (T, N, 2) and visible (T, N) of points on layers `own` (N,), seen at xy (N, 2) in frames `moment`."""
         count, total = len(own), len(self.middle)
         tracks, visible = np.empty((total, count, 2)), np.empty((total, count), bool)
@@ -66,7 +68,11 @@ class Scene:
             tracks[:, mine] = layer.forward(uv, k).reshape(total, -1, 2)
             visible[:, mine] = layer.facing(uv, k).reshape(total, -1)
         flat, k = tracks.reshape(-1, 2), np.repeat(self.middle, count)
-        visible &= ((flat >= 0) & (flat <= (self.size[1] - 1, self.size[0] - 1))).all(1).reshape(total, count)
+        visible &= (
+            ((flat >= 0) & (flat <= (self.size[1] - 1, self.size[0] - 1)))
+            .all(1)
+            .reshape(total, count)
+        )
         seen = np.flatnonzero(visible.ravel())
         visible.ravel()[seen] = ~hidden(self.layers, np.tile(own, total)[seen], flat[seen], k[seen])
         return tracks, visible
@@ -78,10 +84,15 @@ class Scene:
         """
         first = -(-2 * points // 5)
         late = max(3 * len(self.middle) // 4, 1)
-        picks = [self._pick(rng, 1, first, on_background), self._pick(rng, late, points - first, on_background)]
+        picks = [
+            self._pick(rng, 1, first, on_background),
+            self._pick(rng, late, points - first, on_background),
+        ]
         return tuple(np.concatenate(values) for values in zip(*picks))
 
-    def _pick(self, rng: Generator, frames: int, count: int, on_background: float) -> tuple[np.ndarray, ...]:
+    def _pick(
+        self, rng: Generator, frames: int, count: int, on_background: float
+    ) -> tuple[np.ndarray, ...]:
         """`count` points in the first `frames` from many candidates: small layers count for more than their area."""
         candidates = 6 * count + 256
         xy = rng.random((candidates, 2)) * (self.size[1] - 1, self.size[0] - 1)

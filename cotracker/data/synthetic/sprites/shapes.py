@@ -61,7 +61,9 @@ def blob(rng: Generator) -> np.ndarray:
 def polygon(rng: Generator) -> np.ndarray:
     """A random star-shaped polygon of 3 to 8 corners, (n, 2)."""
     count = rng.integers(3, 9)
-    angle = (np.arange(count) + rng.uniform(-0.35, 0.35, count)) * (2 * np.pi / count) + rng.uniform(0, 2 * np.pi)
+    angle = (np.arange(count) + rng.uniform(-0.35, 0.35, count)) * (
+        2 * np.pi / count
+    ) + rng.uniform(0, 2 * np.pi)
     return rng.uniform(0.55, 1, count)[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
 
 

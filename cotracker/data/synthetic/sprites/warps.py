@@ -62,7 +62,9 @@ class Lathe:
         """Bool: column u of the skin is on the near side at times k."""
         return np.cos(u / self.columns + self.turn[k]) > 0
 
-    def backward(self, x: np.ndarray, y: np.ndarray, k) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def backward(
+        self, x: np.ndarray, y: np.ndarray, k
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Skin column (0..W) and row seen at canvas x, y at times k, and the light (factor) there."""
         sine = np.clip((x - self.axis[0]) / self.radius(y), -1, 1)
         rounds = (np.arcsin(sine) - self.turn[k]) * (1 / (2 * math.pi))
