@@ -32,14 +32,12 @@ from cotracker.trackers.tracker import usable_device
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
-from cotracker.training.precision import let_tf32
+from cotracker.training.precision import dtype_of, let_tf32
 from cotracker.training.replay import ReplayedStep
 from cotracker.training.settings import check
 from cotracker.training.stopping import Stop
 from cotracker.types import Clip
 from cotracker.watching import checked, measured, pictures
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
@@ -179,12 +177,13 @@ class Run:
         self.out, self.settings, self.group, self.parts, self.progress = Path(cfg.out), settings, group, parts, progress
         self.t = t = settings["train"]
         self.model, self.optimiser = parts["model"], parts["optimiser"]
-        trainee = Trainee(self.model, parts["objective"], DTYPES[t["precision"]]).train()
+        dtype = dtype_of(t["precision"], group.device)
+        trainee = Trainee(self.model, parts["objective"], dtype).train()
         self.trainee = group.wrapped(trainee, static=t["accumulate"] == 1)
         self.replayed = None
         if t["replay"]:
             parts = self.model, parts["objective"], self.optimiser.parameters
-            self.replayed = ReplayedStep(*parts, DTYPES[t["precision"]])
+            self.replayed = ReplayedStep(*parts, dtype)
         pinned = group.device.type == "cuda"
         self.clips = loader(stream, t["batch"], t["workers"], progress.examples, group.rank, group.world, pinned=pinned)
         at = "evaluation.benchmarks"

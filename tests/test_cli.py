@@ -347,6 +347,7 @@ def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+@pytest.mark.filterwarnings("ignore:bfloat16 is emulated")
 def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "peak_memory", lambda device: 500_000_000)
     video, common = clip(tmp_path), ["--updates", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20]

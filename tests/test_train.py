@@ -198,7 +198,7 @@ def test_only_the_parts_named_are_trained(smoke, tmp_path):
     ("train.batch=0", "train.batch must be a whole number from 1"),
     ("train.steps=-1", "train.steps must be"),
     ("train.clip=-1", "train.clip must be"),
-    ("train.precision=half", "train.precision must be float32, bfloat16 or float16, not half"),
+    ("train.precision=half", "train.precision must be auto, float32, bfloat16 or float16, not half"),
     ("train.device=gpu7", "device gpu7 cannot be used"),
     ("seed=-1", "seed must be a whole number"),
     ("model.window=7", "model.window must be an even number"),

@@ -11,11 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from cotracker.model.runtime import multiplies
+
 EPS = 1e-5
 try:  # oneDNN's linear layer with the nonlinearity in its epilogue: what torch.compile uses on a CPU
     _LINEAR_POINTWISE = torch.ops.mkldnn._linear_pointwise.default
 except AttributeError:  # a PyTorch built without oneDNN
     _LINEAR_POINTWISE = None
+_FUSIBLE = (torch.float32, torch.bfloat16) if multiplies(torch.bfloat16) else (torch.float32,)
 
 
 def norm_relu(x: Tensor) -> Tensor:
@@ -46,7 +49,7 @@ def gelu_linear(x: Tensor, linear: nn.Linear) -> Tensor:
 def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
     """gelu(linear(x)), gelu by its tanh formula: one step on a CPU, where it is without a gradient."""
     fusible = x.device.type == "cpu" and x.dtype == linear.weight.dtype and not torch.is_autocast_enabled("cpu")
-    if _LINEAR_POINTWISE is None or not fusible or x.dtype not in (torch.float32, torch.bfloat16):
+    if _LINEAR_POINTWISE is None or not fusible or x.dtype not in _FUSIBLE:
         return F.gelu(linear(x), approximate="tanh")
     return _LINEAR_POINTWISE(x, linear.weight, linear.bias, "gelu", [], "tanh")
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, window_starts
+from cotracker.model.runtime import warn_if_emulated
 from cotracker.trackers.mirrored import Mirrored
 from cotracker.trackers.tracker import Tracker, check_frames, check_queries, check_size, is_whole, usable_device
 from cotracker.trackers.views import SharedVideo
@@ -146,7 +147,10 @@ def in_precision(model: CoTracker, precision: str) -> CoTracker:
     """The model, for inference in this precision: "float32" leaves it as it is, "bfloat16" lowers it in place."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be float32 or bfloat16, not {precision!r}")
-    return model if precision == "float32" else model.to_bfloat16()
+    if precision == "float32":
+        return model
+    warn_if_emulated(torch.bfloat16, model.frequencies.device.type)
+    return model.to_bfloat16()
 
 
 def _check_support(support: tuple[int, int] | None) -> tuple[int, int]:
@@ -205,8 +209,8 @@ def load(
     if threshold is None:
         threshold = card.get("threshold", THRESHOLD)
     identity = {"name": path.stem, "hash": card["hash"]}
-    model = in_precision(model, precision)
+    model = in_precision(model.to(usable_device(device)), precision)
     if replay:
         model.replay_windows()
     chain = build_chain(model, updates, resolution, single_point, support, threshold, published, identity, mirrored)
-    return chain.to(usable_device(device)).eval()
+    return chain.eval()
