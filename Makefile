@@ -1,11 +1,12 @@
 # make demo [VIDEO=path]   sets up .venv, tracks a video into outputs/
 # make test                sets up .venv, passes the tests
+# make quick               the tests that one wants after each edit
 # make lint
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint setup
+.PHONY: demo test quick lint setup
 
 setup: $(VENV)/ready
 
@@ -19,6 +20,9 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,27 +11,29 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before PyTorch is loaded: docs/speed.md, beside other work
+os.environ.setdefault(
+    "GOMP_SPINCOUNT", "3000"
+)  # before PyTorch is loaded: docs/speed.md, beside other work
 
 import hydra
 import torch
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from cotracker import suite
 from cotracker.benchmarks import results
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import NEAR
+from cotracker.benchmarks.failures import pictures
+from cotracker.benchmarks.paper import suite
 from cotracker.benchmarks.rows import Rows, collected
 from cotracker.benchmarks.run import Row, evaluate, metric_keys, unscored
-from cotracker.benchmarks.written import write_json
-from cotracker.building import build_benchmark, made
-from cotracker.helpers import Helpers
-from cotracker.overrides import refuse_misspelt
+from cotracker.benchmarks.workers import Helpers
+from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.overrides import refuse_misspelt
+from cotracker.files import write_json
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.precision import let_tf32
 from cotracker.visualize import write_png
-from cotracker.worst import pictures
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -48,7 +50,9 @@ def run_suite(arguments: list[str]) -> None:
 
     def work(helpers: Helpers) -> int:
         code = suite.run(CONFIGS, config, lambda one, label: run(one, helpers, label))
-        return code if helpers.first else 0  # what is missing the first process says; a helper's 1 would end it
+        return (
+            code if helpers.first else 0
+        )  # what is missing the first process says; a helper's 1 would end it
 
     guarded(work, config)
 
@@ -72,12 +76,19 @@ def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict
     label: what a table calls this result, kept in it.
     """
     if type(config.pictures) is not int or config.pictures < 0:
-        raise ValueError(f"pictures must be a whole number of videos, 0 or more, not {config.pictures}")
+        raise ValueError(
+            f"pictures must be a whole number of videos, 0 or more, not {config.pictures}"
+        )
     if type(config.wait_minutes) not in (int, float) or config.wait_minutes < 0:
         raise ValueError(f"wait_minutes must be a number, 0 or more, not {config.wait_minutes}")
-    let_tf32(False)  # a GPU's convolutions would round to 10 bits, and its numbers be others than a CPU's
+    let_tf32(
+        False
+    )  # a GPU's convolutions would round to 10 bits, and its numbers be others than a CPU's
     try:
-        benchmark, tracker = build_benchmark(config.benchmark, limit=config.limit), made(config.tracker)
+        benchmark, tracker = (
+            build_benchmark(config.benchmark, limit=config.limit),
+            made(config.tracker),
+        )
     except (ValueError, OSError) as error:
         raise suite.Unavailable(str(error)) from error
     heading = results.heading(config.tracker.name, tracker, benchmark)
@@ -88,7 +99,9 @@ def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict
         return None
     found, broken = collected(benchmark, rows, config.wait_minutes, helpers.check)
     record = results.record(heading, benchmark, found, broken)
-    record |= {"device": device(tracker), "measured_by": rows.commits(found)} | ({"label": label} if label else {})
+    record |= {"device": device(tracker), "measured_by": rows.commits(found)} | (
+        {"label": label} if label else {}
+    )
     print_end(found, record)
     path = results.write(config.out, record)
     if config.pictures:
@@ -116,39 +129,59 @@ def print_end(rows: list[Row], record: dict) -> None:
     mean = {key: float("nan") if value is None else value for key, value in record["mean"].items()}
     print_row({"name": "mean", **mean, "seconds": record["seconds"]})
     if len(rows) > 1:
-        spans = [f"{key} {low:.1f} to {high:.1f}" for key, (low, high) in _known(record["interval"])[:3]]
+        spans = [
+            f"{key} {low:.1f} to {high:.1f}" for key, (low, high) in _known(record["interval"])[:3]
+        ]
         print(f"95 % intervals over videos: {', '.join(spans)}")
         print(f"worst videos: {', '.join(record['worst'])}")
     missing = f" (missing: {', '.join(record['missing'])})" if record["missing"] else ""
     print(f"found {record['found']} of {record['expected']} expected{missing}")
     for one in record["broken"]:
-        print(f"broken: {one['name']}: {one['reason']}" if one["name"] else f"broken: {one['reason']}")
+        print(
+            f"broken: {one['name']}: {one['reason']}" if one["name"] else f"broken: {one['reason']}"
+        )
     if unscored(rows):
         print(f"left out of the mean, as nothing is scored there: {', '.join(unscored(rows))}")
     if [str(record["commit"])] != record["measured_by"] and rows:
-        print(f"some videos were measured by other commits of this code: {', '.join(record['measured_by'])}")
+        print(
+            f"some videos were measured by other commits of this code: {', '.join(record['measured_by'])}"
+        )
     print_breakdown(record.get("breakdown", {}))
 
 
 def print_breakdown(breakdown: dict) -> None:
     """A small table: count, median error and share of near ones, in each bin."""
     for part, bins in breakdown.items():
-        print(f"{part:<20}   places  median px  within {NEAR} px  (at 256x256, all videos together)")
+        print(
+            f"{part:<20}   places  median px  within {NEAR} px  (at 256x256, all videos together)"
+        )
         for name, values in bins.items():
-            known = f"{values['median']:10.2f} {values[f'within_{NEAR}']:10.1f} %" if values["count"] else ""
+            known = (
+                f"{values['median']:10.2f} {values[f'within_{NEAR}']:10.1f} %"
+                if values["count"]
+                else ""
+            )
             print(f"  {name:<18} {values['count']:8d} {known}")
 
 
-def draw_worst(tracker: Tracker, benchmark: Benchmark, rows: list[Row], count: int, folder: Path) -> None:
+def draw_worst(
+    tracker: Tracker, benchmark: Benchmark, rows: list[Row], count: int, folder: Path
+) -> None:
     """Writes <place>_<video>.png of the worst videos' worst tracks, and points.json, which says what is drawn."""
     drawn = []
-    for place, (name, picture, points) in enumerate(pictures(tracker, benchmark, rows, count), start=1):
-        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[:80]
+    for place, (name, picture, points) in enumerate(
+        pictures(tracker, benchmark, rows, count), start=1
+    ):
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)[
+            :80
+        ]
         file = f"{place}_{plain}.png"
         folder.mkdir(parents=True, exist_ok=True)
         write_png(folder / file, picture)
         drawn.append({"picture": file, "video": name, "points": points})
-    write_json(folder / "points.json", {"colours": "truth green, answer red, rings unseen", "drawn": drawn})
+    write_json(
+        folder / "points.json", {"colours": "truth green, answer red, rings unseen", "drawn": drawn}
+    )
     print(f"wrote {len(drawn)} pictures to {folder}: truth green, answer red")
 
 

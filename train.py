@@ -11,7 +11,9 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before PyTorch is loaded: docs/speed.md, beside other work
+os.environ.setdefault(
+    "GOMP_SPINCOUNT", "3000"
+)  # before PyTorch is loaded: docs/speed.md, beside other work
 
 import hydra
 import torch
@@ -22,22 +24,22 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from cotracker import __version__, checkpoint
+from cotracker import __version__, checkpoint, files
 from cotracker.benchmarks import results
-from cotracker.building import build, build_benchmark
+from cotracker.config.instantiate import build, build_benchmark
+from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.stream import Mixture, TrainingStream, loader
-from cotracker.overrides import refuse_misspelt
-from cotracker.state import Progress, card_of, resume, save
 from cotracker.trackers.tracker import usable_device
+from cotracker.training.cuda_graph import ReplayedStep
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
 from cotracker.training.precision import dtype_of, let_tf32
-from cotracker.training.replay import ReplayedStep
 from cotracker.training.settings import check
+from cotracker.training.state import Progress, card_of, resume, save
 from cotracker.training.stopping import Stop
+from cotracker.training.validation import checked, measured, pictures
 from cotracker.types import Clip
-from cotracker.watching import checked, measured, pictures
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
@@ -78,7 +80,9 @@ def run(cfg: DictConfig) -> int | None:
         group.tell(f"{cfg.out} has its {t.steps} steps: {cfg.out}/model.safetensors is the model")
         return group.leave()
     if used_up(settings["train"], progress):
-        group.tell(f"{cfg.out} has had its {t.budget_minutes} minutes: {cfg.out}/model.safetensors is the model")
+        group.tell(
+            f"{cfg.out} has had its {t.budget_minutes} minutes: {cfg.out}/model.safetensors is the model"
+        )
         return group.leave()
     stream = build_stream(cfg, source, progress, group)
     stream[progress.examples]  # what is wrong with the data is said before anything is written
@@ -116,7 +120,9 @@ def build_parts(cfg: DictConfig, group: Group) -> dict:
         raise ValueError("train.replay=true is for one process on a GPU: leave it out elsewhere")
     scaled = t.precision == "float16"
     modules = [model, objective]
-    optimiser = Optimiser(modules, t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema, scaled)
+    optimiser = Optimiser(
+        modules, t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema, scaled
+    )
     return {"model": model, "objective": objective, "optimiser": optimiser}
 
 
@@ -124,9 +130,13 @@ def train_only(model: nn.Module, parts: list[str]) -> None:
     """Leaves a gradient to the parameters of these parts alone; ValueError for a part that has none to train."""
     for part in parts:
         if not any(p.requires_grad and _is_of(name, part) for name, p in model.named_parameters()):
-            raise ValueError(f"train.only={part} is no part of the model: its parts are {', '.join(part_names(model))}")
+            raise ValueError(
+                f"train.only={part} is no part of the model: its parts are {', '.join(part_names(model))}"
+            )
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and any(_is_of(name, part) for part in parts))
+        parameter.requires_grad_(
+            parameter.requires_grad and any(_is_of(name, part) for part in parts)
+        )
 
 
 def _is_of(parameter: str, part: str) -> bool:
@@ -134,7 +144,9 @@ def _is_of(parameter: str, part: str) -> bool:
 
 
 def part_names(model: nn.Module) -> list[str]:
-    return list(dict.fromkeys(name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad))
+    return list(
+        dict.fromkeys(name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad)
+    )
 
 
 def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> TrainingStream:
@@ -142,7 +154,9 @@ def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> T
     t, augment = cfg.train, build(cfg, "augment")
     if t.draw_on_device:
         if augment is not None:
-            raise ValueError("train.draw_on_device=true leaves nothing to augment before the device: say augment=none")
+            raise ValueError(
+                "train.draw_on_device=true leaves nothing to augment before the device: say augment=none"
+            )
         source = (source if isinstance(source, Mixture) else Mixture([source], [1.0])).undrawn()
     at_once = t.batch * group.world
     progress.block = progress.block or at_once * t.accumulate
@@ -164,7 +178,9 @@ class Trainee(nn.Module):
         self.model, self.objective, self.dtype = model, objective, dtype
 
     def forward(self, clip: Clip) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        with torch.autocast(clip.video.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(
+            clip.video.device.type, self.dtype, enabled=self.dtype != torch.float32
+        ):
             return self.objective(self.model, clip)
 
 
@@ -172,9 +188,21 @@ class Run:
     """One run in one process: its parts, its stream, how far it is."""
 
     def __init__(
-        self, cfg: DictConfig, settings: dict, group: Group, stream: TrainingStream, parts: dict, progress: Progress
+        self,
+        cfg: DictConfig,
+        settings: dict,
+        group: Group,
+        stream: TrainingStream,
+        parts: dict,
+        progress: Progress,
     ):
-        self.out, self.settings, self.group, self.parts, self.progress = Path(cfg.out), settings, group, parts, progress
+        self.out, self.settings, self.group, self.parts, self.progress = (
+            Path(cfg.out),
+            settings,
+            group,
+            parts,
+            progress,
+        )
         self.t = t = settings["train"]
         self.model, self.optimiser = parts["model"], parts["optimiser"]
         dtype = dtype_of(t["precision"], group.device)
@@ -185,7 +213,15 @@ class Run:
             parts = self.model, parts["objective"], self.optimiser.parameters
             self.replayed = ReplayedStep(*parts, dtype)
         pinned = group.device.type == "cuda"
-        self.clips = loader(stream, t["batch"], t["workers"], progress.examples, group.rank, group.world, pinned=pinned)
+        self.clips = loader(
+            stream,
+            t["batch"],
+            t["workers"],
+            progress.examples,
+            group.rank,
+            group.world,
+            pinned=pinned,
+        )
         at = "evaluation.benchmarks"
         named = cfg.evaluation.benchmarks.items() if t["evaluate_every"] else ()
         self.benchmarks = {name: build_benchmark(node, f"{at}.{name}") for name, node in named}
@@ -197,11 +233,16 @@ class Run:
         """The loop: a step, what it notes, and every so often a checkpoint, a measurement, a picture."""
         t, progress, group = self.t, self.progress, self.group
         self.log = Log(self.out, progress.step, t["steps"], t["log_every"]) if group.first else None
-        stop, asked = Stop(t["budget_minutes"], progress.seconds if t["lr_by_budget"] else 0.0), False
+        stop, asked = (
+            Stop(t["budget_minutes"], progress.seconds if t["lr_by_budget"] else 0.0),
+            False,
+        )
         began = time.monotonic() - progress.seconds
         batches = iter(self.clips)
         dealt = f"{t['batch']} x {t['accumulate']} x {group.world}"
-        group.tell(f"a step sees {self.examples_a_step} clips: batch x accumulate x processes = {dealt}")
+        group.tell(
+            f"a step sees {self.examples_a_step} clips: batch x accumulate x processes = {dealt}"
+        )
         while progress.step < t["steps"] and not asked:
             numbers, asked, clip = self.step(batches, stop)
             progress.seconds = time.monotonic() - began
@@ -220,7 +261,9 @@ class Run:
         if used_up(t, progress):
             group.tell(f"the {t['budget_minutes']} minutes are over after {progress.step} steps")
         elif progress.step < t["steps"]:
-            group.tell(f"stopped at step {progress.step} of {t['steps']}: the same command continues it")
+            group.tell(
+                f"stopped at step {progress.step} of {t['steps']}: the same command continues it"
+            )
         if self.log:
             self.log.close()
         group.tell(f"{self.out}/model.safetensors holds the model of step {progress.step}")
@@ -247,15 +290,27 @@ class Run:
                     self.optimiser.backward(loss / t["accumulate"])
             parts.append(scalars)
         norm = self.optimiser.norm()
-        means = {name: torch.stack([part[name] for part in parts]).mean() / group.world for name in parts[0]}
-        counts = [norm.isfinite() & means["loss"].isfinite(), float(bool(stop)), sum(count for _, count, _ in bad)]
+        means = {
+            name: torch.stack([part[name] for part in parts]).mean() / group.world
+            for name in parts[0]
+        }
+        counts = [
+            norm.isfinite() & means["loss"].isfinite(),
+            float(bool(stop)),
+            sum(count for _, count, _ in bad),
+        ]
         spent = stop.spent if t["lr_by_budget"] else 0.0
         means |= {"gradient": norm / group.world}
         shares = [spent / group.world, waited / group.world]
-        finite, asked, replaced, spent, waited, *values = group.sums([*counts, *shares, *means.values()])
+        finite, asked, replaced, spent, waited, *values = group.sums(
+            [*counts, *shares, *means.values()]
+        )
         finite = finite == group.world
         self.optimiser.step(finite, spent)
-        progress.step, progress.examples = progress.step + 1, progress.examples + self.examples_a_step
+        progress.step, progress.examples = (
+            progress.step + 1,
+            progress.examples + self.examples_a_step,
+        )
         self._count(finite, seeds, int(replaced), bad)
         seconds = time.monotonic() - began
         rates = {"lr": rate, "data_wait": waited, "seconds": seconds}
@@ -303,12 +358,18 @@ class Run:
             self.log.measured(progress.step, name, values)
             benchmark_of, _, metric = str(evaluation["best"]).partition("/")
             if benchmark_of == name and metric not in values:
-                print(f"evaluation.best: {name} measures no {metric}, only {', '.join(values)}; no best is kept")
+                print(
+                    f"evaluation.best: {name} measures no {metric}, only {', '.join(values)}; no best is kept"
+                )
             same = progress.best.get("name") == evaluation["best"]
             best = progress.best["value"] if same else float("-inf")
             for key, value in values.items():
                 if f"{name}/{key}" == evaluation["best"] and value > best:
-                    progress.best = {"name": evaluation["best"], "value": value, "step": progress.step}
+                    progress.best = {
+                        "name": evaluation["best"],
+                        "value": value,
+                        "step": progress.step,
+                    }
                     card = self.card() | {"best": progress.best}
                     checkpoint.save(self.out / "best.safetensors", self.optimiser.best_model, card)
 
@@ -327,11 +388,15 @@ class Run:
             left = min(left, int((60 * t["budget_minutes"] - self.progress.seconds) / seconds))
         waited = taken[-1]["data_wait"]
         group.tell(f"{sum(parameters)} parameters, of which {sum(trained)} are trained")
-        group.tell(f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}")
+        group.tell(
+            f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}"
+        )
         group.tell(
             f"{memory:.2f} GB at most in a process, {seconds:.2f} s a step, {waited:.2f} of them waiting for data",
         )
-        group.tell(f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written")
+        group.tell(
+            f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written"
+        )
         stop.hand_on()
 
 
@@ -343,13 +408,21 @@ def used_up(t: dict, progress: Progress) -> bool:
 def prepare_folder(out: Path, cfg: DictConfig) -> None:
     """Makes out/, rid of what a killed run left half written, with config.yaml and environment.json: what ran where."""
     out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f"*{checkpoint.PARTIAL}"):
+    for leftover in out.glob(f"*{files.PARTIAL}"):
         leftover.unlink()
-    checkpoint.write_atomically(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    place = {"commit": results.commit(), "device": device, "threads": torch.get_num_threads()} | results.versions()
+    files.write_bytes(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or platform.machine()
+    )
+    place = {
+        "commit": results.commit(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    } | results.versions()
     place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
-    checkpoint.write_atomically(out / "environment.json", json.dumps(place, indent=1).encode())
+    files.write_bytes(out / "environment.json", json.dumps(place, indent=1).encode())
 
 
 if __name__ == "__main__":

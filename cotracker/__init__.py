@@ -35,4 +35,6 @@ def load_tracker(
     from cotracker.trackers.cotracker import load
 
     way = (precision, device, replay, mirrored)
-    return load(name_or_path, updates, resolution, single_point, support, threshold, published, *way)
+    return load(
+        name_or_path, updates, resolution, single_point, support, threshold, published, *way
+    )

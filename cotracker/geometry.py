@@ -50,7 +50,9 @@ def sample_maps(maps: Tensor, which: Tensor, xy: Tensor) -> Tensor:
             weight_y = fraction[..., 1] if dy else 1 - fraction[..., 1]
             known = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             index = (which * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
-            total = total + (weight_x * weight_y * known)[..., None] * F.embedding(index, rows).float()
+            total = (
+                total + (weight_x * weight_y * known)[..., None] * F.embedding(index, rows).float()
+            )
     return total
 
 

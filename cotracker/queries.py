@@ -31,8 +31,14 @@ def training_mix(clip: Clip, late: float = 0.25) -> tuple[Tensor, Tensor]:
     """
     seen = clip.visible & clip.valid
     frame, real = first_visible(seen)
-    device, frame, seen = frame.device, frame.cpu().clone(), seen.cpu()  # a GPU would be waited for at every point
-    held = clip.valid.any(dim=1).sum(dim=1).tolist()  # points of each clip, the padding at the end aside
+    device, frame, seen = (
+        frame.device,
+        frame.cpu().clone(),
+        seen.cpu(),
+    )  # a GPU would be waited for at every point
+    held = (
+        clip.valid.any(dim=1).sum(dim=1).tolist()
+    )  # points of each clip, the padding at the end aside
     for item in range(frame.shape[0]):
         rng = np.random.default_rng([int(part) for part in np.ravel(clip.seed[item])] + [0])
         for point in range(int(held[item] * late)):
@@ -43,7 +49,10 @@ def training_mix(clip: Clip, late: float = 0.25) -> tuple[Tensor, Tensor]:
 
 
 def grid(
-    count: int, size: tuple[int, int], frame: int = 0, margin: float | tuple[float, float] | None = None
+    count: int,
+    size: tuple[int, int],
+    frame: int = 0,
+    margin: float | tuple[float, float] | None = None,
 ) -> Tensor:
     """Queries 1 count*count 3 on a regular grid over a frame of `size` (H, W), row by row.
 
@@ -58,7 +67,9 @@ def grid(
     margin = width // 64 if margin is None else margin
     top, left = margin if isinstance(margin, tuple) else (margin, margin)
     steps = torch.arange(count, dtype=torch.float64) / (count - 1)
-    y, x = torch.meshgrid(top + steps * (height - 2 * top), left + steps * (width - 2 * left), indexing="ij")
+    y, x = torch.meshgrid(
+        top + steps * (height - 2 * top), left + steps * (width - 2 * left), indexing="ij"
+    )
     return torch.stack([torch.full_like(x, frame), x, y], dim=-1).reshape(1, -1, 3).float()
 
 
@@ -94,32 +105,50 @@ def read_points(path: str | Path, frames: int, size: tuple[int, int]) -> Tensor:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: give a csv file with the header frame,x,y") from None
+        raise ValueError(
+            f"{path} does not exist: give a csv file with the header frame,x,y"
+        ) from None
     except (UnicodeDecodeError, csv.Error):
-        raise ValueError(f"{path} is not a csv text file: give one with the header frame,x,y") from None
+        raise ValueError(
+            f"{path} is not a csv text file: give one with the header frame,x,y"
+        ) from None
     head = [name.strip().lower() for name in rows[0]] if rows else []
     if head != ["frame", "x", "y"]:
-        raise ValueError(f"{path} must begin with the header frame,x,y, not {','.join(head)[:60] or 'an empty line'}")
-    lines = [(number, row) for number, row in enumerate(rows[1:], start=2) if any(cell.strip() for cell in row)]
+        raise ValueError(
+            f"{path} must begin with the header frame,x,y, not {','.join(head)[:60] or 'an empty line'}"
+        )
+    lines = [
+        (number, row)
+        for number, row in enumerate(rows[1:], start=2)
+        if any(cell.strip() for cell in row)
+    ]
     if not lines:
         raise ValueError(f"{path} holds no points: add a row frame,x,y for each")
     points = [_read_row(f"{path} line {number}", row, frames, size) for number, row in lines]
     return torch.tensor([points], dtype=torch.float32)
 
 
-def _read_row(place: str, row: list[str], frames: int, size: tuple[int, int]) -> tuple[float, float, float]:
+def _read_row(
+    place: str, row: list[str], frames: int, size: tuple[int, int]
+) -> tuple[float, float, float]:
     """(frame, x, y) of one csv row, or a ValueError that begins with its place."""
     height, width = size
     try:
         frame, x, y = (float(cell) for cell in row)
     except ValueError:
-        raise ValueError(f"{place}: expected three numbers frame,x,y, not {','.join(row)[:60]}") from None
+        raise ValueError(
+            f"{place}: expected three numbers frame,x,y, not {','.join(row)[:60]}"
+        ) from None
     if not all(map(math.isfinite, (frame, x, y))):
-        raise ValueError(f"{place}: {','.join(row)} is not finite: every point needs a frame, x and y")
+        raise ValueError(
+            f"{place}: {','.join(row)} is not finite: every point needs a frame, x and y"
+        )
     if frame != int(frame):
         raise ValueError(f"{place}: frame {frame:g} must be a whole number")
     if not 0 <= frame < frames:
-        raise ValueError(f"{place}: frame {frame:g} is outside the video, which has frames 0 to {frames - 1}")
+        raise ValueError(
+            f"{place}: frame {frame:g} is outside the video, which has frames 0 to {frames - 1}"
+        )
     if not (-width / 2 <= x <= 1.5 * width and -height / 2 <= y <= 1.5 * height):
         raise ValueError(f"{place}: x {x:g}, y {y:g} lies far outside the {width}x{height} picture")
     return frame, x, y

@@ -14,7 +14,10 @@ def split(name: str, data: bytes, most: int) -> tuple[bytes, dict[str, bytes]]:
     """
     digest = hashlib.sha256(data).hexdigest()
     starts = range(0, max(len(data), 1), most)
-    files = {f"{name}.{digest[:12]}.{i:03d}": data[start : start + most] for i, start in enumerate(starts)}
+    files = {
+        f"{name}.{digest[:12]}.{i:03d}": data[start : start + most]
+        for i, start in enumerate(starts)
+    }
     index = {"kind": KIND, "sha256": digest, "bytes": len(data), "files": list(files)}
     return json.dumps(index, indent=1).encode(), files
 
@@ -36,11 +39,15 @@ def joined(path: str | Path, index: dict) -> bytes:
     folder, parts = Path(path).parent, []
     for name in index["files"]:
         if Path(name).name != name or not (folder / name).is_file():
-            raise ValueError(f"{path} needs {folder / Path(name).name}, which is not there: copy all of {path}.*")
+            raise ValueError(
+                f"{path} needs {folder / Path(name).name}, which is not there: copy all of {path}.*"
+            )
         parts.append((folder / name).read_bytes())
     data = b"".join(parts)
     if hashlib.sha256(data).hexdigest() != index["sha256"]:
-        raise ValueError(f"the files of {path} are not those that were written: copy all of {path}.* anew")
+        raise ValueError(
+            f"the files of {path} are not those that were written: copy all of {path}.* anew"
+        )
     return data
 
 
@@ -54,4 +61,9 @@ def leftovers(path: str | Path) -> list[Path]:
 
 def _is_part(name: str, of: str) -> bool:
     digest, _, number = name.removeprefix(f"{of}.").partition(".")
-    return len(digest) == 12 and set(digest) <= set("0123456789abcdef") and len(number) == 3 and number.isdigit()
+    return (
+        len(digest) == 12
+        and set(digest) <= set("0123456789abcdef")
+        and len(number) == 3
+        and number.isdigit()
+    )

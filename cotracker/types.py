@@ -36,7 +36,10 @@ class _Moves:
 
     def _changed(self, change: Callable[[Tensor], Tensor]):
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
+        return replace(
+            self,
+            **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)},
+        )
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,14 @@ def collate(clips: list[Clip]) -> Clip:
 
     def padded(name: str) -> Tensor:
         values = [getattr(clip, name) for clip in clips]
-        missing = [value.new_zeros(len(value), most - value.shape[1], *value.shape[2:]) for value in values]
+        missing = [
+            value.new_zeros(len(value), most - value.shape[1], *value.shape[2:]) for value in values
+        ]
         return torch.stack([torch.cat(pair, dim=1) for pair in zip(values, missing)])
 
     tensors = {name: stacked(name) for name in ("video", "masks")}
     tensors |= {name: padded(name) for name in ("tracks", "visible", "valid")}
-    return Clip(**tensors, **{n: [getattr(c, n) for c in clips] for n in ("name", "seed", "replaced", "reason")})
+    return Clip(
+        **tensors,
+        **{n: [getattr(c, n) for c in clips] for n in ("name", "seed", "replaced", "reason")},
+    )

@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from cotracker import __version__
 from cotracker.benchmarks.results import commit
-from cotracker.data.layout import describe, write_clip
-from cotracker.data.manifest import claimed, heading, settle, write_manifest
+from cotracker.data.kubric.layout import describe, write_clip
+from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
 from cotracker.data.workers import spread
 
 try:
-    from cotracker.data import movi, tfrecord
+    from cotracker.data.kubric import movi, tfrecord
 except ModuleNotFoundError as missing:
     print(f"convert_kubric.py needs {missing.name}: pip install -e '.[synth]'", file=sys.stderr)
     raise SystemExit(2) from None
@@ -49,25 +49,53 @@ class Result(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", metavar="IN", help="a .tfrecord file, a folder of them, or a quoted glob")
-    parser.add_argument("out", metavar="OUT", type=Path, help="the folder of clips to make or to go on with")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1); the clips are the same")
-    parser.add_argument("--seed", type=int, default=0, help="of the points that are drawn (default 0)")
-    parser.add_argument("--size", type=int, help="height and width of the frames (default: as they are)")
-    parser.add_argument("--crop", action="store_true", help="a random window of each clip, as published, not all of it")
-    parser.add_argument("--images", choices=("jpg", "png"), default="jpg", help="how frames are kept (default jpg)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "source", metavar="IN", help="a .tfrecord file, a folder of them, or a quoted glob"
+    )
+    parser.add_argument(
+        "out", metavar="OUT", type=Path, help="the folder of clips to make or to go on with"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes (default 1); the clips are the same"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the points that are drawn (default 0)"
+    )
+    parser.add_argument(
+        "--size", type=int, help="height and width of the frames (default: as they are)"
+    )
+    parser.add_argument(
+        "--crop",
+        action="store_true",
+        help="a random window of each clip, as published, not all of it",
+    )
+    parser.add_argument(
+        "--images", choices=("jpg", "png"), default="jpg", help="how frames are kept (default jpg)"
+    )
     arguments = parser.parse_args(argv)
-    options = {"points": POINTS, "crop": arguments.crop, "size": arguments.size, "images": arguments.images}
+    options = {
+        "points": POINTS,
+        "crop": arguments.crop,
+        "size": arguments.size,
+        "images": arguments.images,
+    }
     try:
         if arguments.workers < 1 or (arguments.size or 8) < 8 or arguments.seed < 0:
             raise ValueError("--workers must be 1 or more, --size 8 or more, --seed 0 or more")
-        result = convert(arguments.source, arguments.out, options, arguments.seed, arguments.workers)
+        result = convert(
+            arguments.source, arguments.out, options, arguments.seed, arguments.workers
+        )
     except ValueError as error:
         print(f"convert_kubric.py: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"convert_kubric.py: {error.filename or arguments.out}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"convert_kubric.py: {error.filename or arguments.out}: {error.strerror or error}",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("convert_kubric.py: stopped; the same command goes on from here", file=sys.stderr)
@@ -94,7 +122,9 @@ def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> R
         work = partial(make, out=out, options=options, seed=seed)
         try:
             with (
-                tqdm(total=len(jobs), initial=len(jobs) - len(todo), unit="clip", disable=None) as bar,
+                tqdm(
+                    total=len(jobs), initial=len(jobs) - len(todo), unit="clip", disable=None
+                ) as bar,
                 spread(work, todo, workers if workers > 1 else 0) as done,
             ):
                 for made in done:
@@ -119,14 +149,20 @@ def record_files(source: str) -> list[Path]:
     if path.is_dir():
         files = [file for file in path.rglob("*.tfrecord*") if file.is_file()]
     else:
-        files = [path] if path.is_file() else [Path(name) for name in glob.glob(source, recursive=True)]
+        files = (
+            [path] if path.is_file() else [Path(name) for name in glob.glob(source, recursive=True)]
+        )
     if not files:
-        raise ValueError(f"{source} names no .tfrecord file: give a file, a folder of them, or a glob in quotes")
+        raise ValueError(
+            f"{source} names no .tfrecord file: give a file, a folder of them, or a glob in quotes"
+        )
     first = {}
     for file in sorted(files):
         if first.setdefault(clip_name(file, 0), file) != file:
             other = first[clip_name(file, 0)]
-            raise ValueError(f"{other} and {file} would give clips of the same names: convert them into two folders")
+            raise ValueError(
+                f"{other} and {file} would give clips of the same names: convert them into two folders"
+            )
     return sorted(files)
 
 
@@ -142,8 +178,13 @@ def find_jobs(files: list[Path]) -> tuple[list[Job], list[str]]:
         try:
             spans, problem = tfrecord.scan(path)
         except OSError as error:
-            spans, problem = [], f"{path}: it cannot be read ({error.strerror}): check the disk and its permissions"
-        jobs += [Job(path, number, span, clip_name(path, number)) for number, span in enumerate(spans)]
+            spans, problem = (
+                [],
+                f"{path}: it cannot be read ({error.strerror}): check the disk and its permissions",
+            )
+        jobs += [
+            Job(path, number, span, clip_name(path, number)) for number, span in enumerate(spans)
+        ]
         problems += [problem] if problem else []
     return jobs, problems
 
@@ -155,9 +196,13 @@ def make(job: Job, out: Path, options: dict, seed: int) -> dict | str:
     rng = np.random.default_rng((seed, zlib.crc32(job.name.encode())))
     try:
         video, recording = movi.decode(tfrecord.read(job.path, job.span))
-        clip = movi.make_clip(video, recording, rng, options["points"], options["crop"], options["size"])
+        clip = movi.make_clip(
+            video, recording, rng, options["points"], options["crop"], options["size"]
+        )
     except OSError as error:
-        return f"{job.path}, record {job.number}: it cannot be read ({error.strerror}): check the disk"
+        return (
+            f"{job.path}, record {job.number}: it cannot be read ({error.strerror}): check the disk"
+        )
     except ValueError as error:
         return f"{job.path}, record {job.number}: {error}"
     return write_clip(out, job.name, clip, images=options["images"])

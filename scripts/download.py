@@ -68,7 +68,9 @@ ASKED = {
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code; 2 after a sentence on what is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     every = [*SOURCES, *ASKED]
     parser.add_argument("names", nargs="+", metavar="NAME", choices=every, help=" ".join(every))
     parser.add_argument("--out", type=Path, default=Path("datasets"), metavar="DIR")
@@ -88,7 +90,9 @@ def main(argv: list[str] | None = None) -> int:
 def fetch_all(names: list[str], out: Path, url: str | None, sha256: str | None) -> int:
     """0 when all are there, 1 when some must be asked for, which is printed. ValueError, OSError: one can't be had."""
     if (url or sha256) and (len(names) != 1 or names[0] not in SOURCES):
-        raise ValueError(f"--url and --sha256 are of one zip: give one NAME of {', '.join(SOURCES)}")
+        raise ValueError(
+            f"--url and --sha256 are of one zip: give one NAME of {', '.join(SOURCES)}"
+        )
     if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise ValueError(f"--sha256 {sha256} is not 64 hexadecimal digits")
     asked = 0
@@ -98,7 +102,11 @@ def fetch_all(names: list[str], out: Path, url: str | None, sha256: str | None) 
             asked = 1
         else:
             source = SOURCES[name]
-            fetch(name, Source(url or source.url, (sha256 or source.sha256 or "").lower() or None), out)
+            fetch(
+                name,
+                Source(url or source.url, (sha256 or source.sha256 or "").lower() or None),
+                out,
+            )
     return asked
 
 
@@ -119,7 +127,9 @@ def fetch(name: str, source: Source, out: Path, pause: float = 1.0) -> None:
     if known not in (None, digest):
         forget(part)
         where = "known" if source.sha256 else f"in {out / RECORD} from an earlier download"
-        raise ValueError(f"{source.url} has sha256 {digest}, but {known} is {where}: do not use it, and find out why")
+        raise ValueError(
+            f"{source.url} has sha256 {digest}, but {known} is {where}: do not use it, and find out why"
+        )
     unpack(part, out)
     folder, paths = found(out, name)
     if not paths:
@@ -128,7 +138,9 @@ def fetch(name: str, source: Source, out: Path, pause: float = 1.0) -> None:
     write_down(out, record | {name: entry})
     forget(part)
     checked = "as it should be" if known else "which is not pinned: nobody here knew it"
-    print(f"{name}: {len(paths)} of {len(SETS[name].files)} files in {folder} (sha256 {digest}, {checked})")
+    print(
+        f"{name}: {len(paths)} of {len(SETS[name].files)} files in {folder} (sha256 {digest}, {checked})"
+    )
     print(f"written down in {out / RECORD}; look at it with: cotracker data check {folder}")
 
 
@@ -144,16 +156,27 @@ def download(url: str, part: Path, pause: float) -> None:
             return
         except urllib.error.HTTPError as error:
             if error.code not in (408, 429, 500, 502, 503, 504):
-                raise ValueError(f"{url} answers {error.code} {error.reason}: it may have moved") from error
+                raise ValueError(
+                    f"{url} answers {error.code} {error.reason}: it may have moved"
+                ) from error
             reason = f"{error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-                raise ValueError(f"{part} cannot be written ({error.strerror}): make room, then run again") from error
+            if isinstance(error, OSError) and error.errno in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EACCES,
+                errno.EROFS,
+            ):
+                raise ValueError(
+                    f"{part} cannot be written ({error.strerror}): make room, then run again"
+                ) from error
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         idle = 0 if size_of(part) > before else idle + 1
         if idle < TRIES:
             time.sleep(pause * 2**idle)
-    raise ValueError(f"{url} cannot be reached ({reason}): run again later, {size_of(part)} bytes are here already")
+    raise ValueError(
+        f"{url} cannot be reached ({reason}): run again later, {size_of(part)} bytes are here already"
+    )
 
 
 def go_on(url: str, part: Path) -> None:
@@ -178,7 +201,14 @@ def go_on(url: str, part: Path) -> None:
         total = None if length is None else begin + int(length)
         stamp.write_text(answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "")
         with open(part, "ab" if begin else "wb") as file:
-            bar = tqdm(desc=part.name, total=total, initial=begin, unit="B", unit_scale=True, dynamic_ncols=True)
+            bar = tqdm(
+                desc=part.name,
+                total=total,
+                initial=begin,
+                unit="B",
+                unit_scale=True,
+                dynamic_ncols=True,
+            )
             with bar:
                 while chunk := answer.read(CHUNK):
                     file.write(chunk)
@@ -202,7 +232,9 @@ def unpack(file: Path, out: Path) -> None:
             refuse_unsafe(members, file)
             needed, free = sum(one.file_size for one in members), shutil.disk_usage(out).free
             if needed > free:
-                raise ValueError(f"{out} has {free >> 20} MB free, {needed >> 20} MB are needed: make room, run again")
+                raise ValueError(
+                    f"{out} has {free >> 20} MB free, {needed >> 20} MB are needed: make room, run again"
+                )
             for member in members:
                 archive.extract(member, work)
         for path in sorted(one for one in work.rglob("*") if one.is_file()):
@@ -211,7 +243,9 @@ def unpack(file: Path, out: Path) -> None:
             os.replace(path, target)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         forget(file)
-        raise ValueError(f"what was downloaded is no whole zip ({error}): run again to fetch it anew") from error
+        raise ValueError(
+            f"what was downloaded is no whole zip ({error}): run again to fetch it anew"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -220,10 +254,17 @@ def refuse_unsafe(members: list[zipfile.ZipInfo], file: Path) -> None:
     """Nothing; ValueError where a member would lie outside the folder, or is a link."""
     for member in members:
         name = PurePosixPath(member.filename)
-        outside = name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename
+        outside = (
+            name.is_absolute()
+            or ".." in name.parts
+            or "\\" in member.filename
+            or ":" in member.filename
+        )
         if outside or stat.S_ISLNK(member.external_attr >> 16):
             forget(file)
-            raise ValueError(f"the zip wants to write {member.filename}, outside its folder: do not use it")
+            raise ValueError(
+                f"the zip wants to write {member.filename}, outside its folder: do not use it"
+            )
 
 
 def written_down(out: Path) -> dict:

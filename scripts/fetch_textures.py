@@ -42,16 +42,33 @@ class Wanted:
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code: 0 when all packages are there, 2 after a sentence on what is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("datasets/textures"))
     parser.add_argument("--packages", nargs="*", help=f"default: {' '.join(PACKAGES)}")
-    parser.add_argument("--debs", nargs="*", type=Path, default=[], help="package files instead of downloads")
-    parser.add_argument("--side", type=int, default=1024, help="longest side of what is written, in pixels")
-    parser.add_argument("--smallest", type=int, default=300, help="shorter side below which a picture is left out")
-    parser.add_argument("--detail", type=float, default=4.0, help="least mean |Laplacian| in grey levels at width 512")
+    parser.add_argument(
+        "--debs", nargs="*", type=Path, default=[], help="package files instead of downloads"
+    )
+    parser.add_argument(
+        "--side", type=int, default=1024, help="longest side of what is written, in pixels"
+    )
+    parser.add_argument(
+        "--smallest", type=int, default=300, help="shorter side below which a picture is left out"
+    )
+    parser.add_argument(
+        "--detail",
+        type=float,
+        default=4.0,
+        help="least mean |Laplacian| in grey levels at width 512",
+    )
     arguments = parser.parse_args(argv)
     wanted = Wanted(arguments.side, arguments.smallest, arguments.detail)
-    names = list(PACKAGES) if arguments.packages is None and not arguments.debs else arguments.packages or []
+    names = (
+        list(PACKAGES)
+        if arguments.packages is None and not arguments.debs
+        else arguments.packages or []
+    )
     try:
         return fetch(names, arguments.debs, arguments.out, wanted)
     except ValueError as error:
@@ -95,7 +112,9 @@ def download(name: str, work: Path) -> Path:
     found = sorted(work.glob(f"{name}_*.deb"))
     if done.returncode or not found:
         words = (done.stderr.strip().splitlines() or ["no file came"])[-1]
-        raise ValueError(f"the package {name} cannot be downloaded ({words}): try apt-get update, or leave it out")
+        raise ValueError(
+            f"the package {name} cannot be downloaded ({words}): try apt-get update, or leave it out"
+        )
     return found[0]
 
 
@@ -113,18 +132,25 @@ def unpack(deb: Path, out: Path, work: Path, wanted: Wanted) -> int:
     for folder in (files, made):
         shutil.rmtree(folder, ignore_errors=True)
     made.mkdir()
-    if subprocess.run(["dpkg-deb", "--extract", str(deb), str(files)], capture_output=True).returncode:
+    if subprocess.run(
+        ["dpkg-deb", "--extract", str(deb), str(files)], capture_output=True
+    ).returncode:
         raise ValueError(f"{deb} cannot be unpacked: download it again")
     notice = files / "usr" / "share" / "doc" / name / "copyright"
     if not notice.is_file():
-        raise ValueError(f"{deb} has no usr/share/doc/{name}/copyright, so nobody knows whether its pictures are free")
+        raise ValueError(
+            f"{deb} has no usr/share/doc/{name}/copyright, so nobody knows whether its pictures are free"
+        )
     shutil.copy(notice, made / "copyright")
     stanzas = licence_stanzas(notice.read_text(errors="replace"))
     kept = {}
     for path, image in pictures(files, wanted):
         target = f"{len(kept):03d}_{path.stem}.jpg"
         cv2.imwrite(str(made / target), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-        kept[target] = {"from": f"/{path.relative_to(files)}", **licence_of(path.relative_to(files), stanzas)}
+        kept[target] = {
+            "from": f"/{path.relative_to(files)}",
+            **licence_of(path.relative_to(files), stanzas),
+        }
     if not kept:
         raise ValueError(
             f"the package {name} holds no detailed picture of {wanted.smallest} pixels or more: leave it out"
@@ -145,7 +171,11 @@ def unpack(deb: Path, out: Path, work: Path, wanted: Wanted) -> int:
 
 def pictures(folder: Path, wanted: Wanted) -> Iterator[tuple[Path, np.ndarray]]:
     """Yields (path, image H W 3 BGR uint8), scaled down, each wanted picture once, from its largest file."""
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_symlink()]
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.is_symlink()
+    ]
     seen = []
     for path in sorted(found, key=lambda path: (-path.stat().st_size, str(path))):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -156,14 +186,23 @@ def pictures(folder: Path, wanted: Wanted) -> Iterator[tuple[Path, np.ndarray]]:
             continue  # the same in another size
         seen.append(look)
         scale = min(1.0, wanted.side / max(image.shape[:2]))
-        yield path, cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        yield (
+            path,
+            cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            if scale < 1
+            else image,
+        )
 
 
 def detail(image: np.ndarray) -> float:
     """Mean absolute Laplacian of the picture (H W 3) at width 512, in grey levels: 1 for gradients, 10 for grass."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     size = (512, max(round(512 * grey.shape[0] / grey.shape[1]), 1))
-    return float(np.abs(cv2.Laplacian(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.CV_32F)).mean())
+    return float(
+        np.abs(
+            cv2.Laplacian(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), cv2.CV_32F)
+        ).mean()
+    )
 
 
 def licence_stanzas(text: str) -> list[dict[str, str]]:
@@ -208,10 +247,20 @@ def licence_of(path: Path, stanzas: list[dict[str, str]]) -> dict[str, str]:
 def write_licences(out: Path) -> None:
     """Writes LICENCES.json and LICENCES.md of all packages in `out`, each at once."""
     packages = [json.loads(file.read_text()) for file in sorted(out.glob("*/licences.json"))]
-    lines = ["# Where these pictures are from", "", "The notice of each package is its `copyright` file here.", ""]
+    lines = [
+        "# Where these pictures are from",
+        "",
+        "The notice of each package is its `copyright` file here.",
+        "",
+    ]
     for package in packages:
         name = package["package"]
-        lines += [f"## {name} {package['version']}", "", "| file | from | licence | copyright |", "|---|---|---|---|"]
+        lines += [
+            f"## {name} {package['version']}",
+            "",
+            "| file | from | licence | copyright |",
+            "|---|---|---|---|",
+        ]
         for file, about in package["files"].items():
             cells = [f"{name}/{file}", about["from"], about["licence"], about["copyright"]]
             lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")

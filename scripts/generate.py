@@ -22,21 +22,29 @@ from tqdm import tqdm
 
 from cotracker import __version__
 from cotracker.benchmarks.results import commit
-from cotracker.data.layout import describe, write_clip
-from cotracker.data.manifest import claimed, heading, settle, write_manifest
+from cotracker.config.overrides import refuse_misspelt
+from cotracker.data.kubric.layout import describe, write_clip
+from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
 from cotracker.data.stream import attempted
 from cotracker.data.workers import spread
-from cotracker.overrides import refuse_misspelt
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SAVE_EVERY = 5.0  # seconds between two writings of the manifest
-LIMITS = {"count": (1, 10**6), "start": (0, 10**6), "seed": (0, 2**63), "workers": (0, 1000), "quality": (1, 100)}
+LIMITS = {
+    "count": (1, 10**6),
+    "start": (0, 10**6),
+    "seed": (0, 2**63),
+    "workers": (0, 1000),
+    "quality": (1, 100),
+}
 
 
 @hydra.main(config_path="../configs", config_name="generate", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    os.environ |= {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}  # of workers
+    os.environ |= {
+        name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    }  # of workers
     try:
         run(OmegaConf.to_container(cfg, resolve=True))
     except (ValueError, OSError, OmegaConfBaseException) as error:
@@ -64,12 +72,18 @@ def run(settings: dict) -> int:
                 collect(out, manifest, settings, todo, generator)
             finally:
                 write_manifest(out, manifest)
-                manifest = settle(out, made)  # with the clips that were under way when it was stopped
+                manifest = settle(
+                    out, made
+                )  # with the clips that were under way when it was stopped
     except OSError as error:
         raise ValueError(
             f"cannot write into {out} ({error}): make room or choose another folder; whole clips are kept"
         ) from error
-    rate = f"{len(todo)} now, {len(todo) / (time.monotonic() - began):.2f} clips/s" if todo else "all there before"
+    rate = (
+        f"{len(todo)} now, {len(todo) / (time.monotonic() - began):.2f} clips/s"
+        if todo
+        else "all there before"
+    )
     print(f"{len(manifest['clips'])} clips in {out}: {rate}")
     return len(todo)
 
@@ -79,9 +93,13 @@ def check(settings: dict) -> None:
     for name, (least, largest) in LIMITS.items():
         value = settings[name]
         if type(value) is not int or not least <= value <= largest:
-            raise ValueError(f"{name} must be a whole number from {least} to {largest}, not {value}")
+            raise ValueError(
+                f"{name} must be a whole number from {least} to {largest}, not {value}"
+            )
     if settings["start"] + settings["count"] > 10**6:  # six digits in a name
-        raise ValueError(f"start and count must end at 1000000, not {settings['start'] + settings['count']}")
+        raise ValueError(
+            f"start and count must end at 1000000, not {settings['start'] + settings['count']}"
+        )
     if settings["images"] not in ("jpg", "png"):
         raise ValueError(f"images must be jpg or png, not {settings['images']}")
     if type(settings["by_products"]) is not bool:
@@ -108,7 +126,11 @@ def clip_name(number: int) -> str:
 
 def missing(settings: dict, there: list[str]) -> list[int]:
     """The numbers of the clips that are wanted and not there; ValueError where the folder holds later ones."""
-    start, count, have = settings["start"], settings["count"], {int(name) for name in there if name.isdigit()}
+    start, count, have = (
+        settings["start"],
+        settings["count"],
+        {int(name) for name in there if name.isdigit()},
+    )
     last = max(have, default=-1)
     if last >= start + count:
         raise ValueError(
@@ -123,7 +145,13 @@ def collect(out: Path, manifest: dict, settings: dict, todo: list[int], generato
     saved = time.monotonic()
     there = settings["count"] - len(todo)
     with (
-        tqdm(total=settings["count"], initial=there, unit="clip", dynamic_ncols=True, disable=not todo) as bar,
+        tqdm(
+            total=settings["count"],
+            initial=there,
+            unit="clip",
+            dynamic_ncols=True,
+            disable=not todo,
+        ) as bar,
         making(out, settings, todo, generator) as made,
     ):
         for entry in made:
@@ -134,14 +162,18 @@ def collect(out: Path, manifest: dict, settings: dict, todo: list[int], generato
                 saved = time.monotonic()
 
 
-def making(out: Path, settings: dict, todo: list[int], generator) -> AbstractContextManager[Iterator[dict]]:
+def making(
+    out: Path, settings: dict, todo: list[int], generator
+) -> AbstractContextManager[Iterator[dict]]:
     """The manifest's entries of the clips as they are done; the clips under way when it is left are finished first."""
     if settings["workers"] == 0:
         return spread(partial(write_one, generator, out, settings), todo, 0)
     return spread(work, todo, settings["workers"], partial(begin, out, settings))
 
 
-_write: Callable[[int], dict]  # of this worker: set once by `begin`, as a generator cannot travel with every number
+_write: Callable[
+    [int], dict
+]  # of this worker: set once by `begin`, as a generator cannot travel with every number
 
 
 def begin(out: Path, settings: dict) -> None:
@@ -163,7 +195,9 @@ def write_one(generator, out: Path, settings: dict, number: int) -> dict:
     def make(rng: np.random.Generator, attempt: int) -> tuple:
         return generator.recording(rng) if settings["by_products"] else (generator.clip(rng), None)
 
-    clip, by_products = attempted(make, (seed, number), f"clip {number} of seed {seed}: {type(generator).__name__}")
+    clip, by_products = attempted(
+        make, (seed, number), f"clip {number} of seed {seed}: {type(generator).__name__}"
+    )
     return write_clip(out, name, clip, by_products, settings["images"], settings["quality"])
 
 

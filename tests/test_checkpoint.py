@@ -8,6 +8,7 @@ import shutil
 import pytest
 import safetensors.torch
 import torch
+from bombs import Bomb
 
 import cotracker
 from cotracker import checkpoint
@@ -30,22 +31,16 @@ def file(model, tmp_path):
     return tmp_path / "tiny.safetensors"
 
 
-class Bomb:
-    """Unpickled, it would create the file it names."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return (open, (self.path, "w"))
-
-
 def test_what_is_saved_is_loaded(model, file):
     loaded = checkpoint.load_model(file)
     assert loaded.config == model.config and not loaded.training
     assert loaded.state_dict().keys() == model.state_dict().keys()
-    assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
-    video = torch.randint(0, 256, (1, 5, 3, 16, 24), generator=torch.Generator().manual_seed(0)).byte()
+    assert all(
+        torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items()
+    )
+    video = torch.randint(
+        0, 256, (1, 5, 3, 16, 24), generator=torch.Generator().manual_seed(0)
+    ).byte()
     queries = torch.tensor([[[0.0, 3, 4], [2, 10, 9]]])
     with torch.no_grad():
         for ours, theirs in zip(loaded(video, queries), model(video, queries)):
@@ -106,18 +101,29 @@ def test_damage_to_the_card_is_a_sentence(model, file):
         ("{broken", "card cannot be read"),
         ("[1]", "does not describe a model"),
         (json.dumps({"model": "x", "hash": ""}), "does not describe a model"),
-        (json.dumps(card | {"model": card["model"] | {"windw": 8}}), "no model can be built.*windw"),
-        (json.dumps(card | {"model": card["model"] | {"stride": 5}}), "no model can be built.*model.stride"),
+        (
+            json.dumps(card | {"model": card["model"] | {"windw": 8}}),
+            "no model can be built.*windw",
+        ),
+        (
+            json.dumps(card | {"model": card["model"] | {"stride": 5}}),
+            "no model can be built.*model.stride",
+        ),
     ]:
         safetensors.torch.save_file(tensors, file, {"card": text})
         assert "\n" not in refused(file, match)
-    safetensors.torch.save_file(tensors, file, {"card": json.dumps(card | {"model": card["model"] | {"levels": 3}})})
+    safetensors.torch.save_file(
+        tensors, file, {"card": json.dumps(card | {"model": card["model"] | {"levels": 3}})}
+    )
     refused(file, r"(?s)the weights do not fit.*shape    transformer.embed.weight")
 
 
 def test_foreign_safetensors_are_refused(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
-    refused(tmp_path / "foreign.safetensors", "holds weights but no card: it was not written by this program")
+    refused(
+        tmp_path / "foreign.safetensors",
+        "holds weights but no card: it was not written by this program",
+    )
 
 
 def test_a_pth_file_is_refused_without_running_its_code(tmp_path):
@@ -173,7 +179,12 @@ def test_an_interrupted_write_leaves_the_old_file(model, file, tmp_path, monkeyp
 
 
 def test_a_state_comes_back_and_a_damaged_one_is_a_sentence(tmp_path):
-    state = {"step": 3, "weights": {"a": torch.arange(4.0)}, "settings": "{}", "moments": [1.0, None]}
+    state = {
+        "step": 3,
+        "weights": {"a": torch.arange(4.0)},
+        "settings": "{}",
+        "moments": [1.0, None],
+    }
     checkpoint.save_state(tmp_path / "last.pt", state)
     loaded = checkpoint.load_state(tmp_path / "last.pt")
     assert torch.equal(loaded["weights"].pop("a"), state["weights"].pop("a")) and loaded == state
@@ -238,5 +249,7 @@ def test_shards_outside_the_folder_are_not_read(tmp_path):
 
 def test_the_list_of_differing_keys_stays_short(model):
     lines = checkpoint.keys_difference(model, {}).splitlines()
-    assert len(lines) == 21 and lines[-1].startswith("  … and") and lines[0].startswith("  missing  ")
+    assert (
+        len(lines) == 21 and lines[-1].startswith("  … and") and lines[0].startswith("  missing  ")
+    )
     assert checkpoint.keys_difference(model, model.state_dict()) == ""

@@ -4,20 +4,30 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cotracker.geometry import inside_frame, rescale_points, resize_video, sample_maps, time_reversed
+from cotracker.geometry import (
+    inside_frame,
+    rescale_points,
+    resize_video,
+    sample_maps,
+    time_reversed,
+)
 
 
 def _random(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("size, to", [((24, 40), (48, 80)), ((17, 33), (384, 512)), ((384, 512), (17, 33))])
+@pytest.mark.parametrize(
+    "size, to", [((24, 40), (48, 80)), ((17, 33), (384, 512)), ((384, 512), (17, 33))]
+)
 def test_points_rescale_there_and_back(size, to):
     xy = _random(50, 2) * torch.tensor([size[1] - 1.0, size[0] - 1.0])
     there = rescale_points(xy, size, to)
     torch.testing.assert_close(rescale_points(there, to, size), xy, rtol=0, atol=1e-4)
     corners = torch.tensor([[0.0, 0.0], [size[1] - 1, size[0] - 1]])
-    assert torch.equal(rescale_points(corners, size, to), torch.tensor([[0.0, 0.0], [to[1] - 1, to[0] - 1]]))
+    assert torch.equal(
+        rescale_points(corners, size, to), torch.tensor([[0.0, 0.0], [to[1] - 1, to[0] - 1]])
+    )
 
 
 def test_a_side_of_one_pixel_rescales_to_finite_points():
@@ -61,16 +71,22 @@ def test_a_map_read_at_whole_positions_returns_its_cells():
 def test_a_map_read_anywhere_is_bilinear_with_zeros_outside():
     maps = _random(3, 6, 9, 4)
     xy = _random(40, 2, seed=1) * torch.tensor([15.0, 12.0]) - 3
-    xy = torch.cat([xy, torch.tensor([[-1e9, 2.0], [3.0, 1e9], [-0.5, -0.5], [8.5, 5.5], [8.0, 5.0]])])
+    xy = torch.cat(
+        [xy, torch.tensor([[-1e9, 2.0], [3.0, 1e9], [-0.5, -0.5], [8.5, 5.5], [8.0, 5.0]])]
+    )
     which = torch.arange(len(xy)) % 3
     grid = xy.clamp(-50, 50) / torch.tensor([8.0, 5.0]) * 2 - 1
-    whole = F.grid_sample(maps.permute(0, 3, 1, 2), grid[None, None].expand(3, -1, -1, -1), align_corners=True)
+    whole = F.grid_sample(
+        maps.permute(0, 3, 1, 2), grid[None, None].expand(3, -1, -1, -1), align_corners=True
+    )
     expected = whole[which, :, 0, torch.arange(len(xy))]
     torch.testing.assert_close(sample_maps(maps, which, xy), expected, rtol=0, atol=1e-5)
 
 
 def test_inside_is_between_the_outer_pixel_centres():
-    xy = torch.tensor([[0.0, 0.0], [6.0, 4.0], [6.01, 4.0], [6.0, 4.01], [-0.01, 2.0], [float("nan"), 2.0]])
+    xy = torch.tensor(
+        [[0.0, 0.0], [6.0, 4.0], [6.01, 4.0], [6.0, 4.01], [-0.01, 2.0], [float("nan"), 2.0]]
+    )
     assert inside_frame(xy, (5, 7)).tolist() == [True, True, False, False, False, False]
 
 

@@ -23,7 +23,9 @@ def test_grids_equal_the_published_ones():
         elif cx == cy == 0:
             continue  # the published code takes a centre of exactly (0, 0) for none; ours does not
         else:
-            ours = around(torch.tensor([[cx, cy]], dtype=torch.float32), int(count), box=height, centred=False)
+            ours = around(
+                torch.tensor([[cx, cy]], dtype=torch.float32), int(count), box=height, centred=False
+            )
         torch.testing.assert_close(ours, expected, rtol=0, atol=5e-5)
         compared += 1
     assert compared == 10
@@ -58,7 +60,9 @@ def test_around_is_centred_unless_asked(count):
 def test_inside_mask_keeps_what_lies_on_it():
     mask = torch.zeros(20, 30, dtype=torch.uint8)
     mask[5:10, 12:20] = 255
-    queries = torch.tensor([[[0, 12, 5], [0, 11.4, 5], [0, 11.6, 9.4], [1, 19, 10], [0, -9, 7], [0, 500, 500]]])
+    queries = torch.tensor(
+        [[[0, 12, 5], [0, 11.4, 5], [0, 11.6, 9.4], [1, 19, 10], [0, -9, 7], [0, 500, 500]]]
+    )
     assert inside_mask(queries, mask)[0].tolist() == [[0, 12, 5], queries[0, 2].tolist()]
     assert inside_mask(queries, torch.zeros(20, 30)).shape == (1, 0, 3)
 
@@ -94,7 +98,11 @@ def test_read_points_refuses(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(ValueError) as caught:
         read_points(file, frames=8, size=(48, 64))
-    assert message in str(caught.value) and str(file) in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        message in str(caught.value)
+        and str(file) in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_read_points_refuses_what_is_no_text(tmp_path):

@@ -40,5 +40,7 @@ class Benchmark:
         """How it asks and measures, by the names of the two functions, and a hash of `made`: goes into results.json."""
         said = {"queries": self.protocol.__name__, "metric": self.metric.__name__}
         if self.made:
-            said["clips"] = hashlib.sha256(json.dumps(self.made, sort_keys=True).encode()).hexdigest()[:12]
+            said["clips"] = hashlib.sha256(
+                json.dumps(self.made, sort_keys=True).encode()
+            ).hexdigest()[:12]
         return said

@@ -36,7 +36,10 @@ def by_motion_and_occlusion(tracks: Tracks, questions: Questions, clip: Clip) ->
     shown = questions.scored & questions.truth.visible
 
     def within(value: Tensor, bins: dict) -> dict[str, list[float]]:
-        return {name: error[shown & (value >= low) & (value < high)].tolist() for name, (low, high) in bins.items()}
+        return {
+            name: error[shown & (value >= low) & (value < high)].tolist()
+            for name, (low, high) in bins.items()
+        }
 
     return {"motion": within(moved, MOTION), "reappearing": within(gap, HIDDEN)}
 
@@ -44,7 +47,9 @@ def by_motion_and_occlusion(tracks: Tracks, questions: Questions, clip: Clip) ->
 def pooled(errors: list[Errors]) -> dict[str, dict[str, dict[str, float]]]:
     """part -> bin -> count, median error, and within_4: the percentage below 4 pixels; NaN where there are none."""
     return {
-        part: {name: _summary([value for one in errors for value in one[part][name]]) for name in bins}
+        part: {
+            name: _summary([value for one in errors for value in one[part][name]]) for name in bins
+        }
         for part, bins in (errors[0] if errors else {}).items()
     }
 

@@ -16,6 +16,8 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     held = np.asarray(values, dtype=np.float64)
     rng = np.random.default_rng(SEED)
-    means = np.array([held[rng.integers(len(held), size=len(held))].mean() for _ in range(RESAMPLES)])
+    means = np.array(
+        [held[rng.integers(len(held), size=len(held))].mean() for _ in range(RESAMPLES)]
+    )
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

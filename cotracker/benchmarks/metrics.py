@@ -31,7 +31,11 @@ def tapvid(tracks: Tracks, questions: Questions, clip: Clip) -> dict[str, float]
         false = scored & answer & ~(truth & within)
         delta.append(_percent(shown & within, shown))
         jaccard.append(_ratio(hit.sum(), shown.sum() + false.sum()))
-    values = {"aj": _mean(jaccard), "delta_avg": _mean(delta), "oa": _percent(scored & (truth == answer), scored)}
+    values = {
+        "aj": _mean(jaccard),
+        "delta_avg": _mean(delta),
+        "oa": _percent(scored & (truth == answer), scored),
+    }
     values |= {f"delta_{pixels}": value for pixels, value in zip(TAPVID_PIXELS, delta)}
     return values | {f"jaccard_{pixels}": value for pixels, value in zip(TAPVID_PIXELS, jaccard)}
 
@@ -42,7 +46,11 @@ def badja(tracks: Tracks, questions: Questions, clip: Clip) -> dict[str, float]:
 
 
 def pck_segment(
-    tracks: Tracks, questions: Questions, clip: Clip, size: tuple[int, int] = BADJA_SIZE, fraction: float = 0.2
+    tracks: Tracks,
+    questions: Questions,
+    clip: Clip,
+    size: tuple[int, int] = BADJA_SIZE,
+    fraction: float = 0.2,
 ) -> dict[str, float]:
     """seg: visible scored points closer than `fraction` of the square root of the object's area in that frame.
 
@@ -58,7 +66,11 @@ def pck_segment(
 
 
 def within_pixels(
-    tracks: Tracks, questions: Questions, clip: Clip, size: tuple[int, int] = BADJA_SIZE, pixels: float = 3
+    tracks: Tracks,
+    questions: Questions,
+    clip: Clip,
+    size: tuple[int, int] = BADJA_SIZE,
+    pixels: float = 3,
 ) -> dict[str, float]:
     """3px (named for `pixels`): visible scored points closer than that at `size` (BADJA, FastCapture)."""
     distance = _squared_distance(tracks, questions, clip, size).sqrt()
@@ -66,7 +78,9 @@ def within_pixels(
     return {f"{pixels:g}px": _percent(counted & (distance < pixels), counted)}
 
 
-def _squared_distance(tracks: Tracks, questions: Questions, clip: Clip, size: tuple[int, int]) -> Tensor:
+def _squared_distance(
+    tracks: Tracks, questions: Questions, clip: Clip, size: tuple[int, int]
+) -> Tensor:
     """B T N, in squared pixels of the frame resized to `size`."""
     height, width = clip.video.shape[-2:]
     ratio = tracks.xy.new_tensor([size[1] / width, size[0] / height])

@@ -10,7 +10,8 @@ from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import pooled
 from cotracker.benchmarks.intervals import interval
 from cotracker.benchmarks.run import Row, facing, known, mean, metric_keys, unscored
-from cotracker.benchmarks.written import commit, read_json, versions, write_json
+from cotracker.files import read_json, write_json
+from cotracker.provenance import commit, versions
 from cotracker.trackers.tracker import Tracker
 
 __all__ = ["commit", "heading", "identity", "record", "refuse_unlike", "versions", "write"]
@@ -25,8 +26,15 @@ def heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> dict:
     """
     said = facing(tracker, benchmark).describe()
     checkpoint = said.pop("checkpoint", None) or {"name": None, "hash": None}
-    protocol = benchmark.describe() | {key: value for key, value in said.items() if key != "tracker"}
-    same = {"benchmark": benchmark.name, "tracker": tracker_name, "protocol": protocol, "checkpoint": checkpoint}
+    protocol = benchmark.describe() | {
+        key: value for key, value in said.items() if key != "tracker"
+    }
+    same = {
+        "benchmark": benchmark.name,
+        "tracker": tracker_name,
+        "protocol": protocol,
+        "checkpoint": checkpoint,
+    }
     return json.loads(json.dumps(same))  # as it will be read back: tuples are lists
 
 
@@ -35,7 +43,9 @@ def identity(heading: dict) -> str:
     return _hash(heading | {"checkpoint": heading["checkpoint"]["hash"]})
 
 
-def record(heading: dict, benchmark: Benchmark, rows: list[Row], broken: list[dict] | None = None) -> dict:
+def record(
+    heading: dict, benchmark: Benchmark, rows: list[Row], broken: list[dict] | None = None
+) -> dict:
     """All of results.json; percentages and seconds are rounded to 4 decimals, and null where nothing was counted.
 
     "protocol_hash" is of benchmark and protocol. "interval" is of the mean over videos, 95 %, by bootstrap. "worst" are
@@ -57,7 +67,9 @@ def record(heading: dict, benchmark: Benchmark, rows: list[Row], broken: list[di
         "mean": _plain(mean(rows)),
         "interval": {key: _plain(interval(known(rows, key))) for key in metric_keys(rows)},
         "worst": worst(rows),
-        "videos": [{key: _plain(value) for key, value in row.items() if key != "errors"} for row in rows],
+        "videos": [
+            {key: _plain(value) for key, value in row.items() if key != "errors"} for row in rows
+        ],
     }
     if benchmark.breakdown:
         whole["breakdown"] = _plain(pooled([row["errors"] for row in rows]))
@@ -102,15 +114,21 @@ def _refuse_other(path: Path, heading: dict) -> None:
     try:
         there = read_json(path)
         differing = [key for key in heading if there.get(key) != heading[key]]
-        if there.get("checkpoint", {}).get("hash") == heading["checkpoint"]["hash"]:  # the same weights, renamed
+        if (
+            there.get("checkpoint", {}).get("hash") == heading["checkpoint"]["hash"]
+        ):  # the same weights, renamed
             differing = [key for key in differing if key != "checkpoint"]
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is there and is not a result of evaluate.py: give another out=DIR") from error
+        raise ValueError(
+            f"{path} is there and is not a result of evaluate.py: give another out=DIR"
+        ) from error
     if differing:
         telling = [key for key in differing if key != "protocol" or "tracker" not in differing]
         differs = "; ".join(f"{key} there is {_short(there, heading, key)}" for key in telling)
         remove = f"{path.parent}" if path.name != NAME else "that file and rows/"
-        raise ValueError(f"{path} holds another result ({differs}): give another out=DIR, or remove {remove}")
+        raise ValueError(
+            f"{path} holds another result ({differs}): give another out=DIR, or remove {remove}"
+        )
 
 
 def _refuse_unwritable(folder: Path) -> None:
@@ -119,7 +137,9 @@ def _refuse_unwritable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"1")
     except OSError as error:
-        raise ValueError(f"out={folder} cannot be written to ({error.strerror}): give another out=DIR") from error
+        raise ValueError(
+            f"out={folder} cannot be written to ({error.strerror}): give another out=DIR"
+        ) from error
 
 
 def write(folder: str | Path, record: dict) -> Path:
@@ -146,5 +166,8 @@ def _short(there: dict, heading: dict, key: str) -> str:
     old, new = there.get(key), heading[key]
     if isinstance(old, dict) and isinstance(new, dict):
         fields = [field for field in {**old, **new} if old.get(field) != new.get(field)]
-        old, new = {field: old.get(field) for field in fields}, {field: new.get(field) for field in fields}
+        old, new = (
+            {field: old.get(field) for field in fields},
+            {field: new.get(field) for field in fields},
+        )
     return f"{json.dumps(old)}, here {json.dumps(new)}"

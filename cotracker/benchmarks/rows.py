@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import Row, Unreadable, read
-from cotracker.benchmarks.written import commit, read_json, write_json
+from cotracker.files import read_json, write_json
+from cotracker.provenance import commit
 
 FRAMES = 8  # of a video read at once, to see whether it can be read
 
@@ -59,7 +60,9 @@ class Rows:
             return None
         held = read_json(path)
         if held.get("identity") != self.identity:
-            raise ValueError(f"{path} was measured otherwise than asked now: give another out=DIR, or remove its rows")
+            raise ValueError(
+                f"{path} was measured otherwise than asked now: give another out=DIR, or remove its rows"
+            )
         return held
 
     def _file(self, name: str) -> Path:
@@ -67,9 +70,13 @@ class Rows:
         plain = re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)
         if plain != name or len(plain) > 100 or plain.startswith("."):
             plain = f"{plain.lstrip('.')[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        owner = self._files.setdefault(plain.lower(), name)  # lower: some file systems do not tell A from a
+        owner = self._files.setdefault(
+            plain.lower(), name
+        )  # lower: some file systems do not tell A from a
         if owner != name:
-            raise ValueError(f"two videos would share the row {plain}.json, {owner} and {name}: rename one of them")
+            raise ValueError(
+                f"two videos would share the row {plain}.json, {owner} and {name}: rename one of them"
+            )
         return self.folder / f"{plain}.json"
 
 
@@ -92,7 +99,9 @@ def collected(
     return found, broken
 
 
-def _awaited(benchmark: Benchmark, index: int, name: str, rows: Rows, patience: "_Patience", check) -> Row:
+def _awaited(
+    benchmark: Benchmark, index: int, name: str, rows: Rows, patience: "_Patience", check
+) -> Row:
     """The row of a video; Unreadable where a process found that and it still is so (it may stand from an older run)."""
     while True:
         row = rows.get(name)

@@ -15,7 +15,9 @@ from cotracker.trackers.tracker import Tracker, check_queries
 from cotracker.trackers.wrappers import Bidirectional
 from cotracker.types import Clip, Questions, Tracks, Video
 
-Row = dict[str, str | float | Errors]  # "errors", only where the benchmark has a breakdown, is Errors
+Row = dict[
+    str, str | float | Errors
+]  # "errors", only where the benchmark has a breakdown, is Errors
 
 
 class Unreadable(ValueError):
@@ -75,12 +77,16 @@ def facing(tracker: Tracker, benchmark: Benchmark) -> Tracker:
 
 
 @torch.no_grad()
-def answers(tracker: Tracker, benchmark: Benchmark, clip: Clip, device: torch.device) -> tuple[Questions, Tracks]:
+def answers(
+    tracker: Tracker, benchmark: Benchmark, clip: Clip, device: torch.device
+) -> tuple[Questions, Tracks]:
     """What the benchmark asks about a clip, and what the tracker (already facing) says, on the CPU."""
     questions = benchmark.protocol(clip)
     tracks = tracker(_OneVideo(clip, device), questions.queries.to(device)).to("cpu")
     if not torch.isfinite(tracks.xy).all():
-        raise ValueError(f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged")
+        raise ValueError(
+            f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged"
+        )
     return questions, tracks
 
 
@@ -122,7 +128,9 @@ def metric_keys(rows: list[Row]) -> list[str]:
     return [key for key in rows[0] if key not in ("name", "seconds", "errors")] if rows else []
 
 
-def _row(tracker: Tracker, benchmark: Benchmark, index: int, device: torch.device, kept: Kept | None) -> Row | None:
+def _row(
+    tracker: Tracker, benchmark: Benchmark, index: int, device: torch.device, kept: Kept | None
+) -> Row | None:
     """The row of a video, kept or measured now; None where it cannot be read and that could be written down."""
     try:
         clip = None if kept is not None and benchmark.names else read(benchmark, index)

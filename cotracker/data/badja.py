@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cotracker.data.pictures import Frames, open_picture
+from cotracker.data.video.images import Frames, open_picture
 from cotracker.types import Clip
 
 EXPECTED = ("bear", "camel", "cows", "dog", "dog-agility", "horsejump-high", "horsejump-low")
@@ -33,7 +33,9 @@ class BADJA:
         self.root = Path(root)
         folder = self.root / "joint_annotations"
         if not folder.is_dir():
-            raise ValueError(f"no folder {folder}: benchmark.root must be BADJA's folder, with joint_annotations in it")
+            raise ValueError(
+                f"no folder {folder}: benchmark.root must be BADJA's folder, with joint_annotations in it"
+            )
         kept, self.faults = {}, {}
         for path in sorted(folder.glob("*.json")):
             try:
@@ -59,9 +61,13 @@ class BADJA:
         _check_files(self._paths(rows, "image_path") + self._paths(rows, "segmentation_path"))
         video = Frames(self._paths(rows, "image_path")).verified()
         size = video.shape[-2:]
-        masks = np.stack([_read_mask(path, size) for path in self._paths(rows, "segmentation_path")])
+        masks = np.stack(
+            [_read_mask(path, size) for path in self._paths(rows, "segmentation_path")]
+        )
         tracks, visible, valid = _joints(rows)
-        return Clip(video, tracks, visible, valid, torch.from_numpy(masks), self.names[index], (0, index))
+        return Clip(
+            video, tracks, visible, valid, torch.from_numpy(masks), self.names[index], (0, index)
+        )
 
     def _paths(self, rows: list[dict], key: str) -> list[Path]:
         """The file of every frame from the first to the last annotated one, named as the annotated ones are."""
@@ -78,7 +84,9 @@ def _read_annotations(path: Path) -> list[dict]:
         rows = json.loads(path.read_text())
         rows = sorted(rows, key=_frame)
         shapes = {(np.shape(row["joints"]), np.shape(row["visibility"])) for row in rows}
-        assert shapes == {((ALL_JOINTS, 2), (ALL_JOINTS,))} and all(row["segmentation_path"] for row in rows)
+        assert shapes == {((ALL_JOINTS, 2), (ALL_JOINTS,))} and all(
+            row["segmentation_path"] for row in rows
+        )
         assert len({_frame(row) for row in rows}) == len(rows)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         raise ValueError(
@@ -108,7 +116,9 @@ def _check_files(paths: list[Path]) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         more = f" and {len(missing) - 1} more of this sequence" if len(missing) > 1 else ""
-        raise ValueError(f"missing file {missing[0]}{more}: copy it in, or take the sequence's json out of the folder")
+        raise ValueError(
+            f"missing file {missing[0]}{more}: copy it in, or take the sequence's json out of the folder"
+        )
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -121,7 +131,9 @@ def _read_mask(path: Path, size: tuple[int, int]) -> np.ndarray:
         image = image.convert("RGB")
     mask = np.asarray(image)
     mask = mask[..., 0] if mask.ndim == 3 else mask
-    mask = np.clip(mask.astype(np.int64) * (255 if mask.dtype == bool else 1), 0, 255).astype(np.uint8)
+    mask = np.clip(mask.astype(np.int64) * (255 if mask.dtype == bool else 1), 0, 255).astype(
+        np.uint8
+    )
     if mask.shape != tuple(size):
         mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
     return mask

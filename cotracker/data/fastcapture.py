@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cotracker.data.pictures import Frames
+from cotracker.data.video.images import Frames
 from cotracker.types import Clip
 
 VIDEOS, TRACKS = "renders_local_rm", "zju_tracking"
@@ -29,7 +29,9 @@ class FastCapture:
         self.root, self.frames, self.points = Path(root), frames, points
         for name, value in (("frames", frames), ("points", points)):
             if type(value) is not int or value < 1:
-                raise ValueError(f"benchmark.clips.{name} must be a whole number, 1 or more, not {value}")
+                raise ValueError(
+                    f"benchmark.clips.{name} must be a whole number, 1 or more, not {value}"
+                )
         names = {path.name for path in (self.root / VIDEOS).glob("[!.]*") if path.is_dir()}
         names |= {path.stem for path in (self.root / TRACKS).glob("[!.]*.pth")}
         if not names:
@@ -57,11 +59,15 @@ class FastCapture:
         tracks, visible = tracks[:count], visible[:count]
         chosen = _drawn(visible[0], self.points)
         if not len(chosen):
-            raise ValueError(f"{path}: no point is visible in frame 0, where points are asked: copy or make it again")
+            raise ValueError(
+                f"{path}: no point is visible in frame 0, where points are asked: copy or make it again"
+            )
         tracks, visible = tracks[:, chosen], visible[:, chosen]
         valid = tracks.isfinite().all(-1)
         if (visible & ~valid).any():
-            raise ValueError(f"{path}: traj_2d is NaN or infinite where points are visible: copy or make it again")
+            raise ValueError(
+                f"{path}: traj_2d is NaN or infinite where points are visible: copy or make it again"
+            )
         video = Frames(pictures[:count]).verified()
         return Clip(video, tracks, visible, valid, name=self.names[index], seed=(0, index))
 
@@ -69,7 +75,9 @@ class FastCapture:
 def _drawn(visible: Tensor, count: int) -> Tensor:
     """Which points are asked: `count` of those visible, by torch's permutation of seed 0, in its order."""
     candidates = visible.nonzero()[:, 0]
-    return candidates[torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:count]]
+    return candidates[
+        torch.randperm(len(candidates), generator=torch.Generator().manual_seed(0))[:count]
+    ]
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -83,17 +91,23 @@ def _pictures(folder: Path) -> list[Path]:
 def _read_tracks(path: Path) -> tuple[Tensor, Tensor]:
     """Tracks T N 2 float32 and visible T N bool of all points in a file; no code in it runs."""
     if not path.is_file():
-        raise ValueError(f"{path} is missing: copy it in, it holds the tracks of the pictures of that name")
+        raise ValueError(
+            f"{path} is missing: copy it in, it holds the tracks of the pictures of that name"
+        )
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
         points, visibility = (torch.as_tensor(held[key]) for key in ("traj_2d", "visibility"))
     except Exception as error:  # a damaged file can raise anything
         says = "it should be torch.save of traj_2d and visibility as tensors, and nothing else"
-        raise ValueError(f"{path} cannot be read, it is damaged or holds more than it should: {says}") from error
+        raise ValueError(
+            f"{path} cannot be read, it is damaged or holds more than it should: {says}"
+        ) from error
     if points.ndim != 3 or points.shape[1] != 2 or not points.is_floating_point():
         raise ValueError(f"{path}: traj_2d is {_kind(points)}, where floats N 2 T should be")
     if visibility.shape != (points.shape[0], points.shape[2]) or visibility.is_complex():
-        raise ValueError(f"{path}: visibility is {_kind(visibility)}, where N T of traj_2d {_kind(points)} should be")
+        raise ValueError(
+            f"{path}: visibility is {_kind(visibility)}, where N T of traj_2d {_kind(points)} should be"
+        )
     return points.permute(2, 0, 1).float().contiguous(), (visibility > 0).T.contiguous()
 
 

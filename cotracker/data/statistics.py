@@ -1,4 +1,4 @@
-"""How the points of a set of clips move and hide: samples of each clip, and their summary, for scripts/data_report.py.
+"""How the points of a set of clips move and hide: samples of each clip, and their summary, for scripts/dev/data_report.py.
 
 Distances are in pixels of the frame resized to 384x512 (plain ratio), the size that the paper tracks at. Where only
 some frames are annotated (BADJA), those count.
@@ -9,7 +9,10 @@ import numpy as np
 from cotracker.types import Clip
 
 SIZE = (384, 512)
-LAG, SLACK = 5, 1  # frames from one place to another, and by how many an annotated one may miss that
+LAG, SLACK = (
+    5,
+    1,
+)  # frames from one place to another, and by how many an annotated one may miss that
 LEAST = 2.0  # pixels: what moves less in LAG frames has no direction
 
 Samples = dict[str, np.ndarray]
@@ -28,9 +31,13 @@ def samples(clip: Clip) -> Samples:
     """
     times = np.flatnonzero(clip.valid.any(1).numpy())
     if not len(times):
-        raise ValueError(f"the clip {clip.name} has no point whose place is known: take it out of its set")
+        raise ValueError(
+            f"the clip {clip.name} has no point whose place is known: take it out of its set"
+        )
     ever = clip.visible.any(0).numpy()
-    tracks, visible, valid = (value.numpy()[times][:, ever] for value in (clip.tracks, clip.visible, clip.valid))
+    tracks, visible, valid = (
+        value.numpy()[times][:, ever] for value in (clip.tracks, clip.visible, clip.valid)
+    )
     height, width = clip.video.shape[-2:]
     xy = tracks * (SIZE[1] / width, SIZE[0] / height)
     whole = len(times) == len(clip.tracks)
@@ -48,7 +55,9 @@ def samples(clip: Clip) -> Samples:
         "gap": np.concatenate([np.zeros(0), *gaps]),
         "returns": np.array([len(gap) > 0 for gap in gaps], bool),
         "comes_back": np.array([_comes_back(*pair) for pair in zip(visible.T, outside.T)], bool),
-        "lifetime": np.array([(last - first + 1) / len(clip.tracks) for first, last in spans], float),
+        "lifetime": np.array(
+            [(last - first + 1) / len(clip.tracks) for first, last in spans], float
+        ),
         "longest": np.array([_longest(times, seen) for seen in visible.T], float),
     }
 
@@ -79,7 +88,9 @@ def _later(times: np.ndarray, lag: int, slack: int) -> np.ndarray:
     return np.where(miss[np.arange(len(times)), nearest] <= slack, nearest, -1)
 
 
-def _steps(xy: np.ndarray, visible: np.ndarray, times: np.ndarray, lag: int, slack: int) -> np.ndarray:
+def _steps(
+    xy: np.ndarray, visible: np.ndarray, times: np.ndarray, lag: int, slack: int
+) -> np.ndarray:
     late = _later(times, lag, slack)
     early = np.flatnonzero(late >= 0)
     late = late[early]

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from cotracker.data.synthetic.device import Undrawn, UndrawnClips
-from cotracker.data.synthetic.scene import Scene
 from cotracker.data.synthetic.sprites import Sprites
+from cotracker.data.synthetic.sprites.render_torch import Undrawn, UndrawnClips
+from cotracker.data.synthetic.sprites.scene import Scene
 from cotracker.types import Clip, collate
 
 ATTEMPTS = 10
@@ -51,12 +51,23 @@ class Mixture:
     (train.py sets it, by `in_blocks`). ValueError: no source, or weights that do not fit them.
     """
 
-    def __init__(self, sources: Sequence[Source | Reader], weights: Sequence[float], block: int = 1):
+    def __init__(
+        self, sources: Sequence[Source | Reader], weights: Sequence[float], block: int = 1
+    ):
         weights = np.asarray(list(weights), float)
-        if len(sources) == 0 or len(sources) != len(weights) or (weights < 0).any() or weights.sum() <= 0:
-            raise ValueError(f"a mixture of {len(sources)} sources needs as many weights, none negative: {weights}")
+        if (
+            len(sources) == 0
+            or len(sources) != len(weights)
+            or (weights < 0).any()
+            or weights.sum() <= 0
+        ):
+            raise ValueError(
+                f"a mixture of {len(sources)} sources needs as many weights, none negative: {weights}"
+            )
         if block < 1:
-            raise ValueError(f"a mixture's block must be at least 1 (batch size times processes), not {block}")
+            raise ValueError(
+                f"a mixture's block must be at least 1 (batch size times processes), not {block}"
+            )
         self.sources, self.weights, self.block = list(sources), weights / weights.sum(), block
         # seed -> for blocks 0, 1, …, as far as asked: how many blocks of its source came before; and totals by source
         self._turns: dict[int, tuple[list[int], list[int]]] = {}
@@ -75,7 +86,9 @@ class Mixture:
             raise ValueError(
                 f"train.draw_on_device=true is for clips of Sprites, and these data are {kinds}: leave it out"
             )
-        kinds = [Undrawn(source) if isinstance(source, Sprites) else source for source in self.sources]
+        kinds = [
+            Undrawn(source) if isinstance(source, Sprites) else source for source in self.sources
+        ]
         return Mixture(kinds, self.weights, self.block)
 
     def source_of(self, seed: int, k: int) -> Source | Reader:
@@ -119,7 +132,9 @@ def attempted(
         except ValueError as error:
             reason = error
             reasons.append(str(error))
-    raise ValueError(f"{what} gave {ATTEMPTS + 1} bad clips in a row, the last because: {reason}") from reason
+    raise ValueError(
+        f"{what} gave {ATTEMPTS + 1} bad clips in a row, the last because: {reason}"
+    ) from reason
 
 
 class Augmented:
@@ -130,7 +145,9 @@ class Augmented:
 
     def __init__(self, source: Reader, augment: Callable[[Clip, np.random.Generator], Clip]):
         if not isinstance(source, Reader):
-            raise ValueError(f"{type(source).__name__} reads no clips: only a Reader's are augmented by themselves")
+            raise ValueError(
+                f"{type(source).__name__} reads no clips: only a Reader's are augmented by themselves"
+            )
         self.source, self.augment = source, augment
 
     def __len__(self) -> int:
@@ -142,7 +159,9 @@ class Augmented:
 
 
 def augmented(
-    clip: Clip, augment: Callable[[Clip, np.random.Generator], Clip] | None, rng: np.random.Generator
+    clip: Clip,
+    augment: Callable[[Clip, np.random.Generator], Clip] | None,
+    rng: np.random.Generator,
 ) -> Clip:
     """The clip after `augment`, if there is one; ValueError, which says that it is bad so, names it."""
     if augment is None:
@@ -150,7 +169,9 @@ def augmented(
     try:
         return augment(clip, rng)
     except ValueError as error:
-        raise ValueError(f"clip {clip.name}, augmented: {error}" if clip.name else str(error)) from error
+        raise ValueError(
+            f"clip {clip.name}, augmented: {error}" if clip.name else str(error)
+        ) from error
 
 
 class TrainingStream(Dataset):
@@ -180,11 +201,16 @@ class TrainingStream(Dataset):
         if isinstance(source, Reader):
             turns, position = divmod(self.mixture.turn_of(self.seed, k), len(source))
             order = np.random.default_rng((self.seed, turns, 0, ORDER)).permutation(len(source))
-            numbers, draw = (self.seed, turns, k), partial(self._read, position=int(order[position]))
+            numbers, draw = (
+                (self.seed, turns, k),
+                partial(self._read, position=int(order[position])),
+            )
         maker = source.source if isinstance(source, (Augmented, Undrawn)) else source
         what, reasons = f"example {k} of seed {self.seed}: {type(maker).__name__}", []
         clip = attempted(partial(draw, source), numbers, what, reasons)
-        return replace(clip, seed=(self.seed, k), replaced=len(reasons), reason=reasons[-1] if reasons else "")
+        return replace(
+            clip, seed=(self.seed, k), replaced=len(reasons), reason=reasons[-1] if reasons else ""
+        )
 
     def _drawn(self, source: Source, rng: np.random.Generator, attempt: int) -> Clip:
         return augmented(source.clip(rng), self.augment, rng)
@@ -200,7 +226,9 @@ class EndlessSampler(Sampler[int]):
 
     def __init__(self, start: int = 0, rank: int = 0, world: int = 1):
         if start < 0 or not 0 <= rank < world:
-            raise ValueError(f"start must be 0 or more and rank within 0..world-1, not {start=} {rank=} {world=}")
+            raise ValueError(
+                f"start must be 0 or more and rank within 0..world-1, not {start=} {rank=} {world=}"
+            )
         self.start, self.rank, self.world = start, rank, world
 
     def __iter__(self) -> Iterator[int]:
@@ -255,7 +283,10 @@ def _end_workers() -> None:
 
 
 def _one_thread(worker: int) -> None:
-    for number in (signal.SIGTERM, signal.SIGUSR2):  # the process that trains decides when to stop; workers end with it
+    for number in (
+        signal.SIGTERM,
+        signal.SIGUSR2,
+    ):  # the process that trains decides when to stop; workers end with it
         signal.signal(number, signal.SIG_IGN)
     # a spawned worker leaves as a forked one does: Python's own way out ends the thread that hands batches over
     # inside PyTorch's C++, which aborts (8 of 15 loaders that were left in the middle)

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from cotracker.data.pickles import open_pickle
-from cotracker.data.pictures import decoded
-from cotracker.data.stored import Stored, StoredArray, loaded
+from cotracker.data.pickles.arrays import Stored, StoredArray, loaded
+from cotracker.data.video.images import decoded
 from cotracker.types import Clip
 
 SIZE = 256  # height and width of the protocol's frames
@@ -39,7 +39,9 @@ SETS = {
     "davis": Layout(("tapvid_davis.pkl",), "tapvid_davis", tuple(DAVIS)),
     "kinetics": Layout(tuple(f"{k:04d}_of_0010.pkl" for k in range(10)), "tapvid_kinetics"),
     "rgb_stacking": Layout(
-        ("tapvid_rgb_stacking.pkl",), "tapvid_rgb_stacking", tuple(f"tapvid_rgb_stacking-{k:03d}" for k in range(50))
+        ("tapvid_rgb_stacking.pkl",),
+        "tapvid_rgb_stacking",
+        tuple(f"tapvid_rgb_stacking-{k:03d}" for k in range(50)),
     ),
     "robotap": Layout(tuple(f"robotap_split{k}.pkl" for k in range(5)), "robotap"),
 }
@@ -61,9 +63,14 @@ class TapVid:
         folder, paths = found(Path(root), which)
         if not paths:
             here = f"{SETS[which].files[0]}, there or in {SETS[which].folder}/"
-            raise ValueError(f"{root} holds no {which} of TAP-Vid: benchmark.root must be the folder with {here}")
+            raise ValueError(
+                f"{root} holds no {which} of TAP-Vid: benchmark.root must be the folder with {here}"
+            )
         missing = [folder / name for name in SETS[which].files if not (folder / name).is_file()]
-        self.faults = {path: f"{path} is missing, and the videos in it: copy it in, or make it" for path in missing}
+        self.faults = {
+            path: f"{path} is missing, and the videos in it: copy it in, or make it"
+            for path in missing
+        }
         self._records: dict[str, tuple[Path, dict]] = {}
         for path in paths:
             self._index(path)
@@ -93,11 +100,19 @@ class TapVid:
             self.faults[path] = str(error)
             return
         named = isinstance(held, dict)
-        records = held if named else {f"{path.stem}-{k:03d}": record for k, record in enumerate(held)}
-        whole_records = {str(name): (path, record) for name, record in records.items() if whole or _is_record(record)}
+        records = (
+            held if named else {f"{path.stem}-{k:03d}": record for k, record in enumerate(held)}
+        )
+        whole_records = {
+            str(name): (path, record)
+            for name, record in records.items()
+            if whole or _is_record(record)
+        }
         self._records |= whole_records
         if not whole:
-            self.faults[path] = f"{path} is cut short, after {len(whole_records)} of its videos: copy it again"
+            self.faults[path] = (
+                f"{path} is cut short, after {len(whole_records)} of its videos: copy it again"
+            )
 
 
 def found(root: Path, which: str) -> tuple[Path, list[Path]]:
@@ -121,14 +136,22 @@ def _truth(record) -> tuple[Tensor, Tensor]:
     if points.ndim != 3 or points.shape[2] != 2 or points.dtype.kind != "f":
         raise ValueError(f"has points {points.dtype} {points.shape}, where floats N T 2 should be")
     if occluded.shape != points.shape[:2] or occluded.dtype.kind != "b":
-        raise ValueError(f"has occluded {occluded.dtype} {occluded.shape}, where bool {points.shape[:2]} should be")
+        raise ValueError(
+            f"has occluded {occluded.dtype} {occluded.shape}, where bool {points.shape[:2]} should be"
+        )
     shown = points[~occluded]
     if not np.isfinite(shown).all():
         count = int((~np.isfinite(shown)).any(-1).sum())
-        raise ValueError(f"has {count} visible points that are NaN or infinite: copy or make the file again")
+        raise ValueError(
+            f"has {count} visible points that are NaN or infinite: copy or make the file again"
+        )
     if (np.abs(shown - 0.5) > 1.5).any():
-        raise ValueError("has points that are not divided by the width and height of the frame: make the file again")
-    tracks = points.astype(np.float64) * SIZE - 0.5  # the outer corner of the frame was 0, the first pixel's centre is
+        raise ValueError(
+            "has points that are not divided by the width and height of the frame: make the file again"
+        )
+    tracks = (
+        points.astype(np.float64) * SIZE - 0.5
+    )  # the outer corner of the frame was 0, the first pixel's centre is
     tracks = np.ascontiguousarray(tracks.swapaxes(0, 1), np.float32)
     return torch.from_numpy(tracks), torch.from_numpy(np.ascontiguousarray(~occluded.T))
 
@@ -143,16 +166,28 @@ def _video(stored, frames: int) -> Tensor:
 
 
 def _check_video(stored, frames: int) -> None:
-    shape = stored.shape if isinstance(stored, StoredArray) else (len(stored),) if isinstance(stored, list) else None
+    shape = (
+        stored.shape
+        if isinstance(stored, StoredArray)
+        else (len(stored),)
+        if isinstance(stored, list)
+        else None
+    )
     if shape is None:
-        raise ValueError("has no array and no list of JPEGs for its video: copy or make the file again")
+        raise ValueError(
+            "has no array and no list of JPEGs for its video: copy or make the file again"
+        )
     kind = stored.dtype.kind if isinstance(stored, StoredArray) else "O"
-    if not (kind in "SO" and len(shape) == 1) and not (stored.dtype == np.uint8 and len(shape) == 4 and shape[3] == 3):
+    if not (kind in "SO" and len(shape) == 1) and not (
+        stored.dtype == np.uint8 and len(shape) == 4 and shape[3] == 3
+    ):
         raise ValueError(f"is {stored.dtype} {shape}, where uint8 T H W 3 or JPEGs T should be")
     if 0 in shape:
         raise ValueError("has no pixels: copy or make the file again")
     if shape[0] != frames:
-        raise ValueError(f"has {shape[0]} frames, but its points are for {frames}: copy or make the file again")
+        raise ValueError(
+            f"has {shape[0]} frames, but its points are for {frames}: copy or make the file again"
+        )
 
 
 def _frame(stored: StoredArray | list, t: int) -> Image.Image:
@@ -164,9 +199,15 @@ def _frame(stored: StoredArray | list, t: int) -> Image.Image:
     try:
         return decoded(value).convert("RGB")
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:
-        raise ValueError(f"has a damaged JPEG for frame {t}: copy or make the file again") from error
+        raise ValueError(
+            f"has a damaged JPEG for frame {t}: copy or make the file again"
+        ) from error
 
 
 def _resized(frame: Image.Image) -> Image.Image:
     """256x256, by the filter that TAP-Vid's own reader uses."""
-    return frame if frame.size == (SIZE, SIZE) else frame.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return (
+        frame
+        if frame.size == (SIZE, SIZE)
+        else frame.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    )

@@ -19,7 +19,10 @@ Item, Done = TypeVar("Item"), TypeVar("Done")
 
 @contextmanager
 def spread(
-    work: Callable[[Item], Done], items: Sequence[Item], workers: int, begin: Callable[[], None] | None = None
+    work: Callable[[Item], Done],
+    items: Sequence[Item],
+    workers: int,
+    begin: Callable[[], None] | None = None,
 ) -> Iterator[Iterator[Done]]:
     """What `work` makes of each item, in any order, by so many processes; 0 for this one, which makes them in order.
 
@@ -32,7 +35,9 @@ def spread(
         return
     context = get_context("forkserver")  # a fork of a process with threads can hang
     context.set_forkserver_preload(PRELOADED)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as all that the server starts inherit: Ctrl-C
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT}
+    )  # as all that the server starts inherit: Ctrl-C
     try:  # is for this process alone, and one that comes now is heard when it may be
         forkserver.ensure_running()
     finally:
@@ -44,7 +49,9 @@ def spread(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _as_done(pool: ProcessPoolExecutor, work: Callable[[Item], Done], items: Sequence[Item]) -> Iterator[Done]:
+def _as_done(
+    pool: ProcessPoolExecutor, work: Callable[[Item], Done], items: Sequence[Item]
+) -> Iterator[Done]:
     try:
         for done in as_completed([pool.submit(work, item) for item in items]):
             yield done.result()

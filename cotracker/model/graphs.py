@@ -13,7 +13,7 @@ class Replayed:
     """`function` of tensors, lists of tensors and plain values, for inference on a GPU: captured once for each shape.
 
     Whatever it returns is copied, so that the next call does not write over it. function: waits for no device, and does
-    the same operations whatever the numbers in its tensors are (tests/test_fast.py holds CoTracker.refine to that).
+    the same operations whatever the numbers in its tensors are (tests/model/test_fast.py holds CoTracker.refine to that).
     The last few shapes keep their memory for as long as this object lives; `forget` drops them, as it must be where the
     function's parameters are moved or replaced.
     """
@@ -54,7 +54,9 @@ class Replayed:
                 self.function(*arguments)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread may pin batches meanwhile
+        with torch.cuda.graph(
+            graph, capture_error_mode="thread_local"
+        ):  # another thread may pin batches meanwhile
             answer = self.function(*arguments)
         return graph, tensors_of(arguments), answer
 

@@ -26,7 +26,10 @@ def multiplies(dtype: torch.dtype, device_type: str = "cpu") -> bool:
     if device_type == "cuda":
         return dtype != torch.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False)
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    if limit.upper() in LOWER_LIMITS or torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
+    if limit.upper() in LOWER_LIMITS or torch.backends.cpu.get_cpu_capability() in (
+        "DEFAULT",
+        "AVX2",
+    ):
         return False
     return device_type == "cpu" and bool(INSTRUCTIONS[dtype] & _instructions())
 

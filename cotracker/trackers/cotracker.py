@@ -9,8 +9,15 @@ from torch import Tensor
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, window_starts
 from cotracker.model.runtime import warn_if_emulated
-from cotracker.trackers.mirrored import Mirrored
-from cotracker.trackers.tracker import Tracker, check_frames, check_queries, check_size, is_whole, usable_device
+from cotracker.trackers.flip_tta import Mirrored
+from cotracker.trackers.tracker import (
+    Tracker,
+    check_frames,
+    check_queries,
+    check_size,
+    is_whole,
+    usable_device,
+)
 from cotracker.trackers.views import SharedVideo
 from cotracker.trackers.wrappers import OneByOne, Resized, Supported
 from cotracker.types import Tracks, Video
@@ -40,8 +47,15 @@ class CoTrackerPredictor(Tracker):
         if not is_whole(updates) or updates < 1:
             raise ValueError(f"updates must be a whole number of at least 1, not {updates}")
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
-            raise ValueError(f"threshold must be a number from 0 to below 1, or None for the default, not {threshold}")
-        self.model, self.updates, self.threshold, self.published = model, updates, threshold, published
+            raise ValueError(
+                f"threshold must be a number from 0 to below 1, or None for the default, not {threshold}"
+            )
+        self.model, self.updates, self.threshold, self.published = (
+            model,
+            updates,
+            threshold,
+            published,
+        )
         self.identity = identity or {}
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
@@ -49,7 +63,9 @@ class CoTrackerPredictor(Tracker):
         queries = check_queries(queries, video)
         with torch.inference_mode():
             answer = self._answer(video, queries.to(self.model.frequencies.device))
-        return Tracks(*(part.clone().to(queries.device) for part in answer))  # of inference_mode: could not be written
+        return Tracks(
+            *(part.clone().to(queries.device) for part in answer)
+        )  # of inference_mode: could not be written
 
     def _answer(self, video: Video, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """xy B T N 2, visibility B T N, visible B T N."""
@@ -57,7 +73,11 @@ class CoTrackerPredictor(Tracker):
         visibility = logits.sigmoid()
         if not self.published:
             xy, visibility = _pinned(xy, visibility, queries)
-        return xy, visibility, (visibility > self.threshold) | (visibility == 1)  # 1 is above any: the query is seen
+        return (
+            xy,
+            visibility,
+            (visibility > self.threshold) | (visibility == 1),
+        )  # 1 is above any: the query is seen
 
     def _stitched(self, video: Video, queries: Tensor) -> tuple[Tensor, Tensor]:
         """xy B T N 2 and visibility logits B T N; zeros in frames before a point's first window."""
@@ -72,9 +92,13 @@ class CoTrackerPredictor(Tracker):
             maps = fresh if maps is None else [torch.cat(pair, dim=1) for pair in zip(maps, fresh)]
             carry, estimate = model.step(carry, maps, self.updates)
             asked = estimate.asked[:, None]
-            xy[:, start:stop] = torch.where(asked[..., None], estimate.tracks[-1], xy[:, start:stop])
+            xy[:, start:stop] = torch.where(
+                asked[..., None], estimate.tracks[-1], xy[:, start:stop]
+            )
             logits[:, start:stop] = torch.where(asked, estimate.logits, logits[:, start:stop])
-            maps = [level[:, model.window // 2 :].clone() for level in maps]  # a view would hold the frames before
+            maps = [
+                level[:, model.window // 2 :].clone() for level in maps
+            ]  # a view would hold the frames before
         return xy, logits
 
     def _maps(self, video: Video, start: int, stop: int) -> list[Tensor]:
@@ -87,22 +111,42 @@ class CoTrackerPredictor(Tracker):
         if missing:
             first, last = missing[0], missing[-1] + 1
             levels = self._encoded(video, first - video.start, last - video.start)
-            fresh = {frame: [level[:, i : i + 1] for level in levels] for i, frame in enumerate(range(first, last))}
+            fresh = {
+                frame: [level[:, i : i + 1] for level in levels]
+                for i, frame in enumerate(range(first, last))
+            }
         found = [fresh[frame] if frame in fresh else video.memory.get(frame) for frame in frames]
         for frame, maps in fresh.items():
-            video.memory.put(frame, [level.clone() for level in maps])  # a copy: a view would hold all its neighbours
+            video.memory.put(
+                frame, [level.clone() for level in maps]
+            )  # a copy: a view would hold all its neighbours
         return [torch.cat(level, dim=1) for level in zip(*found)]
 
     def _encoded(self, video: Video, start: int, stop: int) -> list[Tensor]:
         device = self.model.frequencies.device
-        frames_at_once = 1 if device.type == "cpu" else None  # one frame's activations fit a CPU's cache
+        frames_at_once = (
+            1 if device.type == "cpu" else None
+        )  # one frame's activations fit a CPU's cache
         frames = check_frames(video[:, start:stop]).to(device)
         return self.model.encode(frames, frames_at_once)
 
     def describe(self) -> dict:
-        network = {"updates": self.updates, "window": self.model.window, "stride": self.model.stride}
-        rule = {"threshold": self.threshold, "points": "joint", "direction": "forward", "published": self.published}
-        lower = {} if self.model.dtype == torch.float32 else {"precision": str(self.model.dtype).split(".")[1]}
+        network = {
+            "updates": self.updates,
+            "window": self.model.window,
+            "stride": self.model.stride,
+        }
+        rule = {
+            "threshold": self.threshold,
+            "points": "joint",
+            "direction": "forward",
+            "published": self.published,
+        }
+        lower = (
+            {}
+            if self.model.dtype == torch.float32
+            else {"precision": str(self.model.dtype).split(".")[1]}
+        )
         return {"tracker": "cotracker"} | network | rule | lower | {"checkpoint": self.identity}
 
 
@@ -212,5 +256,7 @@ def load(
     model = in_precision(model.to(usable_device(device)), precision)
     if replay:
         model.replay_windows()
-    chain = build_chain(model, updates, resolution, single_point, support, threshold, published, identity, mirrored)
+    chain = build_chain(
+        model, updates, resolution, single_point, support, threshold, published, identity, mirrored
+    )
     return chain.eval()

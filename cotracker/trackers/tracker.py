@@ -40,12 +40,21 @@ def check_video(video: Video) -> tuple[int, ...]:
     except (AttributeError, TypeError):
         shape = None
     if shape is None or isinstance(video, np.ndarray):
-        raise ValueError(f"video must be a tensor B T 3 H W, or a lazy video with shape and slices, not {kind}")
+        raise ValueError(
+            f"video must be a tensor B T 3 H W, or a lazy video with shape and slices, not {kind}"
+        )
     if len(shape) != 5 or shape[2] != 3:
         raise ValueError(f"video must have shape B T 3 H W, not {_by(shape)}")
     if min(shape) < 1:
-        raise ValueError(f"video must hold at least one frame and one pixel, and not be {_by(shape)}")
-    if isinstance(video, Tensor) and video.is_floating_point() and video[:, :1].max() <= 1 and 0 < video.max() <= 1:
+        raise ValueError(
+            f"video must hold at least one frame and one pixel, and not be {_by(shape)}"
+        )
+    if (
+        isinstance(video, Tensor)
+        and video.is_floating_point()
+        and video[:, :1].max() <= 1
+        and 0 < video.max() <= 1
+    ):
         raise ValueError("video looks like 0..1, and must be 0..255: multiply by 255")
     return shape
 
@@ -53,7 +62,9 @@ def check_video(video: Video) -> tuple[int, ...]:
 def check_frames(frames: Tensor) -> Tensor:
     """A slice of a video, or a ValueError where it is no tensor or holds NaN or infinity."""
     if not isinstance(frames, Tensor):
-        raise ValueError(f"a slice of video must be a tensor B n 3 H W, not {type(frames).__name__}")
+        raise ValueError(
+            f"a slice of video must be a tensor B n 3 H W, not {type(frames).__name__}"
+        )
     if frames.is_floating_point() and not torch.isfinite(frames).all():
         raise ValueError("video holds NaN or infinity: every pixel must be a number from 0 to 255")
     return frames
@@ -66,7 +77,9 @@ def check_size(size: Sequence[int] | None) -> tuple[int, int] | None:
     sides = [] if isinstance(size, str) or not isinstance(size, Sequence) else list(size)
     if len(sides) != 2 or not all(is_whole(side) and SMALLEST <= side <= LARGEST for side in sides):
         limits = f"each a whole number from {SMALLEST} to {LARGEST}"
-        raise ValueError(f"resolution must be (height, width), {limits}, or None for the video's own, not {size}")
+        raise ValueError(
+            f"resolution must be (height, width), {limits}, or None for the video's own, not {size}"
+        )
     return tuple(sides)
 
 
@@ -85,13 +98,19 @@ def check_queries(queries: Tensor, video: Video) -> Tensor:
     batch, frames, _, height, width = check_video(video)
     if not isinstance(queries, Tensor):
         kind = type(queries).__name__
-        raise ValueError(f"queries must be a tensor (B, N, 3) with rows (frame, x, y), not {kind}: use torch.tensor")
+        raise ValueError(
+            f"queries must be a tensor (B, N, 3) with rows (frame, x, y), not {kind}: use torch.tensor"
+        )
     if queries.ndim != 3 or queries.shape[-1] != 3:
-        raise ValueError(f"queries must have shape (B, N, 3) with rows (frame, x, y), not {tuple(queries.shape)}")
+        raise ValueError(
+            f"queries must have shape (B, N, 3) with rows (frame, x, y), not {tuple(queries.shape)}"
+        )
     if queries.shape[0] != batch and batch != 1:
         raise ValueError(f"queries are for {queries.shape[0]} videos, but the video holds {batch}")
     if not queries.is_floating_point():
-        raise ValueError(f"queries must be floating point, not {queries.dtype}: use queries.float()")
+        raise ValueError(
+            f"queries must be floating point, not {queries.dtype}: use queries.float()"
+        )
     queries = queries.float()
     if not torch.isfinite(queries).all():
         raise ValueError("queries hold NaN or infinity: every row must be a finite (frame, x, y)")
@@ -117,7 +136,10 @@ def held_near(queries: Tensor, size: tuple[int, int]) -> Tensor:
     For wrappers: rescaling or a support grid may carry a query that is itself allowed a little beyond that.
     """
     height, width = size
-    low, high = queries.new_tensor([-width / 2, -height / 2]), queries.new_tensor([1.5 * width, 1.5 * height])
+    low, high = (
+        queries.new_tensor([-width / 2, -height / 2]),
+        queries.new_tensor([1.5 * width, 1.5 * height]),
+    )
     return torch.cat([queries[..., :1], queries[..., 1:].maximum(low).minimum(high)], dim=-1)
 
 
@@ -136,4 +158,6 @@ def usable_device(name: str) -> torch.device:
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name} cannot be used on this machine: say auto or cpu") from error
+        raise ValueError(
+            f"device {name} cannot be used on this machine: say auto or cpu"
+        ) from error

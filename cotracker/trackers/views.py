@@ -18,8 +18,12 @@ class ResizedVideo:
         self.shape = (*video.shape[:-2], *size)
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        frames = check_frames(self.video[index]).split(1, dim=1)  # in turn: floats of a large video's frames are large
-        return torch.cat([resize_video(frame, self.size, self.align_corners) for frame in frames], dim=1)
+        frames = check_frames(self.video[index]).split(
+            1, dim=1
+        )  # in turn: floats of a large video's frames are large
+        return torch.cat(
+            [resize_video(frame, self.size, self.align_corners) for frame in frames], dim=1
+        )
 
 
 class ReversedVideo:
@@ -51,7 +55,9 @@ class SharedVideo:
     frame of the whole video to its value; beyond `budget` bytes the oldest are forgotten, to be computed again.
     """
 
-    def __init__(self, video: Video, start: int = 0, memory: "Memory | None" = None, budget: float = 2e9):
+    def __init__(
+        self, video: Video, start: int = 0, memory: "Memory | None" = None, budget: float = 2e9
+    ):
         self.video, self.start = video, start
         self.memory = Memory(budget) if memory is None else memory
         batch, frames, *rest = video.shape

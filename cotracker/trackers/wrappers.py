@@ -32,16 +32,22 @@ class Resized(Wrapper):
     published=True repeats v1: frames resized without align_corners, points by the plain ratio W'/W.
     """
 
-    def __init__(self, tracker: Tracker, size: tuple[int, int] = (384, 512), published: bool = False):
+    def __init__(
+        self, tracker: Tracker, size: tuple[int, int] = (384, 512), published: bool = False
+    ):
         super().__init__(tracker)
         self.size, self.published = tuple(size), published
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         queries = check_queries(queries, video)
         size = tuple(video.shape[-2:])
-        inner = torch.cat([queries[..., :1], self._rescaled(queries[..., 1:], size, self.size)], dim=-1)
+        inner = torch.cat(
+            [queries[..., :1], self._rescaled(queries[..., 1:], size, self.size)], dim=-1
+        )
         inner = held_near(inner, self.size)
-        answer = self.tracker(ResizedVideo(video, self.size, align_corners=not self.published), inner)
+        answer = self.tracker(
+            ResizedVideo(video, self.size, align_corners=not self.published), inner
+        )
         xy = self._rescaled(answer.xy, self.size, size)
         if not self.published:  # there and back again would move a query by rounding
             unmoved = (answer.xy == inner[:, None, :, 1:]).all(dim=-1, keepdim=True)
@@ -54,7 +60,10 @@ class Resized(Wrapper):
         return rescale_points(xy, size, to)
 
     def describe(self) -> dict:
-        return super().describe() | {"resolution": list(self.size), "published_resize": self.published}
+        return super().describe() | {
+            "resolution": list(self.size),
+            "published_resize": self.published,
+        }
 
 
 class Supported(Wrapper):
@@ -66,28 +75,52 @@ class Supported(Wrapper):
     """
 
     def __init__(
-        self, tracker: Tracker, global_grid: int = 6, local_grid: int = 6, box: float = 50, published: bool = False
+        self,
+        tracker: Tracker,
+        global_grid: int = 6,
+        local_grid: int = 6,
+        box: float = 50,
+        published: bool = False,
     ):
         super().__init__(tracker)
-        self.global_grid, self.local_grid, self.box, self.published = global_grid, local_grid, box, published
+        self.global_grid, self.local_grid, self.box, self.published = (
+            global_grid,
+            local_grid,
+            box,
+            published,
+        )
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         queries = check_queries(queries, video)
         batch, points, _ = queries.shape
         asked = [queries]
         if self.local_grid:
-            near = around(queries[..., 1:], self.local_grid, self.box, centred=not self.published)  # B N K 2
+            near = around(
+                queries[..., 1:], self.local_grid, self.box, centred=not self.published
+            )  # B N K 2
             time = queries[..., None, :1].expand(-1, -1, near.shape[2], -1)
             near = torch.cat([time, near], dim=-1).flatten(1, 2)
             asked.append(held_near(near, tuple(video.shape[-2:])))
         if self.global_grid:
-            asked.append(grid(self.global_grid, tuple(video.shape[-2:])).to(queries).expand(batch, -1, -1))
+            asked.append(
+                grid(self.global_grid, tuple(video.shape[-2:])).to(queries).expand(batch, -1, -1)
+            )
         answer = self.tracker(video, torch.cat(asked, dim=1))
-        return Tracks(answer.xy[:, :, :points], answer.visibility[:, :, :points], answer.visible[:, :, :points])
+        return Tracks(
+            answer.xy[:, :, :points],
+            answer.visibility[:, :, :points],
+            answer.visible[:, :, :points],
+        )
 
     def describe(self) -> dict:
-        support = {"global_grid": self.global_grid, "local_grid": self.local_grid, "local_box": self.box}
-        return super().describe() | {"support": support | {"local_grid_centred": not self.published}}
+        support = {
+            "global_grid": self.global_grid,
+            "local_grid": self.local_grid,
+            "local_box": self.box,
+        }
+        return super().describe() | {
+            "support": support | {"local_grid_centred": not self.published}
+        }
 
 
 class OneByOne(Wrapper):
@@ -116,7 +149,9 @@ class OneByOne(Wrapper):
         for start in queries[:, 0].unique().long().tolist():
             view = shared.starting(start)
             for some in (queries[:, 0] == start).nonzero()[:, 0].split(self.at_once):
-                alone = torch.cat([torch.zeros_like(queries[some, :1]), queries[some, 1:]], dim=-1)[:, None]
+                alone = torch.cat([torch.zeros_like(queries[some, :1]), queries[some, 1:]], dim=-1)[
+                    :, None
+                ]
                 answer = self.tracker(view, alone)  # K T-start 1
                 xy[start:, some] = answer.xy[:, :, 0].transpose(0, 1)
                 visibility[start:, some] = answer.visibility[:, :, 0].transpose(0, 1)

@@ -7,7 +7,9 @@ from cotracker.model.cotracker import CoTracker
 
 
 @torch.no_grad()
-def group_attention(model: CoTracker, video: Tensor, queries: Tensor, real: Tensor | None = None) -> Tensor | None:
+def group_attention(
+    model: CoTracker, video: Tensor, queries: Tensor, real: Tensor | None = None
+) -> Tensor | None:
     """B N N: the share of each point's attention that each point gets; None for a model without group layers.
 
     video B T 3 H W, queries B N 3. Mean over layers, heads and frames of the last update in the last window.
@@ -32,6 +34,8 @@ def group_attention(model: CoTracker, video: Tensor, queries: Tensor, real: Tens
 def _weights(attention: torch.nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
     """K heads L L: the softmax of one Attention for its input K L D."""
     count, length, width = x.shape
-    q, k, _ = attention.qkv(x).float().view(count, length, 3, attention.heads, -1).permute(2, 0, 3, 1, 4)
+    q, k, _ = (
+        attention.qkv(x).float().view(count, length, 3, attention.heads, -1).permute(2, 0, 3, 1, 4)
+    )
     logits = q @ k.transpose(-1, -2) * (width // attention.heads) ** -0.5
     return (logits if bias is None else logits + bias).softmax(dim=-1)

@@ -43,7 +43,9 @@ class Group:
         if self.world == 1:
             return module
         on = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=on, static_graph=static, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            module, device_ids=on, static_graph=static, gradient_as_bucket_view=True
+        )
 
     def from_first(self, value: Any) -> Any:
         """What rank 0 holds, on every rank; tensors on the CPU."""
@@ -55,7 +57,9 @@ class Group:
 
     def sums(self, numbers: Sequence[torch.Tensor | float]) -> list[float]:
         """The numbers summed over the ranks, by one all-reduce and one wait for the device."""
-        rows = [torch.as_tensor(number, dtype=torch.float64, device=self.device) for number in numbers]
+        rows = [
+            torch.as_tensor(number, dtype=torch.float64, device=self.device) for number in numbers
+        ]
         packed = torch.stack(rows)
         if self.world > 1:
             dist.all_reduce(packed)
@@ -106,8 +110,13 @@ def join(device: torch.device, timeout_minutes: float) -> Group:
         return Group(0, 1, device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    import_module("torch._dynamo")  # DDP does; once there is a group, it would keep a reference to it for good
-    backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(minutes=timeout_minutes)
+    import_module(
+        "torch._dynamo"
+    )  # DDP does; once there is a group, it would keep a reference to it for good
+    backend, timeout = (
+        "nccl" if device.type == "cuda" else "gloo",
+        timedelta(minutes=timeout_minutes),
+    )
     store, rank, world = next(dist.rendezvous("env://", timeout=timeout))
     store = fresh(store, rank, world, timeout)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
@@ -127,7 +136,11 @@ def fresh(store: dist.Store, rank: int, world: int, timeout: timedelta) -> dist.
         part = store.get(f"part/{number}").decode()
         store.set(f"{part}/{rank}", "known")
         return dist.PrefixStore(part, store)
-    part, absent, deadline = uuid4().hex, set(range(1, world)), time.monotonic() + timeout.total_seconds()
+    part, absent, deadline = (
+        uuid4().hex,
+        set(range(1, world)),
+        time.monotonic() + timeout.total_seconds(),
+    )
     while absent:
         if time.monotonic() > deadline:
             raise TimeoutError(f"ranks {sorted(absent)} did not come within {timeout}")

@@ -22,7 +22,13 @@ class Log:
     """
 
     def __init__(self, out: Path, start: int, steps: int, every: int):
-        self.out, self.start, self.steps, self.every, self.began = out, start, steps, every, time.monotonic()
+        self.out, self.start, self.steps, self.every, self.began = (
+            out,
+            start,
+            steps,
+            every,
+            time.monotonic(),
+        )
         for name in FILES:
             _forget_after(out / name, start)
         self.lines = (out / FILES[0]).open("a")
@@ -37,7 +43,11 @@ class Log:
         for name, value in scalars.items():
             self.board.add_scalar(name, value, step)
         rate = (time.monotonic() - self.began) / (step - self.start)
-        said = {name: value for name, value in scalars.items() if name not in QUIET and (value or name not in RARE)}
+        said = {
+            name: value
+            for name, value in scalars.items()
+            if name not in QUIET and (value or name not in RARE)
+        }
         shown = "  ".join(f"{name} {value:.4g}" for name, value in said.items())
         left = _hours(rate * (self.steps - step))
         print(f"step {step}/{self.steps}  {shown}  {rate:.2f} s/step  ETA {left}", flush=True)
@@ -59,14 +69,21 @@ class Log:
         """A step that was not taken, and its examples (seed, k), which remake it, into not_finite.jsonl."""
         with (self.out / "not_finite.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "examples": examples}) + "\n")
-        print(f"step {step}: not finite, no step taken; examples {examples}", file=sys.stderr, flush=True)
+        print(
+            f"step {step}: not finite, no step taken; examples {examples}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def replaced(self, step: int, clips: list) -> None:
         """Bad clips that were replaced, as [example (seed, k), how many, why the last], into replaced.jsonl."""
         with (self.out / "replaced.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "clips": clips}) + "\n")
         for example, count, reason in clips:
-            print(f"step {step}: example {example}: {count} bad clips replaced, the last because: {reason}", flush=True)
+            print(
+                f"step {step}: example {example}: {count} bad clips replaced, the last because: {reason}",
+                flush=True,
+            )
 
     def close(self) -> None:
         self.lines.close()

@@ -21,7 +21,11 @@ def _truth(estimate: Estimate, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
     """True tracks B S N 2 (0 where nothing counts), visible B S N, and what counts B S N, in one window's frames."""
     frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
     counts = clip.valid[:, frames] & estimate.asked[:, None]
-    return torch.where(counts[..., None], clip.tracks[:, frames], 0.0), clip.visible[:, frames], counts
+    return (
+        torch.where(counts[..., None], clip.tracks[:, frames], 0.0),
+        clip.visible[:, frames],
+        counts,
+    )
 
 
 def track_loss(estimate: Estimate, clip: Clip, gamma: float, small_errors: float = 0.0) -> Tensor:
@@ -34,7 +38,9 @@ def track_loss(estimate: Estimate, clip: Clip, gamma: float, small_errors: float
     errors = [(xy - truth).abs() for xy in estimate.tracks]
     if small_errors:
         errors = [error + small_errors * error.log1p() for error in errors]
-    terms = [gamma ** (last - m) * masked_mean(error.mean(-1), counts) for m, error in enumerate(errors)]
+    terms = [
+        gamma ** (last - m) * masked_mean(error.mean(-1), counts) for m, error in enumerate(errors)
+    ]
     return sum(terms) / len(terms)
 
 
@@ -46,7 +52,13 @@ def visibility_loss(estimate: Estimate, clip: Clip) -> Tensor:
 
 
 def matching_loss(
-    features: Tensor, maps: Tensor, tracks: Tensor, visible: Tensor, real: Tensor, stride: int, temperature: Tensor
+    features: Tensor,
+    maps: Tensor,
+    tracks: Tensor,
+    visible: Tensor,
+    real: Tensor,
+    stride: int,
+    temperature: Tensor,
 ) -> Tensor:
     """Cross entropy between each query's softmax over all cells of a frame and where the point truly is there.
 
@@ -80,4 +92,7 @@ def measures(estimates: list[Estimate], clip: Clip) -> dict[str, Tensor]:
         truth, visible, counts = _truth(estimate, clip)
         errors.append(masked_mean((estimate.tracks[-1] - truth).norm(dim=-1), counts & visible))
         accuracies.append(masked_mean(((estimate.logits > 0) == visible).float(), counts))
-    return {"error": torch.stack(errors).mean(), "visibility_accuracy": torch.stack(accuracies).mean()}
+    return {
+        "error": torch.stack(errors).mean(),
+        "visibility_accuracy": torch.stack(accuracies).mean(),
+    }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cotracker.model.cotracker import CoTracker, Estimate, window_starts
 from cotracker.queries import training_mix
-from cotracker.training.handover import drawn_window, later_window
+from cotracker.training.late_window import drawn_window, later_window
 from cotracker.training.losses import matching_loss, measures, track_loss, visibility_loss
 from cotracker.types import Clip
 
@@ -50,12 +50,20 @@ class Objective(nn.Module):
         super().__init__()
         _check_whole({"updates": updates, "matching_frames": matching_frames}, least=1)
         _check_whole({} if points is None else {"points": points}, least=0)
-        shares = {"late_queries": late_queries, "handover": handover, "handover_astray": handover_astray}
+        shares = {
+            "late_queries": late_queries,
+            "handover": handover,
+            "handover_astray": handover_astray,
+        }
         _check_numbers(shares, most=1)
         _check_numbers({"gamma": gamma, "visibility_weight": visibility_weight}, most=1e9)
         _check_numbers({"small_errors": small_errors, "matching_weight": matching_weight}, most=1e9)
         pair = list(handover_errors) if isinstance(handover_errors, Sequence) else []
-        if len(pair) != 2 or not all(isinstance(x, (int, float)) for x in pair) or not 0 < pair[0] <= pair[1] < 1e9:
+        if (
+            len(pair) != 2
+            or not all(isinstance(x, (int, float)) for x in pair)
+            or not 0 < pair[0] <= pair[1] < 1e9
+        ):
             raise ValueError(
                 "objective.handover_errors must be two pixel lengths above 0, the least and the greatest, "
                 f"not {handover_errors}"
@@ -66,13 +74,24 @@ class Objective(nn.Module):
             )
         if type(unrolled) is not bool:
             raise ValueError(f"objective.unrolled must be true or false, not {unrolled}")
-        self.updates, self.gamma, self.unrolled, self.late_queries = updates, gamma, unrolled, late_queries
+        self.updates, self.gamma, self.unrolled, self.late_queries = (
+            updates,
+            gamma,
+            unrolled,
+            late_queries,
+        )
         self.small_errors = small_errors
-        self.handover, self.handover_errors, self.handover_astray = handover, tuple(pair), handover_astray
+        self.handover, self.handover_errors, self.handover_astray = (
+            handover,
+            tuple(pair),
+            handover_astray,
+        )
         self.visibility_weight, self.matching_weight = visibility_weight, matching_weight
         self.matching_frames, self.points = matching_frames, points
         # the matching softmax's temperature is exp(10 x this): ten times the other parameters' pace, from 2
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(2) / 10), requires_grad=matching_weight > 0)
+        self.log_temperature = nn.Parameter(
+            torch.tensor(math.log(2) / 10), requires_grad=matching_weight > 0
+        )
 
     def forward(self, model: CoTracker, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
         """A scalar, and detached scalars by name: loss and its parts, error (px), visibility_accuracy."""
@@ -86,7 +105,9 @@ class Objective(nn.Module):
             own = _evenly(clip, self.points)
             rng = np.random.default_rng([*_numbers(clip.seed[0]), 2])
             if 2 * count >= 3 * window and rng.random() < self.handover:
-                frames, handed = drawn_window(own, window, self.handover_errors, rng, self.handover_astray)
+                frames, handed = drawn_window(
+                    own, window, self.handover_errors, rng, self.handover_astray
+                )
                 own = _frames_of(own, frames)
             else:
                 for start in self._starts(count, window):
@@ -115,11 +136,15 @@ class Objective(nn.Module):
     def _starts(self, frames: int, window: int) -> list[int]:
         return [0] if self.unrolled else window_starts(frames, window)
 
-    def _estimated(self, model: CoTracker, clip: Clip, maps: list[Tensor], posed: "Posed") -> list[Estimate]:
+    def _estimated(
+        self, model: CoTracker, clip: Clip, maps: list[Tensor], posed: "Posed"
+    ) -> list[Estimate]:
         if posed.handed is not None:
             return [later_window(model, clip, maps, posed.handed, self.updates)[0]]
         estimates = []
-        for start, queries, real in zip(self._starts(maps[0].shape[1], model.window), posed.queries, posed.real):
+        for start, queries, real in zip(
+            self._starts(maps[0].shape[1], model.window), posed.queries, posed.real
+        ):
             frames = slice(start, None if self.unrolled else start + model.window)
             found = model.track([level[:, frames] for level in maps], queries, self.updates, real)
             estimates += [estimate._replace(start=start + estimate.start) for estimate in found]
@@ -136,11 +161,16 @@ class Objective(nn.Module):
             rngs = [np.random.default_rng([*_numbers(seed), 1]) for seed in clip.seed]
             drawn = [rng.choice(len(frames), self.matching_frames, replace=False) for rng in rngs]
             chosen = torch.from_numpy(np.sort(drawn))
-        at = torch.arange(len(clip.video), device=device)[:, None], torch.tensor(frames)[chosen].to(device)
+        at = (
+            torch.arange(len(clip.video), device=device)[:, None],
+            torch.tensor(frames)[chosen].to(device),
+        )
         seen = clip.visible[at] & clip.valid[at]
         return chosen.to(device), torch.where(seen[..., None], clip.tracks[at], 0.0), seen
 
-    def _matching(self, model: CoTracker, maps: list[Tensor], chosen: Tensor, tracks: Tensor, seen: Tensor) -> Tensor:
+    def _matching(
+        self, model: CoTracker, maps: list[Tensor], chosen: Tensor, tracks: Tensor, seen: Tensor
+    ) -> Tensor:
         """The matching loss of all points, asked for in the first of the chosen frames where they are visible."""
         clips = torch.arange(len(chosen), device=chosen.device)[:, None]
         maps = [level[clips, chosen] for level in maps]
@@ -148,24 +178,34 @@ class Objective(nn.Module):
         where = tracks.gather(1, first[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
         queries, real = torch.cat([first[..., None], where], dim=-1), seen.any(dim=1)
         features = model.begin_features(maps, queries, real)
-        return matching_loss(features, maps[0], tracks, seen, real, model.stride, (10 * self.log_temperature).exp())
+        return matching_loss(
+            features, maps[0], tracks, seen, real, model.stride, (10 * self.log_temperature).exp()
+        )
 
 
 class Posed(NamedTuple):
     """What a loss is computed from: tensors alone, all that is random in them drawn (Objective.posed)."""
 
     video: Tensor  # B K 3 H W, the frames that are encoded
-    known: tuple[Tensor, Tensor, Tensor] | None  # tracks, visible, valid of the tracked points there; None: no points
+    known: (
+        tuple[Tensor, Tensor, Tensor] | None
+    )  # tracks, visible, valid of the tracked points there; None: no points
     queries: list[Tensor]  # B N 3, once for all windows, or for each where they are not unrolled
     real: list[Tensor]  # B N, in the same way
-    handed: tuple[Tensor, Tensor] | None  # what a window by itself is given: tracks B S N 2, logits B S N
-    matched: tuple[Tensor, Tensor, Tensor] | None  # frames B K, tracks and what is seen there, of all points
+    handed: (
+        tuple[Tensor, Tensor] | None
+    )  # what a window by itself is given: tracks B S N 2, logits B S N
+    matched: (
+        tuple[Tensor, Tensor, Tensor] | None
+    )  # frames B K, tracks and what is seen there, of all points
 
 
 def _check_whole(values: dict, least: int) -> None:
     for name, value in values.items():
         if type(value) is not int or value < least:
-            raise ValueError(f"objective.{name} must be a whole number, {least} or more, not {value}")
+            raise ValueError(
+                f"objective.{name} must be a whole number, {least} or more, not {value}"
+            )
 
 
 def _check_numbers(values: dict, most: float) -> None:
@@ -188,9 +228,13 @@ def _evenly(clip: Clip, count: int | None) -> Clip:
     kept = torch.where(held > count, place * held // count, place)[:, None]  # B 1 count
     kept = kept.expand(-1, clip.tracks.shape[1], -1)
     tracks = clip.tracks.gather(2, kept[..., None].expand(-1, -1, -1, 2))
-    return replace(clip, tracks=tracks, visible=clip.visible.gather(2, kept), valid=clip.valid.gather(2, kept))
+    return replace(
+        clip, tracks=tracks, visible=clip.visible.gather(2, kept), valid=clip.valid.gather(2, kept)
+    )
 
 
 def _frames_of(clip: Clip, frames: slice | list[int]) -> Clip:
-    parts = {name: getattr(clip, name)[:, frames] for name in ("video", "tracks", "visible", "valid")}
+    parts = {
+        name: getattr(clip, name)[:, frames] for name in ("video", "tracks", "visible", "valid")
+    }
     return replace(clip, **parts)

@@ -30,13 +30,17 @@ class Optimiser:
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.adamw = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, eps=1e-8)
         total = steps + extra_steps
-        rising = min(max(float(warmup), 1.001 / total), 1 - 1e-9)  # of one step or none, OneCycleLR divides by zero
+        rising = min(
+            max(float(warmup), 1.001 / total), 1 - 1e-9
+        )  # of one step or none, OneCycleLR divides by zero
         self.schedule = OneCycleLR(
             self.adamw, lr, total, pct_start=rising, anneal_strategy="linear", cycle_momentum=False
         )
         self.clip = clip
         self.live = modules[0]
-        self.mean = AveragedModel(modules[0], multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
+        self.mean = (
+            AveragedModel(modules[0], multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
+        )
         self.scaler = GradScaler(self.parameters[0].device.type, enabled=scaled)
 
     @property
@@ -92,7 +96,10 @@ class Optimiser:
 def _rounded(adamw: dict) -> dict:
     """AdamW's state with its moments in bfloat16; load_state_dict makes them float32 again."""
     moments = {
-        number: {name: value.bfloat16() if name.startswith("exp_avg") else value for name, value in of.items()}
+        number: {
+            name: value.bfloat16() if name.startswith("exp_avg") else value
+            for name, value in of.items()
+        }
         for number, of in adamw["state"].items()
     }
     return adamw | {"state": moments}

@@ -46,8 +46,12 @@ def check(settings: dict) -> None:
             noun = "a whole number" if kind is WHOLE else "a number"
             raise ValueError(f"train.{name} must be {noun} from {least} to {largest}, not {value}")
     only = t["only"]
-    if only is not None and not (isinstance(only, list) and only and all(isinstance(part, str) for part in only)):
-        raise ValueError(f"train.only must be a list of parts of the model, as [visibility], or null, not {only}")
+    if only is not None and not (
+        isinstance(only, list) and only and all(isinstance(part, str) for part in only)
+    ):
+        raise ValueError(
+            f"train.only must be a list of parts of the model, as [visibility], or null, not {only}"
+        )
     _check_together(settings)
     _check_kept(settings["checkpoint"])
     for name, choices in CHOICES.items():
@@ -58,40 +62,66 @@ def check(settings: dict) -> None:
 def _check_together(settings: dict) -> None:
     t = settings["train"]
     if t["lr_by_budget"] is True and not t["budget_minutes"]:
-        raise ValueError("train.lr_by_budget=true needs train.budget_minutes, which the rate then follows")
-    if t["replay"] is True and (t["accumulate"] > 1 or t["precision"] == "float16" or t["compile"] is True):
-        raise ValueError("train.replay=true is for one batch a step, not in float16 and not compiled")
+        raise ValueError(
+            "train.lr_by_budget=true needs train.budget_minutes, which the rate then follows"
+        )
+    if t["replay"] is True and (
+        t["accumulate"] > 1 or t["precision"] == "float16" or t["compile"] is True
+    ):
+        raise ValueError(
+            "train.replay=true is for one batch a step, not in float16 and not compiled"
+        )
     if t["replay"] is True and settings["model"].get("recompute"):
-        raise ValueError("train.replay=true keeps what model.recompute=true would compute again: leave one of them out")
+        raise ValueError(
+            "train.replay=true keeps what model.recompute=true would compute again: leave one of them out"
+        )
 
 
 def _check_kept(kept: dict) -> None:
     size = kept["shard_mb"]
-    if size is not None and (isinstance(size, bool) or not isinstance(size, NUMBER) or not 0.01 <= size <= 10**6):
-        raise ValueError(f"checkpoint.shard_mb must be a number from 0.01 to 1000000, or null, not {size}")
+    if size is not None and (
+        isinstance(size, bool) or not isinstance(size, NUMBER) or not 0.01 <= size <= 10**6
+    ):
+        raise ValueError(
+            f"checkpoint.shard_mb must be a number from 0.01 to 1000000, or null, not {size}"
+        )
     if type(kept["bfloat16_moments"]) is not bool:
-        raise ValueError(f"checkpoint.bfloat16_moments must be true or false, not {kept['bfloat16_moments']}")
+        raise ValueError(
+            f"checkpoint.bfloat16_moments must be true or false, not {kept['bfloat16_moments']}"
+        )
 
 
 def _check_kinds(settings: dict) -> None:
     for group in ("train", "evaluation", "card", "checkpoint"):
         if not isinstance(settings[group], dict):
-            raise ValueError(f"{group} must be settings with names, {group}.NAME=…, not {settings[group]}")
+            raise ValueError(
+                f"{group} must be settings with names, {group}.NAME=…, not {settings[group]}"
+            )
     for name, value in (("out", settings["out"]), ("train.device", settings["train"]["device"])):
         if not isinstance(value, str):
             raise ValueError(f"{name} must be a name, not {value}")
     init_from = settings["train"]["init_from"]
     if not isinstance(init_from, str | None):
-        raise ValueError(f"train.init_from must be the file or the name of a checkpoint, or null, not {init_from}")
+        raise ValueError(
+            f"train.init_from must be the file or the name of a checkpoint, or null, not {init_from}"
+        )
     if not isinstance(settings["evaluation"].get("benchmarks"), dict):
-        raise ValueError("evaluation.benchmarks must be benchmarks by name: +benchmark@evaluation.benchmarks.NAME=NAME")
+        raise ValueError(
+            "evaluation.benchmarks must be benchmarks by name: +benchmark@evaluation.benchmarks.NAME=NAME"
+        )
 
 
 def unlike(then: dict, now: dict) -> str:
     """`key was … and is now …` for up to five settings that a continued run may not change, or ""."""
     then, now = _flat(then), _flat(now)
-    free = FREE - {"train.budget_minutes"} if now.get("train.lr_by_budget") else FREE  # the rate follows it
-    keys = [k for k in sorted(then.keys() | now.keys()) if k not in free and not k.startswith(FREE_GROUPS)]
+    free = (
+        FREE - {"train.budget_minutes"} if now.get("train.lr_by_budget") else FREE
+    )  # the rate follows it
+    keys = [
+        k
+        for k in sorted(then.keys() | now.keys())
+        if k not in free and not k.startswith(FREE_GROUPS)
+    ]
     differing = [k for k in keys if then.get(k) != now.get(k)]
     return ", ".join(f"{k} was {then.get(k)} and is now {now.get(k)}" for k in differing[:5])
 
@@ -104,5 +134,7 @@ def _listed(choices: tuple) -> str:
 def _flat(settings: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
     return flat

@@ -15,7 +15,10 @@ class Stop:
     """
 
     def __init__(self, minutes: float | None, before: float = 0.0):
-        self.began, self.seconds = time.monotonic() - before, None if minutes is None else 60 * minutes
+        self.began, self.seconds = (
+            time.monotonic() - before,
+            None if minutes is None else 60 * minutes,
+        )
         self.asked: int | None = None
         self.handlers = {number: signal.signal(number, self._ask) for number in SIGNALS}
 

@@ -9,7 +9,9 @@ def log_uniform(rng: Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def wave(rng: Generator, times: np.ndarray, amplitude: float, periods: tuple = (10, 60)) -> np.ndarray:
+def wave(
+    rng: Generator, times: np.ndarray, amplitude: float, periods: tuple = (10, 60)
+) -> np.ndarray:
     """A signal (K,) within +-amplitude: a slow oscillation of random period (in frames) and phase."""
     period = log_uniform(rng, *periods)
     return amplitude * rng.uniform(0.2, 1) * np.sin(2 * np.pi * (times / period + rng.random()))
@@ -32,7 +34,9 @@ def path(rng: Generator, times: np.ndarray, speed: float, periods: tuple = (8, 4
     return (line - line[0]) * (speed / max(pace, 1e-6))
 
 
-def excursion(rng: Generator, times: np.ndarray, reach: float, fastest: float) -> tuple[np.ndarray, int]:
+def excursion(
+    rng: Generator, times: np.ndarray, reach: float, fastest: float
+) -> tuple[np.ndarray, int]:
     """A path (K, 2) that goes out by about `reach` pixels and comes back, and the time index at which it sets out.
 
     It takes 0.6 to 1.2 times the clip, is nowhere faster than `fastest` pixels a frame, and drifts a little besides.
@@ -63,7 +67,11 @@ def shift(xy: np.ndarray) -> np.ndarray:
 def swing(pivot: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Rotations (K, 3, 3) by `angle` (K,) about `pivot` (2,)."""
     cos, sin = np.cos(angle), np.sin(angle)
-    return shift(pivot) @ matrices([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ shift(-np.asarray(pivot))
+    return (
+        shift(pivot)
+        @ matrices([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+        @ shift(-np.asarray(pivot))
+    )
 
 
 def similarity(zoom: np.ndarray, roll: np.ndarray) -> np.ndarray:

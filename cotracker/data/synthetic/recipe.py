@@ -73,7 +73,9 @@ class Recipe:
 
     def __post_init__(self):
         if self.frames < 2 or self.points < 1 or min(self.height, self.width) < 16:
-            raise ValueError("Sprites needs frames >= 2, points >= 1, and height and width of at least 16 pixels")
+            raise ValueError(
+                "Sprites needs frames >= 2, points >= 1, and height and width of at least 16 pixels"
+            )
         if self.crop is not None and not self._fits(self.crop):
             raise ValueError(
                 f"crop of Sprites is a height and a width, whole numbers of at least 16 and within {self.height} x "
@@ -81,10 +83,17 @@ class Recipe:
             )
         for name in ("objects", "object_size", "shake", "liveliness", "shutter"):
             low, high = getattr(self, name)
-            if not 0 <= low <= high or (low == 0 and name in ("object_size", "shake", "liveliness")):
-                raise ValueError(f"{name} of Sprites is a lowest and a highest value, both positive: not {[low, high]}")
+            if not 0 <= low <= high or (
+                low == 0 and name in ("object_size", "shake", "liveliness")
+            ):
+                raise ValueError(
+                    f"{name} of Sprites is a lowest and a highest value, both positive: not {[low, high]}"
+                )
         check_probabilities(self, "still_camera")
-        if not 0 < self.speed[0] <= self.speed[1] <= 1 or not 0 < self.camera_speed[0] <= self.camera_speed[1] <= 1:
+        if (
+            not 0 < self.speed[0] <= self.speed[1] <= 1
+            or not 0 < self.camera_speed[0] <= self.camera_speed[1] <= 1
+        ):
             raise ValueError(
                 "speed and camera_speed of Sprites are frame widths a frame, lowest and highest within 0..1: "
                 f"not {self.speed} and {self.camera_speed} (0.01 is 5 pixels a frame at width 512)"
@@ -92,7 +101,9 @@ class Recipe:
 
     def _fits(self, crop: tuple[int, int]) -> bool:
         sides = list(zip(crop, (self.height, self.width), strict=True)) if len(crop) == 2 else []
-        return bool(sides) and all(side == int(side) and 16 <= side <= whole for side, whole in sides)
+        return bool(sides) and all(
+            side == int(side) and 16 <= side <= whole for side, whole in sides
+        )
 
     def pace(self, rng: Generator, speeds: tuple[float, float]) -> float:
         """Pixels a frame, log-uniform between `speeds` in frame widths a frame."""
@@ -102,7 +113,13 @@ class Recipe:
 def check_probabilities(settings: object, first: str) -> None:
     """ValueError where a share of a generator's settings, or one from `first` to compression, is not within 0..1."""
     names = [field.name for field in fields(settings)]
-    for name in ("procedural", "background_points", *names[names.index(first) : names.index("compression") + 1]):
+    for name in (
+        "procedural",
+        "background_points",
+        *names[names.index(first) : names.index("compression") + 1],
+    ):
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"{name} of {type(settings).__name__} must be a number from 0 to 1, not {value}")
+            raise ValueError(
+                f"{name} of {type(settings).__name__} must be a number from 0 to 1, not {value}"
+            )

@@ -1,0 +1,96 @@
+"""`cotracker compare A B …` and `cotracker table N RESULTS…`: their arguments and what they print."""
+
+import argparse
+from pathlib import Path
+
+from cotracker.benchmarks.compare import Line, compared, load
+from cotracker.benchmarks.paper import numbers as paper
+from cotracker.benchmarks.paper import tables
+from cotracker.benchmarks.results import NAME
+
+FORMATS = ("markdown", "latex", "csv")
+
+
+def add_to(commands) -> None:
+    """Adds `compare` and `table` to the subparsers of the command line."""
+    command = commands.add_parser(
+        "compare", help="results of evaluate.py beside each other, with paired differences"
+    )
+    command.set_defaults(run=compare)
+    add = command.add_argument
+    may = "fields of the protocol that may differ, as where two settings are compared: updates, support, points, …"
+    add(
+        "results",
+        nargs="+",
+        metavar="RESULT",
+        help="results.json, or its folder; differences are to the first",
+    )
+    add("--allow", nargs="+", default=[], metavar="FIELD", help=may)
+    command = commands.add_parser("table", help="a table of the paper, its numbers beside ours")
+    command.set_defaults(run=table)
+    add = command.add_argument
+    what = "results.json, or a folder with some in it or below it; ROW=RESULT says which row of the table it is"
+    add("number", type=int, choices=sorted(paper.TABLES), metavar="N", help="1 to 9")
+    add("results", nargs="*", metavar="RESULT", help=what)
+    add("--format", choices=FORMATS, default=FORMATS[0], help="default: markdown")
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Prints each result's means and, of all but the first, the differences to it, with their 95 % intervals."""
+    if len(arguments.results) < 2:
+        raise ValueError("compare needs two results or more")
+    results = [(path, load(path)) for path in arguments.results]
+    videos, blocks = compared(results, tuple(arguments.allow))
+    counts = ", ".join(f"{result['found']} of {result['expected']}" for _, result in results)
+    print(f"{results[0][1]['benchmark']}: {len(videos)} videos in all results (they have {counts})")
+    for letter, (path, result), lines in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", results, blocks):
+        name = result["checkpoint"]["name"]
+        print(f"\n{letter}: {path} ({result['tracker']}{f', {name}' if name else ''})")
+        for line in lines:
+            print(f"  {line.metric:<12} {_value(line)}{_difference(line, letter)}")
+    print("\n95 % intervals over videos, by bootstrap; * where the difference's leaves out 0")
+
+
+def table(arguments: argparse.Namespace) -> None:
+    """Prints a table of the paper with our results beside."""
+    chosen = paper.TABLES[arguments.number]
+    found = []
+    for given in arguments.results:
+        row, path = _row_and_path(given)
+        for file in _files(Path(path)):
+            result = load(file)
+            found.append((row or tables.row_of(chosen, result, str(file)), result))
+    shown = tables.Shown(chosen, tables.filled(chosen, found))
+    print(
+        {"markdown": shown.markdown, "latex": shown.latex, "csv": shown.csv}[arguments.format](),
+        end="",
+    )
+
+
+def _row_and_path(given: str) -> tuple[str | None, str]:
+    row, equals, path = given.partition("=")
+    return (row, path) if equals and not Path(given).exists() else (None, given)
+
+
+def _files(path: Path) -> list[Path]:
+    """The results.json that a path means: itself, or those in and below a folder."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.rglob(NAME))
+    if not found:
+        raise ValueError(f"no {NAME} in {path} or below it")
+    return found
+
+
+def _value(line: Line) -> str:
+    return f"{line.mean:6.2f}{_span(line.span)}"
+
+
+def _difference(line: Line, letter: str) -> str:
+    if line.difference is None:
+        return ""
+    return f"   {letter} - A {line.difference:+6.2f}{_span(line.difference_span)}{' *' if line.certain else ''}"
+
+
+def _span(span: tuple[float, float] | None) -> str:
+    return "" if span is None else f" [{span[0]:.2f}, {span[1]:.2f}]"

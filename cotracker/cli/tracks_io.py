@@ -1,0 +1,38 @@
+"""Tracks written as npz and csv."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from cotracker.types import Tracks
+
+
+def write_npz(
+    path: Path, tracks: Tracks, queries: Tensor, fps: float, size: tuple[int, int]
+) -> None:
+    """Writes xy T N 2, visibility T N, visible T N, queries N 3, fps and size (H, W), from the Tracks of one video."""
+    np.savez_compressed(
+        path,
+        xy=tracks.xy[0].float().numpy(),
+        visibility=tracks.visibility[0].float().numpy(),
+        visible=tracks.visible[0].numpy(),
+        queries=queries[0].float().numpy(),
+        fps=np.float64(fps),
+        size=np.array(size, dtype=np.int64),
+    )
+
+
+def write_csv(path: Path, tracks: Tracks) -> None:
+    """Writes a row point,frame,x,y,visibility,visible for each point and frame, point by point; visible is 0 or 1."""
+    xy, visibility = tracks.xy[0].tolist(), tracks.visibility[0].tolist()
+    visible = tracks.visible[0].int().tolist()
+    with open(path, "w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["point", "frame", "x", "y", "visibility", "visible"])
+        for point in range(tracks.xy.shape[2]):
+            for frame in range(tracks.xy.shape[1]):
+                x, y = xy[frame][point]
+                score = f"{visibility[frame][point]:.4f}"
+                rows.writerow([point, frame, f"{x:.4f}", f"{y:.4f}", score, visible[frame][point]])

@@ -1,0 +1,148 @@
+"""Augmentations that move every point with the picture, exactly: padding, scale and crop, flips (appendix A)."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import Generator
+
+from cotracker.data.augment.common import (
+    check_number,
+    check_range,
+    check_share,
+    check_whole,
+    frames_of,
+    moved,
+)
+from cotracker.types import Clip
+
+LEAST_SCALE, MOST_SCALE = 0.2, 2.0  # where drift ends
+
+
+@dataclass(frozen=True)
+class Pad:
+    """A black border, of 0 to `most` pixels on each side by itself, the same in all frames."""
+
+    most: int = 24
+
+    def __post_init__(self):
+        check_whole("the most pixels of padding", self.most, 0)
+
+    def __call__(self, clip: Clip, rng: Generator) -> Clip:
+        left, top, right, bottom = rng.integers(self.most + 1, size=4).tolist()
+        frames = frames_of(clip)
+        total, high, wide, _ = frames.shape
+        padded = np.zeros((total, high + top + bottom, wide + left + right, 3), np.uint8)
+        padded[:, top : top + high, left : left + wide] = frames
+        return moved(clip, padded, clip.tracks + clip.tracks.new_tensor([left, top]))
+
+
+@dataclass(frozen=True)
+class ScaleAndCrop:
+    """Every frame scaled, then cut to height x width: one step, since the frames between have sizes of their own.
+
+    scale: range of the factor of the first frame, of both axes.  scale_drift: how fast it changes from there, axis by
+    axis.  The window is centred on the points visible in the first frame (the frame's centre if there are none), and
+    wanders by steps of up to crop_drift pixels.  room: a scaled frame is at least so many pixels larger than it.
+    A frame W wide becomes W' wide, W' whole, and x becomes x (W'-1)/(W-1) less the window's first pixel, which is
+    whole too; the picture is sampled there and then, bilinearly. ValueError: a frame is 1 pixel wide or high.
+    """
+
+    height: int = 384
+    width: int = 512
+    scale: tuple[float, float] = (0.75, 1.25)
+    scale_drift: float = 0.05
+    crop_drift: int = 15
+    room: int = 10
+
+    def __post_init__(self):
+        check_whole("the height of the crop", self.height, 1)
+        check_whole("the width of the crop", self.width, 1)
+        check_range("scale", self.scale, (int, float), LEAST_SCALE, MOST_SCALE)
+        check_number("the drift of scale", self.scale_drift, 0, 1)
+        check_whole("the drift of the crop", self.crop_drift, 0)
+        check_whole("the room around the crop", self.room, 0)
+
+    def __call__(self, clip: Clip, rng: Generator) -> Clip:
+        frames = frames_of(clip)
+        total, high, wide, _ = frames.shape
+        if min(high, wide) < 2:
+            raise ValueError(
+                f"its frames are {high}x{wide} (height x width): scaling needs 2 pixels a side"
+            )
+        sizes = self._sizes(total, (wide, high), rng)
+        factors = (sizes - 1) / (np.array([wide, high]) - 1)  # T 2
+        seen = (clip.visible & clip.valid)[0].numpy()
+        first = clip.tracks[0].numpy().astype(float)[seen]
+        centre = first.mean(0) * factors[0] if seen.any() else (sizes[0] - 1) / 2
+        corners = self._corners(sizes, centre, rng)
+        cut = np.empty((total, self.height, self.width, 3), np.uint8)
+        for frame, (across, down), (left, top), out in zip(frames, factors, corners, cut):
+            back = np.array([[1 / across, 0, left / across], [0, 1 / down, top / down]])
+            how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            cv2.warpAffine(frame, back, (self.width, self.height), out, how, cv2.BORDER_REPLICATE)
+        tracks = (
+            clip.tracks.double() * torch.from_numpy(factors)[:, None]
+            - torch.from_numpy(corners)[:, None]
+        )
+        return moved(clip, cut, tracks.to(clip.tracks.dtype))
+
+    def _sizes(self, total: int, size: tuple[int, int], rng: Generator) -> np.ndarray:
+        """Whole sizes T 2 (W', H') of the scaled frames; each step pulls both axes half-way to their mean."""
+        size = np.array(size)
+        least = np.array([self.width, self.height]) + self.room
+        scale = np.full(2, rng.uniform(*self.scale))
+        drift = rng.uniform(-self.scale_drift, self.scale_drift, (total, 2))
+        speed, sizes = np.zeros(2), np.empty((total, 2), int)
+        for frame in range(total):
+            if frame:
+                speed = drift[frame] if frame == 1 else 0.8 * speed + 0.2 * drift[frame]
+                scale = scale + speed
+                scale = (scale / 2 + scale.mean() / 2).clip(LEAST_SCALE, MOST_SCALE)
+            sizes[frame] = np.maximum((size * scale).astype(int), least)
+            scale = sizes[frame] / size
+        return sizes
+
+    def _corners(self, sizes: np.ndarray, centre: np.ndarray, rng: Generator) -> np.ndarray:
+        """First pixels T 2 (x, y) of the window in the scaled frames: it begins around `centre`, and wanders."""
+        window = np.array([self.width, self.height])
+        corner = np.rint(centre - (window - 1) / 2).astype(int)
+        drift = rng.integers(-self.crop_drift, self.crop_drift + 1, (len(sizes), 2))
+        speed, corners = np.zeros(2, int), np.empty((len(sizes), 2), int)
+        for frame, size in enumerate(sizes):
+            if frame:
+                speed = (
+                    drift[frame]
+                    if frame == 1
+                    else np.trunc(0.8 * speed + 0.2 * drift[frame]).astype(int)
+                )
+            corner = (corner + speed).clip(0, size - window)
+            corners[frame] = corner
+        return corners
+
+
+@dataclass(frozen=True)
+class Flip:
+    """All frames mirrored left to right, and upside down, each with its probability: x becomes W-1-x."""
+
+    horizontal: float = 0.5
+    vertical: float = 0.5
+
+    def __post_init__(self):
+        check_share("the probability of a horizontal flip", self.horizontal)
+        check_share("the probability of a vertical flip", self.vertical)
+
+    def __call__(self, clip: Clip, rng: Generator) -> Clip:
+        across, down = (rng.random(2) < (self.horizontal, self.vertical)).tolist()
+        if not across and not down:
+            return clip
+        frames = frames_of(clip)
+        total, high, wide, _ = frames.shape
+        axis = -1 if across and down else int(across)  # as OpenCV counts
+        flipped = np.empty_like(frames)
+        for frame, out in zip(frames, flipped):
+            cv2.flip(frame, axis, out)
+        x, y = clip.tracks.unbind(-1)
+        tracks = torch.stack([wide - 1 - x if across else x, high - 1 - y if down else y], dim=-1)
+        return moved(clip, flipped, tracks)

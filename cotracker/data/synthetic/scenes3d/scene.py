@@ -1,0 +1,156 @@
+"""What a 3-D scene is made of, as plain values: metres, seconds, z up; quaternions W, X, Y, Z."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from cotracker.data.synthetic.scenes3d.solids import Mesh
+
+UPRIGHT = (1.0, 0.0, 0.0, 0.0)
+ORIGIN = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One rigid shape of a body, an instance of its own where it is seen.
+
+    kind: box, sphere, cylinder, capsule, ellipsoid or mesh.  size (3,): half lengths as MuJoCo counts them (capsule and
+    cylinder: radius, half length along z; a mesh's scale).  position, quaternion: within the body.
+    texture: its number in the scene; None is plain `colour`, of its own light.  solid: collides and weighs.
+    shown: else it is there for the physics alone.
+    """
+
+    kind: str
+    size: tuple[float, float, float]
+    position: tuple = ORIGIN
+    quaternion: tuple = UPRIGHT
+    texture: int | None = None
+    colour: tuple = (1.0, 1.0, 1.0)
+    mesh: Mesh | None = None
+    solid: bool = True
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Body:
+    """Pieces that move as one: free, fixed, or joined to another body by a hinge at its own origin.
+
+    position, quaternion: at the start, in the world or within the `parent` (a number of an earlier body).
+    axis: of the hinge.  velocity (6,): along, then about the world's axes, for a free body.
+    motion: None leaves it to physics; else its place at each step, (steps, 7) position and quaternion, or (steps,)
+    radians of its hinge.  stiffness, damping: of a hinge, so that it swings back.
+    bounce: 0..1.  friction, density (kg/m3): of its pieces.  limb: does not collide with other limbs.
+    """
+
+    pieces: tuple[Piece, ...]
+    position: tuple = ORIGIN
+    quaternion: tuple = UPRIGHT
+    parent: int | None = None
+    axis: tuple = (0.0, 1.0, 0.0)
+    free: bool = True
+    velocity: tuple = (0.0,) * 6
+    motion: np.ndarray | None = None
+    stiffness: float = 0.0
+    damping: float = 0.0
+    bounce: float = 0.2
+    friction: float = 0.8
+    density: float = 500.0
+    limb: bool = False
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A wall or the ground: faces its own +z, half lengths `size`, its texture repeated so often."""
+
+    position: tuple
+    quaternion: tuple
+    size: tuple[float, float]
+    texture: int | None = None
+    repeat: tuple[float, float] = (1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Light:
+    """direction: the way it shines.  A sun where `position` is None, else a lamp.  diffuse, specular: RGB 0..1."""
+
+    direction: tuple
+    position: tuple | None = None
+    diffuse: tuple = (0.6, 0.6, 0.6)
+    specular: tuple = (0.2, 0.2, 0.2)
+    shadow: bool = True
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that physics and rendering are told.
+
+    textures: uint8, H W 3 for planes and 6w w 3 (right, left, up, down, front, back) for pieces.  shine: 0..1 of each
+    texture.  sky: 6w w 3 or None (black).  ambient: RGB 0..1 light from everywhere.  step: seconds of one step.
+    steps: how many in all.
+    """
+
+    bodies: tuple[Body, ...]
+    planes: tuple[Plane, ...] = ()
+    lights: tuple[Light, ...] = ()
+    textures: tuple[np.ndarray, ...] = ()
+    shine: tuple[float, ...] = field(default=())
+    sky: np.ndarray | None = None
+    ambient: tuple = (0.4, 0.4, 0.4)
+    step: float = 1 / 240
+    steps: int = 480
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where a camera is at M moments; it looks along its -Z with +Y up.
+
+    positions: (M, 3).  quaternions: (M, 4) world from camera.  fov: degrees, vertical.
+    """
+
+    positions: np.ndarray
+    quaternions: np.ndarray
+    fov: float
+
+    def at(self, moments: np.ndarray) -> "Camera":
+        """The Camera at some of its moments, by number."""
+        return replace(
+            self, positions=self.positions[moments], quaternions=self.quaternions[moments]
+        )
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Where the shown pieces are: positions k M 3, rotations k M 3 3 world from piece, of their boxes' middles.
+
+    half: k 3, half lengths of each piece's box.  states: M q, what the physics calls it.
+    """
+
+    positions: np.ndarray
+    rotations: np.ndarray
+    half: np.ndarray
+    states: np.ndarray
+
+    def at(self, moments: np.ndarray) -> "Poses":
+        """The Poses at some of their moments, by number."""
+        return Poses(
+            self.positions[:, moments], self.rotations[:, moments], self.half, self.states[moments]
+        )
+
+
+def turn_about(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Quaternions (..., 4) that turn by `angle` (...) radians about `axis` (..., 3)."""
+    axis, angle = np.asarray(axis, float), np.asarray(angle, float)[..., None]
+    axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
+    return _joined(np.cos(angle / 2), np.sin(angle / 2) * axis)
+
+
+def _joined(w: np.ndarray, xyz: np.ndarray) -> np.ndarray:
+    w = np.broadcast_to(w, (*xyz.shape[:-1], 1))
+    return np.concatenate([w, xyz], axis=-1)
+
+
+def combined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The product of quaternions (..., 4): the turn `second`, then `first`."""
+    w, v = first[..., :1], first[..., 1:]
+    u, p = second[..., :1], second[..., 1:]
+    return _joined(w * u - (v * p).sum(-1, keepdims=True), w * p + u * v + np.cross(v, p))

@@ -1,0 +1,37 @@
+"""The code and the packages that made a file: its commit and their versions."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("cotracker-anew", "torch", "torchvision", "numpy", "opencv-python-headless", "mujoco")
+
+
+def commit() -> str | None:
+    """The commit of this code, with "+changes" when tracked files differ from it; None outside a git checkout."""
+    folder = Path(__file__).parent
+    try:
+        name = _git(folder, "rev-parse", "HEAD")
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return name + ("+changes" if changes else "")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on; those not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # opencv goes by several names
+            continue
+    return found
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,78 @@
+"""How far a tracker agrees with itself on real videos, where no truth is known: a measure for choosing between recipes.
+
+python scripts/dev/agreement.py VIDEO … --checkpoint NAME [NAME …]
+Of all places and frames asked for, the share that is seen and believed (cotracker/pseudo/__init__.py): found again from another
+frame of the mirrored video, and not contradicted by flow. The same places for every checkpoint.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cotracker.data.video import open_video
+from cotracker.geometry import resize_video
+from cotracker.pseudo import label
+from cotracker.trackers.cotracker import predictor
+from cotracker.trackers.tracker import Tracker
+
+SIZE = (384, 512)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 and one sentence."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
+    parser.add_argument(
+        "--checkpoint",
+        nargs="+",
+        default=[None],
+        metavar="NAME",
+        help="default: the one that ships",
+    )
+    parser.add_argument("--points", type=int, default=192)
+    parser.add_argument("--frames", type=int, default=36, help="of each video, from its first")
+    parser.add_argument("--precision", default="float32", help="or bfloat16")
+    arguments = parser.parse_args(argv)
+    try:
+        if arguments.points < 1 or arguments.frames < 1:
+            raise ValueError("--points and --frames must be 1 or more")
+        clips = [first_frames(path, arguments.frames) for path in arguments.videos]
+        for name in arguments.checkpoint:
+            tracker = predictor(
+                name, 6, None, False, 0, 0, precision=arguments.precision, device="cpu"
+            )
+            shares = [agreement(clip, tracker, arguments.points) for clip in clips]
+            each = "  ".join(
+                f"{path.stem} {100 * share:.1f}" for path, share in zip(arguments.videos, shares)
+            )
+            print(f"{name or 'shipped'}: {each}  mean {100 * np.mean(shares):.1f} %", flush=True)
+    except (ValueError, OSError) as error:
+        print(f"agreement.py: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def first_frames(path: Path, count: int) -> torch.Tensor:
+    """T 3 H W uint8 of at most `count` frames, at the size tracked at."""
+    frames = resize_video(open_video(path)[:, :count].float(), SIZE)[0]
+    return frames.round().clamp(0, 255).to(torch.uint8)
+
+
+def agreement(video: torch.Tensor, tracker: Tracker, points: int) -> float:
+    """The share of points x frames that is seen and believed, 0 to 1."""
+    try:
+        clip = label(video, tracker, points, np.random.default_rng(0))
+    except ValueError as error:
+        if "believed" not in str(error) and "asked for twice" not in str(error):
+            raise
+        return 0.0
+    return float((clip.valid & clip.visible).sum()) / (points * len(video))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

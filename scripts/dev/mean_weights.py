@@ -1,0 +1,82 @@
+"""Means the weights of two checkpoints of one model, the second trained on from the first: often better than either.
+
+python scripts/dev/mean_weights.py ONE.safetensors OTHER.safetensors OUT.safetensors --share 0.3
+The card is the other's, with `mean_of`: the hashes and shares of both. Two models that began apart are refused.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from torch import Tensor
+
+from cotracker import checkpoint
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 and one sentence; then nothing is written."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("one", type=Path)
+    parser.add_argument("other", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--share", type=float, default=0.5, help="of the other in the mean, from 0 to 1"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        card = mean(arguments.one, arguments.other, arguments.out, arguments.share)
+    except (ValueError, OSError) as error:
+        print(f"mean_weights.py: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    print(f"{arguments.out} has the weights {card['hash'][:12]}")
+    return 0
+
+
+def mean(one: Path, other: Path, out: Path, share: float) -> dict:
+    """The card of the mean, written at `out`. ValueError: the models differ, or `share` is not within 0..1."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"--share must be from 0 to 1, not {share}")
+    first, model = checkpoint.load_model(one), checkpoint.load_model(other)
+    if first.config != model.config:
+        raise ValueError(
+            f"{one} and {other} hold models of different settings: their weights have no mean"
+        )
+    cards = checkpoint.read_card(one), checkpoint.read_card(other)
+    one_run = cards[0].get("training") and cards[0]["training"] == cards[1].get("training")
+    if not one_run and not lineage(cards[0]) & lineage(cards[1]):
+        raise ValueError(
+            f"the cards of {one} and {other} name no common checkpoint: such weights have no useful mean"
+        )
+    parts = zip(first.state_dict().values(), model.state_dict().items(), strict=True)
+    model.load_state_dict({name: mixed(early, late, share) for early, (name, late) in parts})
+    shares = [
+        {"hash": card["hash"], "share": part} for card, part in zip(cards, (1 - share, share))
+    ]
+    kept = {
+        key: value for key, value in cards[1].items() if key != "metrics"
+    }  # measured with other weights
+    return checkpoint.save(out, model, kept | {"mean_of": shares})
+
+
+def lineage(card: object) -> set[str]:
+    """The hashes of a checkpoint and of all that it came from, by its card; of another form, none."""
+    hashes = []
+    while isinstance(card, dict):
+        parts = card.get("mean_of")
+        parts = [card, *(parts if isinstance(parts, list) else [])]
+        hashes += [part.get("hash") for part in parts if isinstance(part, dict)]
+        card = card.get("began_from")
+    return {value for value in hashes if isinstance(value, str)}
+
+
+def mixed(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """The weighted mean in float64, as one rounding; what is not a real number is the other's."""
+    if not other.is_floating_point():
+        return other
+    return (one.double() * (1 - share) + other.double() * share).to(other.dtype)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""How often `cotracker data check` is wrong: python scripts/dev/measure_check.py DIR [DIR …] [--most 60]
+
+Judges the tracks of all good clips below the folders as they stand, then spoilt in each way, and prints how often each
+was called what it is, something else, or nothing.
+"""
+
+import argparse
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from cotracker.data.check.track_image import grey, judge
+from cotracker.data.kubric.layout import clip_names, read_clip
+
+
+def later(tracks, visible, frames):
+    """What was said of frame k is said of frame k + frames; at the end the last is repeated."""
+    which = (np.arange(len(tracks)) - frames).clip(0, len(tracks) - 1)
+    return tracks[which], visible[which]
+
+
+SPOILT = {  # name: (what it should be called, (tracks, visible, (W, H)) -> spoilt)
+    "as it is": (None, lambda t, v, size: (t, v)),
+    "inverted": ("visibility", lambda t, v, size: (t, ~v)),
+    "1 frame late": ("time", lambda t, v, size: later(t, v, 1)),
+    "1 frame early": ("time", lambda t, v, size: later(t, v, -1)),
+    "3 frames late": ("time", lambda t, v, size: later(t, v, 3)),
+    "backwards": ("time", lambda t, v, size: (t[::-1], v[::-1])),
+    "axes swapped": ("place", lambda t, v, size: (t[..., ::-1], v)),
+    "mirrored": ("place", lambda t, v, size: ([size[0] - 1, 0] + t * [-1, 1], v)),
+    "half a frame aside": ("place", lambda t, v, size: (t + np.divide(size, 2), v)),
+    "half a frame, rolled": ("place", lambda t, v, size: ((t + np.divide(size, 2)) % size, v)),
+    "half the size": ("place", lambda t, v, size: (t / 2, v)),
+    "tracks of another clip": ("follow", None),
+    "all tracks static": ("follow", lambda t, v, size: (np.broadcast_to(t[:1], t.shape).copy(), v)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--most", type=int, default=10**9, help="clips of a folder")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    said, followed = defaultdict(Counter), []
+    for folder in arguments.folders:
+        before = None
+        for name in tqdm(clip_names(folder)[: arguments.most]):
+            clip = read_clip(folder / name)
+            frames = np.stack(
+                [grey(np.ascontiguousarray(one)) for one in clip.video.permute(0, 2, 3, 1).numpy()]
+            )
+            truth, size = (clip.tracks.numpy(), clip.visible.numpy()), frames.shape[:0:-1]
+            for key, (_, spoil) in SPOILT.items():
+                spoilt = before if spoil is None else spoil(*truth, size)
+                if spoilt is not None and spoilt[0].shape[0] == len(frames):
+                    found = judge(frames, *spoilt, np.ones_like(spoilt[1]))
+                    said[key][found.kind] += 1
+                    if key == "as it is":
+                        followed.append(-1 if found.followed is None else found.followed)
+                        if found.kind:
+                            print(folder / name, found)
+            before = truth
+    print(
+        "good clips followed: lowest",
+        np.sort(followed)[:8].round(2),
+        "median",
+        np.median(followed).round(3),
+    )
+    for key, (right, _) in SPOILT.items():
+        total = sum(said[key].values())
+        others = {kind: count for kind, count in said[key].items() if kind != right}
+        print(f"{key:24} {said[key][right] / total:4.0%} of {total} called {right}; else {others}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The table of a GPU: frames/s, share of the matrix peak, latency a frame, and the gaps between kernels.
+
+python scripts/dev/profile_gpu.py [--json OUT] [--quick]
+
+All settings run in this one process, one after the other: whole runs of the paper's model (random weights) and of the
+shipped one at 384x512 and 24 frames, window by window or as CUDA graphs. A gap is time in which no kernel ran, of a
+profiled run: what launching costs.
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from cotracker.benchmarks import results
+from cotracker.profiling import bench
+from cotracker.profiling import report as bench_report
+from cotracker.profiling.machine import now
+
+SHIPPED = "cotracker_small"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 and one sentence."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers there")
+    parser.add_argument("--quick", action="store_true", help="fewer settings")
+    options = parser.parse_args(argv)
+    try:
+        if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
+            raise ValueError(
+                f"{options.json} cannot be written: give a file in a folder that exists"
+            )
+        if not torch.cuda.is_available():
+            raise ValueError("there is no GPU here; `cotracker bench` measures a CPU")
+        measure(settings(options.quick), options.json)
+    except (ValueError, OSError) as error:
+        print(f"profile_gpu.py: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    return 0
+
+
+@torch.inference_mode()
+def measure(asked: list[bench.Setting], out: Path | None) -> None:
+    """Prints a line for each setting, and writes all so far to `out` after each."""
+    rows = []
+    for setting in asked:
+        torch.cuda.reset_peak_memory_stats()
+        row = bench.measure_run(setting) | gaps(setting)
+        rows.append(row)
+        print(line(row), flush=True)
+        if out:
+            bench_report.write(
+                out, {"commit": results.commit(), "versions": results.versions(), "rows": rows}
+            )
+
+
+def settings(quick: bool) -> list[bench.Setting]:
+    common = bench.Setting(device="cuda", repeats=3, threads=torch.get_num_threads())
+    asked = []
+    for model in (bench.FULL, SHIPPED):
+        for dtype in ("float32", "bfloat16"):
+            for points in (256,) if quick else (64, 256, 1024, 4096):
+                for replayed in (False, True):
+                    changes = {
+                        "model": model,
+                        "dtype": dtype,
+                        "points": points,
+                        "replayed": replayed,
+                    }
+                    asked.append(dataclasses.replace(common, **changes))
+    return asked
+
+
+@torch.inference_mode()
+def gaps(setting: bench.Setting) -> dict:
+    """Of one more run: milliseconds a frame, kernels a frame, and the share of the time in which none ran."""
+    model, video = bench.make_model(setting), bench.make_video(setting)
+    tracker, queries = bench.make_tracker(setting, model), bench.make_queries(setting)
+    tracker(video, queries)
+    device = torch.device(setting.device)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        began = now(device)
+        tracker(video, queries)
+        wall = now(device) - began
+    kernels = [event for event in profiled.events() if event.device_type == DeviceType.CUDA]
+    busy = sum(event.time_range.elapsed_us() for event in kernels) / 1e6
+    return {
+        "kernels_a_frame": len(kernels) / setting.frames,
+        "idle": max(0.0, 1 - busy / wall),
+        "profiled": wall,
+    }
+
+
+def line(row: dict) -> str:
+    """One row of the table, in Markdown."""
+    way = "graphs" if row["replayed"] else "kernels"
+    share = f"{100 * row['of_peak']:.1f} % ({row['peak_gflops'] / 1e3:.0f})"
+    return (
+        f"| {row['model']}, {row['dtype']}, {way} | {row['points']} | {row['frames_per_second']:.0f} | "
+        f"{1000 * row['seconds'] / row['frames']:.2f} | {share} | "
+        f"{row['gigabytes']:.2f} | {row['kernels_a_frame']:.0f} | {100 * row['idle']:.0f} % |"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Makes a run's checkpoint ready to ship: the same weights, with measured numbers and notes in its card.
+
+python scripts/dev/publish.py RUN/model.safetensors checkpoints/NAME.safetensors --results A/results.json … --set key=value
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from cotracker import checkpoint
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0, or 2 and one sentence; then nothing is written."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--results",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="results.json of evaluate.py, of this very file",
+    )
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="further entries of the card"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        publish(arguments.checkpoint, arguments.out, arguments.results, arguments.set)
+    except ValueError as error:
+        print(f"publish.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def publish(path: Path, out: Path, results: list[Path], words: list[str]) -> None:
+    """Writes `out`; ValueError where a result is another checkpoint's, or the card names no licence or data."""
+    model, card = checkpoint.load_model(path), checkpoint.read_card(path)
+    metrics = [measured(result, card["hash"]) for result in results]
+    notes = dict(note(word) for word in words)
+    card = card | {"metrics": metrics} | notes
+    for needed in ("licence", "data"):
+        if not card.get(needed):
+            raise ValueError(f"the card names no {needed}: say --set {needed}=…")
+    card = checkpoint.save(out, model, card)
+    print(
+        f"wrote {out}: {card['parameters']} parameters, {len(metrics)} measured benchmarks, hash {card['hash'][:12]}"
+    )
+
+
+def measured(path: Path, weights: str) -> dict:
+    """What the card says of one results.json: benchmark, protocol, found of expected, mean, commit."""
+    try:
+        result = json.loads(path.read_text())
+        kept = {
+            key: result[key]
+            for key in ("benchmark", "protocol", "found", "expected", "mean", "commit")
+        }
+        other = result["checkpoint"]["hash"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a results.json that evaluate.py wrote") from error
+    if other != weights:
+        raise ValueError(
+            f"{path} was measured with other weights ({str(other)[:12]}, these are {weights[:12]})"
+        )
+    return kept
+
+
+def note(word: str) -> tuple[str, str]:
+    """Key and value of `key=value`."""
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise ValueError(f"--set takes key=value, not {word!r}")
+    return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

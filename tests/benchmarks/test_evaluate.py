@@ -1,0 +1,258 @@
+"""evaluate.py as a user runs it: results.json whole, wrong words and wrong folders answered in one sentence."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from badja_fixture import write_badja
+from hydra import compose, initialize_config_dir
+from networks import tiny
+
+import evaluate
+from cotracker import checkpoint
+from cotracker.benchmarks import results
+from cotracker.benchmarks.benchmark import Benchmark
+from cotracker.config.overrides import misspelt, nearest
+
+ROOT = Path(__file__).parents[2]
+FIELDS = (
+    "benchmark tracker protocol checkpoint protocol_hash commit versions found expected missing broken unscored "
+    "seconds mean interval worst videos device measured_by"
+).split()
+
+
+def _run(folder, *words):
+    return subprocess.run(
+        [sys.executable, ROOT / "evaluate.py", *words], cwd=folder, capture_output=True, text=True
+    )
+
+
+def test_a_whole_run(tmp_path):
+    data, out = write_badja(tmp_path / "data"), tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    words = ["benchmark=badja", f"benchmark.root={data}", "tracker=static", f"out={out}"]
+    done = _run(tmp_path, *words)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:3] == ["camel", "seg", "50.00"]
+    assert (
+        lines[2]
+        == "found 1 of 7 expected (missing: bear, cows, dog, dog-agility, horsejump-high, horsejump-low)"
+    )
+    assert lines[-1] == f"wrote {out / 'results.json'}"
+    saved = json.loads((out / "results.json").read_text())
+    assert list(saved) == FIELDS
+    # at 384x512 everything is 8 times as far: joint 8 is 0 px away in frame 4 and 24 in frame 6, joint 9 80 and 128;
+    # the animal has 24 x 16 x 64 pixels, so the limit is 0.2 sqrt(24576) = 31.4
+    assert saved["mean"] == {"seg": 50.0, "3px": 25.0}
+    assert saved["found"] == 1 and saved["expected"] == 7 and saved["missing"][0] == "bear"
+    assert saved["protocol"] == {"queries": "from_first_frame", "metric": "badja"}
+    assert saved["checkpoint"] == {"name": None, "hash": None} and saved["tracker"] == "static"
+    (video,) = saved["videos"]
+    assert list(video) == ["name", "seg", "3px", "seconds"] and video["name"] == "camel"
+    assert sorted(path.name for path in out.iterdir()) == ["notes.txt", "results.json", "rows"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
+
+    again = _run(tmp_path, *words)
+    assert again.returncode == 0
+    before = (out / "results.json").read_text()
+    unlike = _run(tmp_path, *words, "tracker=lucas_kanade")
+    assert unlike.returncode == 2 and unlike.stdout == ""
+    assert 'another result (tracker there is "static", here "lucas_kanade")' in unlike.stderr
+    assert (out / "results.json").read_text() == before and (
+        out / "notes.txt"
+    ).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (
+            ["tracker=static", "benchmark.rot=x"],
+            "there is no setting benchmark.rot: did you mean benchmark.root?",
+        ),
+        (["tracker=static"], "benchmark.root is missing: say benchmark.root=FOLDER"),
+        (["tracker=static", "benchmark.root=nowhere"], "no folder nowhere/joint_annotations"),
+        (
+            ["tracker=lucas_kanade", "benchmark.root=../data", "tracker.window=wide"],
+            "a setting of lucas_kanade is of",
+        ),
+        (
+            ["tracker=dis_flow", "benchmark.root=../data", "tracker.preset=slow"],
+            "dis_flow has no preset slow",
+        ),
+        (
+            ["tracker=dis_flow", "benchmark.root=../data", "tracker.resolution=abc"],
+            "resolution must be (height, width)",
+        ),
+        (
+            ["benchmark=sprites_val", "tracker=static", "benchmark.clips.count=0"],
+            "benchmark=sprites_val has no clips",
+        ),
+    ],
+)
+def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
+    write_badja(tmp_path / "data")
+    here = tmp_path / "here"
+    here.mkdir()
+    done = _run(here, *words)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(sentence) and len(done.stderr.splitlines()) == 1
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    "setting, sentence",
+    [
+        ("resolution=[0,0]", "resolution must be (height, width)"),
+        ("resolution=abc", "resolution must be (height, width)"),
+        ("threshold=abc", "threshold must be a number from 0 to below 1"),
+        ("threshold=1", "threshold must be a number from 0 to below 1"),
+        ("updates=2.5", "updates must be a whole number of at least 1, not 2.5"),
+        ("global_grid=many", "support must be the sides of two grids"),
+        ("local_grid=65", "support must be the sides of two grids"),
+    ],
+)
+def test_wrong_settings_of_the_network_are_answered_in_one_sentence(
+    tmp_path, capsys, setting, sentence
+):
+    """As `_run` does, within this process: hydra once, not seven times."""
+    file = tmp_path / "tiny.safetensors"
+    checkpoint.save(file, tiny(), {})
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        words = [
+            "benchmark=sprites_val",
+            f"checkpoint={file}",
+            f"tracker.{setting}",
+            f"out={tmp_path / 'out'}",
+        ]
+        config = compose("evaluate", overrides=words)
+    with pytest.raises(SystemExit) as end:
+        evaluate.main.__wrapped__(config)
+    said = capsys.readouterr()
+    assert end.value.code == 2 and not said.out
+    assert said.err.startswith(sentence) and said.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ([], None),
+        (["tracker=dis_flow", "tracker.preset=fast", "benchmark.root=a"], None),
+        (["tracker=statik"], "did you mean tracker=static?"),
+        (["traker=static"], "there is no setting traker: did you mean tracker?"),
+        (["tracker=lucas_kanade", "tracker.windw=9"], "did you mean tracker.window?"),
+        (["tracker=lucas_kanade", "levels=9"], "did you mean tracker.levels?"),
+        (["zzzqqq=1"], "there is no setting zzzqqq: --help lists them"),
+        (["a b=("], "cannot read the override 'a b=('"),
+    ],
+)
+def test_misspelt_words_name_the_right_one(words, sentence):
+    said = misspelt(ROOT / "configs", "evaluate", words)
+    assert said is None if sentence is None else sentence in said
+
+
+def test_nearest():
+    assert nearest("stride", ["model.stride", "data.side", "model.window"]) == "model.stride"
+    assert nearest("xyz", ["model.stride", "out"]) is None and nearest("a", []) is None
+
+
+HEADING = {
+    "benchmark": "b",
+    "tracker": "t",
+    "protocol": {"updates": 6, "resolution": [3, 4]},
+    "checkpoint": {"name": "a.safetensors", "hash": "12"},
+}
+BENCHMARK = Benchmark("b", [], max, min, ("one", "two"))
+
+
+def test_nothing_scored_is_null_and_named(tmp_path):
+    rows = [
+        {"name": "one", "seg": 50.0, "3px": 10.0, "seconds": 1.0},
+        {"name": "two", "seg": math.nan, "3px": math.nan, "seconds": 1.0},
+    ]
+    path = results.write(tmp_path / "new" / "folder", results.record(HEADING, BENCHMARK, rows))
+    saved = json.loads(path.read_text())
+    assert saved["mean"] == {"seg": 50.0, "3px": 10.0} and saved["unscored"] == ["two"]
+    assert saved["videos"][1]["seg"] is None
+    assert saved["missing"] == [] and [saved[key] for key in HEADING] == list(HEADING.values())
+    results.refuse_unlike(path.parent, HEADING)
+
+
+def test_unlike_results_say_what_differs(tmp_path):
+    results.refuse_unlike(tmp_path / "not there", HEADING)
+    results.refuse_unlike(tmp_path, HEADING)
+    path = results.write(tmp_path, HEADING)
+    results.refuse_unlike(tmp_path, HEADING | {"checkpoint": {"name": "renamed", "hash": "12"}})
+    for key, value, sentence in [
+        (
+            "checkpoint",
+            {"name": "a.safetensors", "hash": "34"},
+            r'checkpoint there is \{"hash": "12"\}, here',
+        ),
+        (
+            "protocol",
+            {"updates": 4, "resolution": [3, 4]},
+            r'protocol there is \{"updates": 6\}, here \{"updates": 4\}',
+        ),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            results.refuse_unlike(tmp_path, HEADING | {key: value})
+    path.write_text("{half")
+    with pytest.raises(ValueError, match="not a result of evaluate.py"):
+        results.refuse_unlike(tmp_path, HEADING)
+    with pytest.raises(ValueError, match="is a file"):
+        results.refuse_unlike(path, HEADING)
+
+
+def test_an_out_that_cannot_be_written_is_found_before_the_evaluation(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    small = [
+        f"benchmark.clips.generator.{setting}" for setting in ("frames=2", "height=48", "width=64")
+    ]
+    done = _run(tmp_path, "benchmark=sprites_val", "tracker=static", "out=file/below", *small)
+    assert done.returncode == 2 and done.stdout == ""
+    assert (
+        done.stderr
+        == "out=file/below cannot be written to (Not a directory): give another out=DIR\n"
+    )
+    results.refuse_unlike(tmp_path / "new" / "out", HEADING)
+    assert not list((tmp_path / "new" / "out").iterdir())  # made, tried, and left empty
+    (tmp_path / "there" / "results.json").mkdir(parents=True)
+    with pytest.raises(ValueError, match="not a result of evaluate.py"):
+        results.refuse_unlike(tmp_path / "there", HEADING)
+
+    def full(dir):
+        raise OSError(28, "No space left on device", dir)
+
+    monkeypatch.setattr(results.tempfile, "TemporaryFile", full)
+    with pytest.raises(ValueError, match=r"cannot be written to \(No space left on device\)"):
+        results.refuse_unlike(tmp_path, HEADING)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.write(tmp_path, {"seconds": math.nan})
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawn_clips_are_a_benchmark(tmp_path):
+    small = [
+        f"benchmark.clips.generator.{setting}" for setting in ("frames=6", "height=48", "width=64")
+    ]
+    small.append("benchmark.clips.count=2")
+    answer = _run(tmp_path, "benchmark=sprites_val", "tracker=static", f"out={tmp_path}", *small)
+    assert answer.returncode == 0 and "found 2 of 2" in answer.stdout, answer.stderr
+    result = json.loads((tmp_path / "results.json").read_text())
+    assert (result["found"], result["expected"]) == (2, 2)
+    assert {"aj", "delta_avg", "oa"} <= result["mean"].keys() and 0 < result["mean"][
+        "delta_avg"
+    ] < 100
+    assert (
+        "seed must be" in _run(tmp_path, "benchmark=sprites_val", "benchmark.clips.seed=-3").stderr
+    )

@@ -1,0 +1,305 @@
+"""The synthetic clips: tracks to a tenth of a pixel, visibility by brute force, the same seed the same bytes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scenes import (
+    ALONE,
+    BLURRED,
+    NEARLY_STILL,
+    PLAIN,
+    SIZE,
+    TOGETHER,
+    all_dot_errors,
+    brightest,
+    lit_alone,
+    moving,
+)
+
+from cotracker.data.synthetic.scenes3d import Scenes3D
+from cotracker.data.synthetic.sprites import Sprites
+from cotracker.data.synthetic.sprites.render_opencv import drawn, shot
+from cotracker.data.synthetic.sprites.scene import Scene
+from cotracker.geometry import sample_maps
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_painted_dots_land_where_the_tracks_say_by_each_motion_alone(name):
+    errors, went, seen = all_dot_errors(4, **{**NEARLY_STILL, **ALONE[name]})
+    assert len(errors) >= 25 and len(seen) >= 2 and max(went) > 1
+    assert max(errors) < 0.1
+
+
+def test_a_scene_without_motion_stands_still():
+    """So that each motion above is alone."""
+    errors, went, _ = all_dot_errors(1, **NEARLY_STILL)
+    assert len(errors) >= 30 and max(went) < 0.5
+
+
+@pytest.mark.parametrize(("seed", "settings"), [(0, {}), (1, {}), (3, {}), (6, {}), (4, BLURRED)])
+def test_painted_dots_land_where_the_tracks_say_by_all_motions_together(seed, settings):
+    errors, _, seen = all_dot_errors(seed, **{**TOGETHER, **settings})
+    assert len(errors) >= 30 and 0 in seen and len(seen) >= 3
+    assert max(errors) < 0.1
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.0])
+def test_a_dot_in_a_whole_clip_is_where_its_tracks_say(blur, monkeypatch):
+    """One dot on a fast background and no things, through the public door: axes, frames and exposures agree."""
+    settings = {
+        **PLAIN,
+        "still_camera": 0.0,
+        "camera_speed": (0.04, 0.045),
+        "objects": (0, 0),
+        "foreground": 0.0,
+    }
+    source = Sprites(12, *SIZE, **{**settings, "motion_blur": blur})
+    layers, frame_of, middle = source.moving_layers(np.random.default_rng(3))
+    assert (len(frame_of) > 12) == (blur > 0)
+    uv = layers[0].backward(np.array([[80.3, 60.6]]), middle[5:6])[0]
+    monkeypatch.setattr(
+        source, "moving_layers", lambda rng: (lit_alone(layers, 0, uv), frame_of, middle)
+    )
+    start = layers[0].forward(uv[None], middle[:1])
+    monkeypatch.setattr(
+        Scene, "choose", lambda self, rng, *_: (np.zeros(1, int), start, np.zeros(1, int))
+    )
+    clip = source.clip(np.random.default_rng(0))
+    frames, tracks = clip.video.permute(0, 2, 3, 1).numpy(), clip.tracks[:, 0].numpy()
+    well_inside = ((tracks > 4) & (tracks < np.array(SIZE[::-1]) - 5)).all(1)
+    assert well_inside.sum() >= 4 and clip.visible[well_inside].all()
+    for t in np.flatnonzero(well_inside):
+        assert np.linalg.norm(brightest(frames[t], tracks[t]) - tracks[t]) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_forward_undoes_backward_on_every_layer(seed):
+    layers, _, middle = moving(seed, **{**TOGETHER, "shadows": 1.0})
+    rng = np.random.default_rng(seed)
+    for layer in layers:
+        xy, k = rng.uniform(-40, 200, (50, 2)), middle[rng.integers(0, len(middle), 50)]
+        assert np.abs(layer.from_canvas(layer.to_canvas(xy, k), k) - xy).max() < 1e-6
+        if layer.lathe is not None:
+            on = layer.alpha_at(xy, k) > 0.99
+            uv = layer.backward(xy[on], k[on])
+            assert (
+                np.abs(layer.forward(uv, k[on]) - xy[on]).max(initial=0) < 1e-6
+                and layer.facing(uv, k[on]).all()
+            )
+
+
+@pytest.mark.parametrize("seed", (0, 1, 3, 4))
+def test_visible_equals_a_layer_test_of_every_pixel(seed):
+    layers, frame_of, middle = moving(
+        seed, objects=(6, 8), bending=0.7, shadows=0.5, foreground=1.0, lathe=0.0
+    )
+    scene = Scene(layers, frame_of, middle, SIZE)
+    own, xy, moment = scene.choose(np.random.default_rng(seed), 64, 0.4)
+    tracks, visible = scene.follow(own, xy, moment)
+    assert (
+        np.abs(tracks[moment, np.arange(64)] - xy).max() < 1e-6
+        and visible[moment, np.arange(64)].all()
+    )
+    checked = {True: 0, False: 0}
+    for t, k in enumerate(middle):
+        uppermost = np.zeros(SIZE, int)
+        for number, layer in enumerate(layers):
+            if number and layer.opaque:
+                white = np.dstack([np.full_like(layer.canvas[..., :3], 255), layer.canvas[..., 3]])
+                image = np.zeros((*SIZE, 3), np.uint8)
+                shot([replace(layer, canvas=white, gain=np.ones_like(layer.gain))], int(k), image)
+                uppermost[image[..., 0] > 127] = number
+        for n, (x, y) in enumerate(tracks[t]):
+            if not (0 <= x <= SIZE[1] - 1 and 0 <= y <= SIZE[0] - 1):
+                assert not visible[t, n]
+                continue
+            pixels = uppermost[int(y) : int(y) + 2, int(x) : int(x) + 2]
+            if pixels.min() == pixels.max():  # not on an edge, where a pixel's grid cannot say
+                assert visible[t, n] == (pixels[0, 0] <= own[n]), (t, n)
+                checked[bool(visible[t, n])] += 1
+    assert checked[True] > 300 and checked[False] > 20
+
+
+def test_points_of_a_turning_solid_are_visible_while_their_dots_are():
+    settings = {
+        **NEARLY_STILL,
+        **ALONE["lathe"],
+        "speed": (0.03, 0.03),
+        "objects": (1, 1),
+        "object_size": (0.35, 0.4),
+    }
+    seen = {True: 0, False: 0}
+    for seed in range(3):
+        layers, frame_of, middle = moving(seed, **settings)
+        lathe = replace(layers[1].lathe, turn=np.linspace(0, 5, 12, dtype=np.float32))
+        layers = [layers[0], replace(layers[1], lathe=lathe)]
+        scene = Scene(layers, frame_of, middle, SIZE)
+        for share in (0.1, 0.35, 0.6, 0.85):
+            uv = np.array([share * (lathe.skin.shape[1] - 1), lathe.skin.shape[0] / 2])
+            moment = np.flatnonzero(lathe.facing(uv[:1], middle))
+            if len(moment) == 0:
+                continue
+            xy = layers[1].forward(uv[None], middle[moment[:1]])
+            (track,), (visible,) = (
+                a.swapaxes(0, 1) for a in scene.follow(np.ones(1, int), xy, moment[:1])
+            )
+            frames = drawn(lit_alone(layers, 1, uv), frame_of, SIZE)
+            slant = np.cos(uv[0] / lathe.columns + lathe.turn[middle])
+            for t in np.flatnonzero(
+                (np.abs(slant) > 0.25) & ((track > 2) & (track < np.array(SIZE[::-1]) - 3)).all(1)
+            ):
+                x, y = track[t].round().astype(int)
+                assert visible[t] == (frames[t][y, x, 0] > 127), (seed, share, t)
+                seen[bool(visible[t])] += 1
+    assert min(seen.values()) > 10
+
+
+def colours_along(clip, offset=0.0) -> np.ndarray:
+    """Colours T N 3 of the video at the tracks moved by `offset` pixels; NaN where not visible."""
+    maps = clip.video.permute(0, 2, 3, 1).float()
+    which = torch.arange(len(maps))[:, None].expand(clip.visible.shape)
+    return torch.where(
+        clip.visible[..., None], sample_maps(maps, which, clip.tracks + offset), torch.nan
+    ).numpy()
+
+
+def test_colour_under_visible_tracks_is_constant():
+    """Through the public door: the whole assembly, against the control of tracks three pixels off."""
+    changes = {0.0: [], 3.0: []}
+    for seed in range(6):
+        clip = Sprites(12, *SIZE, **PLAIN, twins=0.5, lathe=0.0).clip(np.random.default_rng(seed))
+        first = clip.visible.float().argmax(0)
+        for offset, found in changes.items():
+            here = colours_along(clip, offset)
+            there = colours_along(clip)[first, np.arange(len(first))]
+            found.append(np.abs(here - there)[clip.visible.numpy()].mean(-1))
+    steady, off = (np.concatenate(found) for found in changes.values())
+    assert np.median(steady) < 3 and np.quantile(steady, 0.8) < 10
+    assert np.median(off) > 3 * np.median(steady)
+
+
+def test_same_rng_gives_identical_bytes():
+    first, second = (Sprites(6, 64, 96, 16).clip(np.random.default_rng((7, 3))) for _ in range(2))
+    for name in ("video", "tracks", "visible", "valid"):
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    other = Sprites(6, 64, 96, 16).clip(np.random.default_rng((7, 4)))
+    assert not torch.equal(first.video, other.video) and not torch.equal(first.tracks, other.tracks)
+
+
+def test_clip_keeps_the_house_shapes_and_promises():
+    for seed in range(12):
+        clip = Sprites(8, 96, 128, 40).clip(np.random.default_rng(seed))
+        assert clip.video.shape == (8, 3, 96, 128) and clip.video.dtype == torch.uint8
+        assert clip.tracks.shape == (8, 40, 2) and clip.tracks.dtype == torch.float32
+        assert (
+            clip.visible.shape == clip.valid.shape == (8, 40)
+            and clip.visible.dtype == clip.valid.dtype == torch.bool
+        )
+        assert torch.isfinite(clip.tracks).all()
+        assert clip.visible[:6].any(0).all()
+        assert clip.visible[0].sum() >= 40 / 3
+        x, y = clip.tracks.unbind(-1)
+        assert not (clip.visible & ((x < 0) | (y < 0) | (x > 127) | (y > 95))).any()
+        far = (x < -32) | (x > 127 + 32) | (y < -24) | (y > 95 + 24)
+        assert torch.equal(clip.valid, ~far)
+
+
+def test_a_crop_is_a_window_of_the_scene_it_was_drawn_for():
+    settings = {**PLAIN, "foreground": 1.0, "bending": 1.0, "lathe": 0.5, "speed": (0.01, 0.03)}
+    for seed in range(3):
+        whole = Sprites(6, *SIZE, 40, **settings)
+        scene = Sprites(6, *SIZE, 40, crop=(64, 80), **settings).scene(np.random.default_rng(seed))
+        clip = scene.clip(torch.from_numpy(scene.render()).permute(0, 3, 1, 2))
+        assert clip.video.shape == (6, 3, 64, 80) and clip.visible.any(0).all()
+        layers, frame_of, middle = whole.moving_layers(np.random.default_rng(seed))
+        x, y = np.round(layers[0].view[0] @ np.linalg.inv(scene.layers[0].view[0]))[:2, 2].astype(
+            int
+        )
+        around = drawn(layers, frame_of, SIZE)[:, y : y + 64, x : x + 80].astype(int)
+        assert np.abs(clip.video.permute(0, 2, 3, 1).numpy() - around).mean() < 0.5
+        own, xy, moment = scene.choose(np.random.default_rng(5), 40, 0.4)
+        tracks, visible = scene.follow(own, xy, moment)
+        as_whole, seen = Scene(layers, frame_of, middle, SIZE).follow(own, xy + (x, y), moment)
+        assert np.abs(tracks + (x, y) - as_whole).max() < 1e-6
+        within = ((tracks >= 0) & (tracks <= (79, 63))).all(-1)
+        assert np.array_equal(visible, seen & within) and not within.all()
+
+
+def test_crops_differ_in_place_and_fit():
+    corners = set()
+    for seed in range(8):
+        rng, same = np.random.default_rng(seed), np.random.default_rng(seed)
+        scene = Sprites(4, 64, 96, 8, crop=(64, 48), **PLAIN).scene(rng)
+        layers, _, _ = Sprites(4, 64, 96, 8, **PLAIN).moving_layers(same)
+        x, y = np.round(layers[0].view[0] @ np.linalg.inv(scene.layers[0].view[0]))[:2, 2]
+        corners.add(x)
+        assert y == 0 and 0 <= x <= 48
+    assert len(corners) > 4
+    for crop in ((64, 100), (64,), (8, 48), (64.5, 48)):
+        with pytest.raises(ValueError, match="crop of Sprites is a height and a width"):
+            Sprites(4, 64, 96, 8, crop=crop)
+
+
+def speeds(height: int, width: int, count: int, monkeypatch) -> tuple:
+    """Over clips that are not drawn: speeds (px a frame) of visible points by clip, shares, drifts."""
+    source = Sprites(24, height, width, 64, motion_blur=0.0)
+    monkeypatch.setattr(
+        source._textures, "draw", lambda rng, height, width: np.zeros((height, width, 3), np.uint8)
+    )
+    steps, visible, lost_and_found, drift = [], [], 0, []
+    for seed in range(count):
+        scene = source.scene(np.random.default_rng((11, seed)))
+        both = scene.visible[1:] & scene.visible[:-1]
+        step = np.diff(scene.tracks, axis=0)
+        steps.append(np.linalg.norm(step, axis=-1)[both])
+        drift.append(step[both].mean(0))
+        visible.append(scene.visible.mean())
+        change = np.diff(scene.visible.astype(int), axis=0)
+        lost_and_found += ((change < 0).any(0) & (change > 0).any(0)).mean() / count
+    return steps, visible, lost_and_found, drift
+
+
+def test_motions_cover_those_of_people_and_animals_at_the_size_tracked_at(monkeypatch):
+    """BADJA at 384x512: medians of 1.5 to 7.3 px a frame, 95th percentiles of 4 to 15; few clips stand still."""
+    steps, visible, lost_and_found, drift = speeds(384, 512, 60, monkeypatch)
+    medians, fast = [np.median(s) for s in steps], [np.quantile(s, 0.95) for s in steps]
+    low, middle, high = np.quantile(medians, (0.15, 0.5, 0.9))
+    assert low < 2.2 and 2 < middle < 6 and high > 6
+    assert np.quantile(fast, 0.1) < 7.5 and np.quantile(fast, 0.75) > 12
+    assert np.mean(np.array(medians) < 0.5) < 0.1
+    assert 0.65 < np.mean(visible) < 0.95
+    assert lost_and_found > 0.1
+    assert np.abs(np.mean(drift, axis=0)).max() < 1.5
+
+
+def test_a_frame_of_any_size_moves_alike(monkeypatch):
+    large, small = (
+        np.median([np.median(s) for s in speeds(h, w, 25, monkeypatch)[0]])
+        for h, w in ((288, 384), (144, 192))
+    )
+    assert 1.6 < large / small < 2.5
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="frames >= 2"):
+        Sprites(frames=1)
+    with pytest.raises(ValueError, match="objects of Sprites is a lowest and a highest"):
+        Sprites(objects=(5, 3))
+    with pytest.raises(ValueError, match="frame widths a frame"):
+        Sprites(speed=(0.3, 12.0))
+
+
+@pytest.mark.parametrize("generator", [Sprites, Scenes3D])
+@pytest.mark.parametrize(
+    "name", ["procedural", "background_points", "walking", "shadows", "compression"]
+)
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "often", True, None])
+def test_what_is_no_probability_is_refused(generator, name, value):
+    with pytest.raises(
+        ValueError,
+        match=f"^{name} of {generator.__name__} must be a number from 0 to 1, not {value}$",
+    ):
+        generator(**{name: value})
+    generator(**{name: 0}), generator(**{name: 1.0})

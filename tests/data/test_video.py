@@ -1,0 +1,249 @@
+"""Videos: counted exactly, decoded exactly from anywhere, refused in one sentence, written back frame for frame."""
+
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from moving import moving_texture
+from PIL import Image
+from videos import BAD, make_bad, run_ffmpeg, write_folder
+
+from cotracker.data import video
+from cotracker.data.video import ffmpeg, open_video, read_picture, write_video
+
+SHARED = Path(__file__).parents[3] / "shared/data/videos"
+
+
+def children() -> list[str]:
+    """Names of this process's living ffmpeg children (Linux)."""
+    listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    names = [Path(f"/proc/{pid}/comm").read_text() for pid in listed]
+    return [name for name in names if name.startswith("ffmpeg")]
+
+
+@pytest.mark.parametrize(
+    "frames, height, width", [(9, 48, 64), (7, 17, 33), (1, 32, 48), (5, 33, 16), (1, 17, 33)]
+)
+@pytest.mark.parametrize("fps", [24, 30000 / 1001, 12.5])
+def test_mp4_comes_back_as_written(tmp_path, frames, height, width, fps):
+    truth = moving_texture(frames, height, width)
+    assert write_video(tmp_path / "a.mp4", iter(truth), fps, (height, width)) == frames
+    read = open_video(tmp_path / "a.mp4")
+    assert read.shape == (1, frames, 3, height, width)
+    assert read.name == "a"
+    assert abs(read.fps - fps) < 1e-6
+    whole = read[:, :]
+    assert whole.dtype == torch.uint8 and whole.shape == read.shape
+    assert_alike(whole, truth)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_gif_and_folder_are_exact(tmp_path):
+    truth = moving_texture(12, 17, 33)
+    names = [
+        f"frame{k}.{'png' if k % 2 else 'bmp'}" for k in range(12)
+    ]  # frame2 comes before frame10
+    folder = write_folder(tmp_path / "clip", truth, names)
+    (folder / "Thumbs.db").write_bytes(b"no picture")
+    read = open_video(folder)
+    assert (read.shape, read.name) == ((1, 12, 3, 17, 33), "clip")
+    assert (read[:, :][0].permute(0, 2, 3, 1).numpy() == truth).all()
+    flat = np.repeat(
+        np.repeat(np.arange(12, dtype=np.uint8)[:, None, None, None] * 20, 17, 1), 33, 2
+    ).repeat(3, 3)
+    pictures = [Image.fromarray(frame) for frame in flat]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=40)
+    read = open_video(tmp_path / "a.gif")
+    assert (read.shape, read.fps) == ((1, 12, 3, 17, 33), 25)
+    assert (read[:, :][0].permute(0, 2, 3, 1).numpy() == flat).all()
+    assert (read[:, 5:7][0].permute(0, 2, 3, 1).numpy() == flat[5:7]).all()
+
+
+@pytest.mark.parametrize("suffix", ["mov", "avi", "mkv", "webm", "ts"])
+def test_containers_and_variable_rates_are_counted(tmp_path, suffix):
+    source = tmp_path / f"a.{suffix}"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=30000/1001:d=1", source)
+    read = open_video(source)
+    assert read.shape == (1, 30, 3, 48, 64)
+    assert abs(read.fps - 30000 / 1001) < 1e-6
+    assert_random_access_equals_sequential(read)
+
+
+def test_variable_frame_rate_neither_repeats_nor_drops(tmp_path):
+    chosen = "select='not(mod(n,3))+lt(n,20)'"  # 20 frames at 30 a second, then 13 at 10 a second
+    passthrough = ["-vf", chosen, "-fps_mode", "passthrough", "-enc_time_base", "demux"]
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=30:d=2", *passthrough, tmp_path / "vfr.mp4")
+    read = open_video(tmp_path / "vfr.mp4")
+    assert read.shape[1] == 33
+    assert 16 < read.fps < 18
+    assert_random_access_equals_sequential(read)
+
+
+def test_rotation_is_applied(tmp_path):
+    truth = moving_texture(3, 32, 48)
+    write_video(tmp_path / "a.mp4", truth, 10, (32, 48))
+    run_ffmpeg(
+        "-display_rotation", "90", "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "turned.mp4"
+    )
+    read = open_video(tmp_path / "turned.mp4")
+    assert read.shape == (1, 3, 3, 48, 32)
+    turned = np.rot90(truth, k=1, axes=(1, 2))
+    assert_alike(read[:, :], turned)
+
+
+def assert_alike(read, truth) -> None:
+    """Up to compression and halved colour: small differences, no shift of any colour, each frame its own best match."""
+    read = read[0].permute(0, 2, 3, 1).numpy().astype(float)
+    assert np.abs(read - truth).mean() < 7
+    assert np.abs((read - truth).mean(axis=(0, 1, 2))).max() < 2
+    distances = np.abs(read[:, None] - truth[None]).mean(axis=(2, 3, 4))
+    assert (distances.argmin(axis=1) == np.arange(len(truth))).all()
+
+
+def assert_random_access_equals_sequential(read) -> None:
+    frames = read.shape[1]
+    sums = [int(read[:, k : k + 1].long().sum()) for k in range(frames)]
+    whole = [read[:, k : k + 1] for k in range(frames)]
+    assert len(set(sums)) > frames // 2  # else it could not tell frames apart
+    for start in np.random.default_rng(0).permutation(frames)[:6].tolist():
+        read.close()
+        for k in range(start, min(start + 3, frames)):
+            assert torch.equal(read[:, k : k + 1], whole[k])
+    read.close()
+    for stop in range(frames, 0, -5):  # as a reversed view reads
+        piece = read[:, max(0, stop - 5) : stop]
+        assert torch.equal(piece, torch.cat(whole[max(0, stop - 5) : stop], dim=1))
+
+
+@pytest.mark.parametrize(
+    "name, frames", [("apple", 50), ("cat", 87), ("teddy", 141), ("paragliding-launch", 80)]
+)
+def test_real_videos(name, frames):
+    if not SHARED.exists():
+        pytest.skip("shared/data/videos is not on this machine")
+    read = open_video(SHARED / f"{name}.mp4")
+    size = {"apple": (720, 1296), "paragliding-launch": (480, 854)}.get(name, (480, 368))
+    assert read.shape == (1, frames, 3, *size)
+    if name != "apple":
+        assert_random_access_equals_sequential(read)
+
+
+def test_seeks_are_used_and_a_wrong_one_is_noticed(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", moving_texture(40, 32, 48), 10, (32, 48))
+    index = ffmpeg.index_video(tmp_path / "a.mp4")
+    truth = list(ffmpeg.decode(index))
+    entered = []
+    pipe = ffmpeg._pipe
+
+    def lying(index, start, seek):
+        entered.append(seek)
+        return pipe(index, start - 1 if seek else start, seek)
+
+    monkeypatch.setattr(ffmpeg, "_pipe", lying)
+    frames = list(ffmpeg.decode(index, 30))
+    assert entered == [True, False]
+    assert len(frames) == 10 and all((a == b).all() for a, b in zip(frames, truth[30:]))
+
+
+def test_the_cache_is_bounded_and_reading_on_decodes_once(tmp_path, monkeypatch):
+    folder = write_folder(
+        tmp_path / "clip", moving_texture(60, 16, 16), [f"{k:03}.png" for k in range(60)]
+    )
+    decoded = []
+    monkeypatch.setattr(video, "CACHE_BYTES", 10 * 16 * 16 * 3)
+    monkeypatch.setattr(
+        video, "read_picture", lambda file: decoded.append(int(file.stem)) or read_picture(file)
+    )
+    read = open_video(folder)
+    assert decoded == []  # opening looks at sizes only
+    for start in range(0, 60, 4):
+        assert read[:, start : start + 6].shape[1] == min(6, 60 - start)
+        assert len(read._cache) <= 10
+    assert decoded == list(range(60))
+    decoded.clear()
+    for start in range(56, -1, -4):
+        read[:, start : start + 4]
+        assert len(read._cache) <= 10
+    assert (
+        len(decoded) <= 90
+    )  # chunks overlap a little; frame by frame from the start it would be 900
+
+
+def test_slices_follow_pythons_rules(tmp_path):
+    truth = moving_texture(10, 16, 16)
+    read = open_video(write_folder(tmp_path / "clip", truth, [f"{k}.png" for k in range(10)]))
+    plain = torch.from_numpy(truth).permute(0, 3, 1, 2)[None]
+    for frames in [
+        slice(None),
+        slice(3, 5),
+        slice(-3, None),
+        slice(8, 99),
+        slice(4, 4),
+        slice(0, 9, 4),
+        slice(1),
+    ]:
+        assert torch.equal(read[:, frames], plain[:, frames])
+    assert torch.equal(read[:, 8:2:-2], plain[:, [8, 6, 4]])
+    assert read[0:0, 2:4].shape == (0, 2, 3, 16, 16)
+
+
+def test_no_decoder_is_left_behind(tmp_path):
+    write_video(tmp_path / "a.mp4", moving_texture(60, 320, 480), 10, (320, 480))
+    read = open_video(tmp_path / "a.mp4")
+    read[:, :1]
+    assert children()
+    del read
+    gc.collect()
+    assert not children()
+
+
+def test_writing_fails_whole(tmp_path):
+    def breaks():
+        yield np.zeros((16, 16, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path / "a.mp4", breaks(), 10, (16, 16))
+    with pytest.raises(ValueError, match="no frame to write"):
+        write_video(tmp_path / "a.mp4", [], 10, (16, 16))
+    with pytest.raises(ValueError, match="frame 0 is"):
+        write_video(tmp_path / "a.mp4", [np.zeros((16, 18, 3), np.uint8)], 10, (16, 16))
+    with pytest.raises(OSError):
+        write_video(tmp_path / "none" / "a.mp4", [np.zeros((16, 16, 3), np.uint8)], 10, (16, 16))
+    assert not list(tmp_path.iterdir()) and not children()
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_inputs_are_refused_in_one_sentence(tmp_path, kind):
+    with pytest.raises(ValueError) as caught:
+        open_video(make_bad(kind, tmp_path))
+    assert BAD[kind] in str(caught.value) and "\n" not in str(caught.value)
+    assert not children()
+
+
+def test_a_frame_cut_off_inside_is_named_when_it_is_read(tmp_path):
+    folder = write_folder(tmp_path / "clip", moving_texture(3, 64, 64), ["0.jpg", "1.jpg", "2.jpg"])
+    (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:900])
+    read = open_video(folder)
+    assert read[:, :1].shape[1] == 1
+    with pytest.raises(ValueError, match="1.jpg cannot be read as a picture"):
+        read[:, 1:2]
+
+
+def test_pictures_are_upright_and_eight_bit(tmp_path):
+    picture = Image.fromarray(moving_texture(1, 16, 24)[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn to the right
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    picture.save(folder / "0.png", exif=exif)
+    assert open_video(folder).shape == (1, 1, 3, 24, 16)
+    assert (
+        open_video(folder)[:, :][0, 0].permute(1, 2, 0).numpy() == np.rot90(np.asarray(picture), -1)
+    ).all()
+    grey = (np.arange(16 * 24).reshape(16, 24) * 170).astype(np.uint16)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    assert (read_picture(tmp_path / "grey.png") == (grey >> 8)[..., None]).all()

@@ -1,0 +1,344 @@
+"""scripts/lease: clips come out of the tar as they went in, but for what a video and 1/32 of a pixel lose; refusals."""
+
+import io
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import deviation
+import numpy as np
+import profile_gpu
+import pytest
+import torch
+from lease import pack, unpack
+
+from cotracker.config.overrides import misspelt
+from cotracker.data.kubric.layout import read_clip, write_clip
+from cotracker.data.synthetic.sprites import Sprites
+from cotracker.data.video import write_video
+
+ROOT = Path(__file__).parents[3]
+TRAIN = ROOT / "scripts/dev/lease/train.sh"
+STATE, PART = '{"files": ["last.pt.0123456789ab.000"]}', "last.pt.0123456789ab.000"
+here = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+
+
+def drawn(root: Path, size: tuple[int, int] = (64, 96), images: str = "jpg") -> Path:
+    for seed in range(2):
+        clip = Sprites(frames=5, height=size[0], width=size[1], points=16, noise=0.0).clip(
+            np.random.default_rng(seed)
+        )
+        write_clip(root, f"{seed:06d}", clip, images=images)
+    return root
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return drawn(tmp_path / "drawn")
+
+
+def carried(clips: Path, tmp_path: Path) -> Path:
+    assert pack.main([str(tmp_path / "clips.tar.xz"), f"{clips}:12"]) == 0
+    assert unpack.main([str(tmp_path / "clips.tar.xz"), str(tmp_path / "there")]) == 0
+    assert [path.name for path in (tmp_path / "there").iterdir()] == [clips.name]
+    assert not list(tmp_path.glob(".*"))
+    return tmp_path / "there" / clips.name
+
+
+def assert_alike(before: Path, after: Path) -> None:
+    before, after = read_clip(before), read_clip(after)
+    assert before.video.shape == after.video.shape and torch.equal(before.visible, after.visible)
+    assert (before.video.int() - after.video.int()).abs().float().mean() < 8
+    assert 0 < (before.tracks - after.tracks).abs().max() <= 1 / 64
+
+
+@pytest.mark.parametrize(("size", "images"), [((64, 96), "png"), ((65, 97), "jpg")])
+def test_clips_are_carried(tmp_path, size, images):
+    clips = drawn(tmp_path / "drawn", size, images)
+    there = carried(clips, tmp_path)
+    for name in ("000000", "000001"):
+        assert_alike(clips / name, there / name)
+
+
+def test_a_clip_whose_frames_are_an_mp4_is_carried(clips, tmp_path):
+    frames = read_clip(clips / "000001").video.permute(0, 2, 3, 1).numpy()
+    shutil.rmtree(clips / "000001" / "frames")
+    write_video(clips / "000001" / "frames.mp4", frames, 24, frames.shape[1:3])
+    assert_alike(clips / "000001", carried(clips, tmp_path) / "000001")
+
+
+def test_a_folder_called_by_a_dot_keeps_its_name(clips, tmp_path, monkeypatch):
+    monkeypatch.chdir(clips)
+    assert pack.main([str(tmp_path / "clips.tar.xz"), "."]) == 0
+    with tarfile.open(tmp_path / "clips.tar.xz") as tar:
+        assert "drawn/000000/frames.mp4" in tar.getnames()
+
+
+def refused(capsys, code: int, who: str, *words: str) -> None:
+    said = capsys.readouterr().err
+    assert code == 2 and said.startswith(f"{who}: ") and said.count("\n") == 1, said
+    assert all(word in said for word in words), said
+
+
+def test_a_video_that_lost_frames_is_not_packed(clips, tmp_path, capsys):
+    (tmp_path / "clips.tar.xz").write_text("of before")
+    for path in sorted((clips / "000001" / "frames").iterdir())[-2:]:
+        path.unlink()
+    code = pack.main([str(tmp_path / "clips.tar.xz"), f"{clips}:12"])
+    refused(capsys, code, "pack.py", "000001", "3 frames", "tracks for 5")
+    assert (tmp_path / "clips.tar.xz").read_text() == "of before"
+
+
+@pytest.mark.parametrize(
+    ("out", "words", "says"),
+    [
+        ("c.tar.xz", ["nosuch:20"], "nosuch is no folder of clips"),
+        ("c.tar.xz", ["empty"], "empty is no folder of clips"),
+        ("c.tar.xz", ["drawn:good"], "drawn:good: the quality must be a whole number from 0 to 51"),
+        ("c.tar.xz", ["drawn:52"], "from 0 to 51"),
+        ("c.tar.xz", ["drawn:"], "from 0 to 51"),
+        ("c.tar.xz", ["drawn", "empty/../drawn:24"], "would both be unpacked as drawn"),
+        ("nodir/c.tar.xz", ["drawn"], "nodir/c.tar.xz cannot be written"),
+        ("empty", ["drawn"], "empty cannot be written"),
+    ],
+)
+def test_what_cannot_be_packed_is_said_first(
+    clips, tmp_path, monkeypatch, capsys, out, words, says
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pack, "pack", None)
+    Path("empty").mkdir()
+    refused(capsys, pack.main([out, *words]), "pack.py", says)
+    assert sorted(os.listdir()) == ["drawn", "empty"]
+
+
+@pytest.mark.parametrize("program", ["pack", "unpack"])
+def test_arguments_are_needed(program, capsys):
+    with pytest.raises(SystemExit) as left:
+        {"pack": pack, "unpack": unpack}[program].main([])
+    assert left.value.code == 2 and "arguments are required" in capsys.readouterr().err
+
+
+def test_unpacked_twice_is_refused(clips, tmp_path, capsys):
+    there = carried(clips, tmp_path)
+    before = sorted(there.rglob("*"))
+    capsys.readouterr()
+    code = unpack.main([str(tmp_path / "clips.tar.xz"), str(tmp_path / "there")])
+    refused(capsys, code, "unpack.py", f"{there} is there already")
+    assert sorted(there.rglob("*")) == before and os.listdir(tmp_path / "there") == ["drawn"]
+
+
+def tar_of(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:xz") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def test_what_cannot_be_unpacked_is_said(clips, tmp_path, capsys):
+    packed, there = tmp_path / "clips.tar.xz", tmp_path / "there"
+    pack.main([str(packed), str(clips)])
+    with tarfile.open(packed) as tar:
+        good = {
+            name: tar.extractfile(name).read()
+            for name in tar.getnames()
+            if tar.getmember(name).isfile()
+        }
+    lost = {name: data for name, data in good.items() if name != "drawn/000000/000000.npy"}
+    other = good | {"drawn/000000/000000.npy": (ROOT / "pyproject.toml").read_bytes()}
+    fewer = good | {"drawn/000000/frames.mp4": b""}
+    outside = good | {"../outside": b"junk"}
+    whole = packed.read_bytes()
+    for name, data, says in (
+        ("nosuch", None, "nosuch is no file"),
+        ("junk", b"junk", "junk cannot be unpacked"),
+        ("short", whole[: len(whole) // 2], "short cannot be unpacked"),
+        ("none", {"drawn/readme": b"nothing"}, "none holds no clips"),
+        ("lost", lost, "lost is damaged, pack it again"),
+        ("other", other, "other is damaged, pack it again"),
+        ("fewer", fewer, "drawn/000000 has 0 frames but tracks for 5"),
+        ("outside", outside, "outside cannot be unpacked"),
+    ):
+        if isinstance(data, bytes):
+            (tmp_path / name).write_bytes(data)
+        elif data:
+            tar_of(tmp_path / name, data)
+        capsys.readouterr()
+        refused(capsys, unpack.main([str(tmp_path / name), str(there)]), "unpack.py", says)
+        assert not there.exists() or not os.listdir(there)
+        assert not (there.parent / "outside").is_file() or name == "outside"
+
+
+@pytest.mark.parametrize(
+    ("count", "name"), [("0", "static"), ("-1", "static"), ("21", "static"), ("1", "nosuch")]
+)
+def test_how_far_refuses_what_cannot_be(capsys, count, name):
+    says = (
+        "no checkpoint nosuch" if name == "nosuch" else f"--clips must be from 1 to 20, not {count}"
+    )
+    refused(capsys, deviation.main(["--checkpoint", name, "--clips", count]), "deviation.py", says)
+
+
+@pytest.mark.parametrize("out", ["nodir/rows.json", "."])
+def test_the_table_of_a_gpu_looks_for_its_folder_first(tmp_path, monkeypatch, capsys, out):
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, profile_gpu.main(["--json", out]), "profile_gpu.py", f"{out} cannot be written")
+
+
+@here
+def test_the_table_of_a_gpu_says_where_there_is_none(capsys):
+    refused(
+        capsys,
+        profile_gpu.main([]),
+        "profile_gpu.py",
+        "there is no GPU here; `cotracker bench` measures a CPU",
+    )
+
+
+@pytest.fixture
+def lent(tmp_path):
+    """A folder with all that train.sh asks for, and a python3 that only says what it was to run, or fails in $FAILS."""
+    for name in ("F/clips.tar.xz", "F/textures/a.jpg", "F/whl/a.whl", "train.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin" / "python3"
+    stub.write_text(f"""#!/usr/bin/env bash
+echo "$*" >>calls
+case "$*" in
+    *print*) echo 0.1 ;;
+    train.py*) mkdir -p runs/shipped_gpu; cd runs/shipped_gpu
+        touch log.jsonl config.yaml environment.json model.safetensors {PART}
+        echo '{STATE}' >last.pt; echo trained ;;
+esac
+[[ -z $FAILS || $* != *"$FAILS"* ]] || exit 7
+""")
+    stub.chmod(0o755)
+    return tmp_path
+
+
+def train(
+    folder: Path, *words: str, fails: str = "", path: str | None = None
+) -> subprocess.CompletedProcess:
+    environment = os.environ | {
+        "FAILS": fails,
+        "PATH": f"{path or folder / 'bin'}:{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        ["bash", TRAIN, *words], cwd=folder, env=environment, text=True, capture_output=True
+    )
+
+
+def test_a_run_is_kept_in_at_most_eight_files(lent):
+    done = train(lent, "F", "60", "OUT")
+    assert done.returncode == 0 and "trained" in done.stdout and not done.stderr
+    small = ["config.yaml", "environment.json", "log.jsonl", "model.safetensors", "said.txt"]
+    assert sorted(os.listdir(lent / "OUT")) == sorted([*small, "last.pt", PART])
+    assert "checkpoint.shard_mb=15 checkpoint.bfloat16_moments=true" in (lent / "calls").read_text()
+
+
+def test_settings_after_the_folder_are_given_to_the_run(lent):
+    (lent / "F").rename(lent / "F=1")
+    assert train(lent, "F=1", "60", "OUT", "data=shipped/walking", "train.lr=1e-4").returncode == 0
+    (run,) = (
+        line for line in (lent / "calls").read_text().splitlines() if line.startswith("train.py")
+    )
+    assert (
+        "shipped_gpu data=shipped/walking train.lr=1e-4 textures='F=1/textures' " in run
+        and run.endswith("minutes=0.1")
+    )
+    assert misspelt(ROOT / "configs", "train", run.split()[1:]) is None
+
+
+def test_a_misspelt_setting_ends_the_run_before_anything_is_unpacked(lent):
+    (lent / "bin/python3").write_text(f"""#!/usr/bin/env bash
+[[ $* != *"refuse_misspelt("* ]] || {{ cd {ROOT}; exec {sys.executable} "$@"; }}
+echo "$*" >>calls
+""")
+    done = train(lent, "F", "60", "OUT", "data=walkin")
+    assert (
+        done.returncode == 2
+        and "there is no data=walkin: did you mean data=shipped/walking?" in done.stderr
+    )
+    assert "unpack.py" not in (lent / "calls").read_text() and not list((lent / "OUT").iterdir())
+
+
+@pytest.mark.parametrize("step", ["-m pip", "unpack.py", "-m pytest", "train.py"])
+def test_a_step_that_fails_is_the_last(lent, step):
+    assert train(lent, "F", "60", "OUT", fails=step).returncode == 7
+    assert step in (lent / "calls").read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "without", "there", "says"),
+    [
+        ("", "", "", "give three arguments"),
+        ("F 60", "", "", "give three arguments"),
+        ("F 60 OUT walking", "", "", "walking is no key=value"),
+        ("F 60 OUT data=", "", "", "data= is no key=value"),
+        ("F$ 60 OUT", "", "", "F$ has a ' or $ in its name"),
+        ("F 60 OUT out=runs/x", "", "", "out is said by train.sh itself"),
+        (
+            "F 60 OUT train.lr=1 experiment=shipped/walking",
+            "",
+            "",
+            "experiment is said by train.sh itself",
+        ),
+        (
+            "F 60 OUT checkpoint.shard_mb=null",
+            "",
+            "",
+            "checkpoint.shard_mb is said by train.sh itself",
+        ),
+        (
+            "F 60 OUT train.budget_minutes=99",
+            "",
+            "",
+            "train.budget_minutes is said by train.sh itself",
+        ),
+        ("F abc OUT", "", "", "SECONDS must be a whole number"),
+        ("F 0 OUT", "", "", "SECONDS must be a whole number"),
+        ("nosuch 60 OUT", "", "", "nosuch is no folder"),
+        ("F 60 OUT", "F/clips.tar.xz", "", "F/clips.tar.xz is missing"),
+        ("F 60 OUT", "F/textures/a.jpg", "", "F/textures holds nothing"),
+        ("F 60 OUT", "F/whl/a.whl", "", "F/whl holds no wheels"),
+        ("F 60 OUT", "train.py", "", "train.py is not here"),
+        ("F 60 OUT", "", "runs/shipped_gpu/last.pt", "runs/shipped_gpu/last.pt is there already"),
+        ("F 60 OUT", "", f"runs/shipped_gpu/{PART}", f"runs/shipped_gpu/{PART} is there already"),
+        ("F 60 OUT", "", "OUT/model.safetensors", "OUT/model.safetensors is there already"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_anything_is_done(lent, words, without, there, says):
+    if without:
+        (lent / without).unlink()
+    if there:
+        (lent / there).parent.mkdir(parents=True)
+        (lent / there).touch()
+    done = train(lent, *words.split())
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("train.sh: ")
+        and done.stderr.count("\n") == 1
+    )
+    assert says in done.stderr and not (lent / "calls").exists()
+
+
+@here
+def test_no_gpu_is_said(lent):
+    done = train(lent, "F", "60", "OUT", path=str(Path(sys.executable).parent))
+    assert (done.returncode, done.stderr) == (2, "train.sh: PyTorch sees no GPU here\n") and not (
+        lent / "OUT"
+    ).exists()
+
+
+@here
+def test_the_gpu_is_tested_where_pytest_timeout_is_not_there():
+    line = next(line for line in TRAIN.read_text().splitlines() if "-m pytest" in line)
+    command = [sys.executable, *shlex.split(line.partition("||")[0])[1:], "-p", "no:timeout"]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0 and "skipped" in done.stdout

@@ -1,0 +1,342 @@
+"""Configs and code cannot drift: every file composes, names only real fields, and shows the code's own defaults."""
+
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
+from cotracker import checkpoint
+from cotracker.config.overrides import misspelt
+from cotracker.data.kubric.layout import write_clip
+from cotracker.data.synthetic.sprites import Sprites
+from cotracker.model.cotracker import CoTracker
+from cotracker.trackers.tracker import Tracker
+from cotracker.training.objective import Objective
+from train import run
+
+FOLDER = Path(__file__).parents[2] / "configs"
+ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
+         "cluster": "train", "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
+GROUPS = [folder for folder in FOLDER.glob("*") if folder.is_dir() and folder.name != "suites"]
+CHOICES = sorted(
+    (folder.name, str(path.relative_to(folder).with_suffix("")))
+    for folder in GROUPS
+    for path in folder.rglob("*.yaml")
+)  # configs/suites is a folder of its own, for suites of runs: tests/benchmarks/test_suite.py
+NEEDS_WEIGHTS = ("table6_dinov2",)  # which are not shipped
+EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
+GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere
+BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
+WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
+                 ("augment", "published"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
+WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped/second"),
+              ("data", "shipped/self_training"), ("data", "shipped/real_drawn_spatial"), ("data", "shipped/visibility"),
+              ("data", "shipped/gpu"), ("data", "shipped/walking"), ("generator", "pseudo")]  # fmt: skip
+NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
+
+
+def composed(name: str, *overrides: str) -> dict:
+    """The resolved config as plain values; the folder that evaluate.py must be given is "somewhere"."""
+    drawn = any(
+        override.startswith("benchmark=") and override.endswith("_val") for override in overrides
+    )
+    needed = ["benchmark.root=somewhere"] if name == "evaluate" and not drawn else []
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        config = compose(name, overrides=[*needed, *overrides])
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def targets(node):
+    """Every node with a _target_, and what it names."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node, get_object(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+def plain(value):
+    return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def fields(node: dict) -> dict:
+    return {
+        k: v for k, v in node.items() if k not in ("_target_", "_convert_", "_partial_", "name")
+    }
+
+
+def arguments(built) -> dict:
+    """Name -> default of everything it may be given by name."""
+    given = inspect.signature(built).parameters.values()
+    return {
+        p.name: plain(p.default) for p in given if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+
+
+def test_every_group_is_known():
+    assert {group for group, _ in CHOICES} <= set(ENTRY) and len(CHOICES) >= 10
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"train", "evaluate", "generate"}
+
+
+@pytest.mark.parametrize("group, name", CHOICES)
+def test_every_file_composes(group, name):
+    config = composed(ENTRY[group], f"{group}={name}")
+    if group not in GLOBAL:
+        assert config[group]
+
+
+@pytest.mark.parametrize("group, name", BUILT)
+def test_no_file_names_an_unknown_field(group, name):
+    found = list(targets(composed(ENTRY[group], f"{group}={name}")[group]))
+    assert found
+    for node, built in found:
+        assert set(fields(node)) <= set(arguments(built)), (
+            f"{group}/{name}.yaml names fields that {built} has not"
+        )
+
+
+@pytest.mark.parametrize("group, name", WITH_DEFAULTS)
+def test_defaults_are_all_listed_and_equal_those_in_the_code(group, name):
+    ((node, built),) = targets(composed(ENTRY[group], f"{group}={name}")[group])
+    assert {key: plain(value) for key, value in fields(node).items()} == arguments(built)
+
+
+@pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "model"])
+def test_every_model_lists_every_field(name):
+    node = composed("train", f"model={name}")["model"]
+    assert list(fields(node)) == list(arguments(CoTracker))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_changes_only_what_there_is(name):
+    """Hydra checks only the command line; a misspelt key in an experiment would be quietly added."""
+    raw = OmegaConf.to_container(OmegaConf.load(FOLDER / "experiment" / f"{name}.yaml"))
+    groups = []
+    for default in raw.pop("defaults", []):
+        if isinstance(default, dict):
+            groups += [
+                f"{key.removeprefix('override /')}={value}" for key, value in default.items()
+            ]
+        elif default != "_self_":
+            groups.append(f"experiment={default}")
+    base = composed("train", *groups)
+
+    def check(said, known, at):
+        for key, value in said.items():
+            assert key in known, f"experiment/{name}.yaml sets {at}{key}, which does not exist"
+            if isinstance(value, dict):
+                check(value, known[key], f"{at}{key}.")
+
+    check(raw, base, "")
+    whole = composed("train", f"experiment={name}")
+    assert (
+        whole["out"]
+        and "$" not in whole["out"]
+        and whole["train"]["steps"] == raw["train"]["steps"]
+    )
+    assert "$" in raw["out"] or whole["out"] == raw["out"]
+
+
+def test_no_two_experiments_share_a_folder():
+    rows = [(name, []) for name in EXPERIMENTS]
+    rows += [
+        (name, [f"model.window={window}"])
+        for name in ("table8", "table8_small")
+        for window in (4, 16)
+    ]
+    outs = [composed("train", f"experiment={name}", *overrides)["out"] for name, overrides in rows]
+    assert len(set(outs)) == len(outs)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in EXPERIMENTS if name.startswith(("paper", "table"))]
+)
+def test_the_head_of_a_paper_experiment_names_its_table_command_and_numbers(name):
+    text = (FOLDER / "experiment" / f"{name}.yaml").read_text()
+    assert f"experiment={name}" in text
+    if name.endswith("_small"):
+        assert f"experiment={name.removesuffix('_small')} " in text
+    else:
+        for words in (
+            "able",
+            "torchrun --nnodes 4",
+            "cluster=slurm_4x8",
+            "accumulate=4",
+            "V100",
+            "hours",
+            "Expected",
+        ):
+            assert words in text
+
+
+@pytest.mark.parametrize("name, changed", [
+    ("table1_time_only", {"model.time_layers": 12, "model.group_layers": 0}), ("table4", {}),
+    ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}), ("table8", {}),
+])  # fmt: skip
+def test_a_row_of_a_table_differs_from_the_paper_model_in_its_ablation_alone(name, changed):
+    def flat(node, at=""):
+        return {k: v for key, value in node.items() for k, v in
+                (flat(value, f"{at}{key}.") if isinstance(value, dict) else {at + key: value}).items()}  # fmt: skip
+
+    row, paper = (
+        flat(composed("train", f"experiment={name}")),
+        flat(composed("train", "experiment=paper")),
+    )
+    assert {
+        key: value for key, value in row.items() if paper[key] != value and key != "out"
+    } == changed
+    kinds = (name.replace("table4", "paper"), "paper")
+    small, base = (flat(composed("train", f"experiment={kind}_small")) for kind in kinds)
+    halves = {"model.time_layers": 4, "model.group_layers": 0}
+    expected = halves if name == "table1_time_only" else changed
+    assert {
+        key: value for key, value in small.items() if base[key] != value and key != "out"
+    } == expected
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """A folder of two clips in Kubric's layout, large enough for the augmentation of a small crop."""
+    root = tmp_path_factory.mktemp("kubric")
+    for seed in range(2):
+        clip = Sprites(frames=24, height=64, width=64, points=128).clip(np.random.default_rng(seed))
+        write_clip(root, f"{seed:04d}", clip)
+    return root
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in NEEDS_WEIGHTS])
+def test_an_experiment_takes_two_steps(name, clips, tmp_path):
+    """What an experiment is about stays; frames, points and the network's widths are tiny."""
+    whole = composed("train", f"experiment={name}")
+    small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.fuse_width=8", "model.hidden=16", "model.heads=2",
+             "model.levels=2", "model.motion_waves=4", "train.steps=2", "train.save_every=2", "train.workers=0",
+             "train.batch=1", "train.threads=1", "train.device=cpu", "train.evaluate_every=0",
+             "train.replay=false"]  # fmt: skip
+    data = whole["data"]
+    for k, source in enumerate(data.get("sources", [data])):
+        at = f"data.sources.{k}" if "sources" in data else "data"
+        if "augment" in source:
+            small += [f"{at}.source.root={clips}", f"{at}.source.frames=24"]
+            small += [
+                f"{at}.augment.{key}"
+                for key in ("height=32", "width=48", "points=8", "least_points=2")
+            ]
+        elif "root" in source:
+            small += [f"{at}.root={clips}"]
+            augmented = "height" in whole["augment"]
+            small += [
+                f"augment.{key}" for key in ("height=32", "width=32", "points=8") if augmented
+            ]
+            small += [
+                f"{at}.{key}" for key in ("height=32", "width=48", "points=8") if not augmented
+            ]
+        else:
+            small += [f"{at}.height=32", f"{at}.width=48", f"{at}.points=8"]
+            small += [f"{at}.crop=[24,32]"] if source.get("crop") else []
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        config = compose("train", overrides=[f"experiment={name}", *small, f"out={tmp_path}"])
+    threads = torch.get_num_threads()
+    run(config)
+    torch.set_num_threads(threads)
+    steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(steps) == 2 and all(
+        np.isfinite(step["loss"]) and step["not_finite"] == 0 for step in steps
+    )
+    model = checkpoint.load_model(tmp_path / "model.safetensors").config
+    for field in ("stride", "window", "time_layers", "group_layers", "neighbourhood", "radius"):
+        assert model[field] == whole["model"][field]
+
+
+@pytest.mark.parametrize("group, name", NO_FILES)
+def test_what_needs_no_files_is_built(group, name):
+    small = (
+        ["model.channels=8", "model.widths=[8,8,8,8]", "model.hidden=32"]
+        if group == "model"
+        else []
+    )
+    config = composed(ENTRY[group], f"{group}={name}", *small)
+    node = {
+        key: value for key, value in config[group].items() if group != "tracker" or key != "name"
+    }
+    built = instantiate(node)
+    if group == "tracker":
+        assert isinstance(built, Tracker)
+    elif group in ("data", "generator"):
+        assert callable(getattr(built, "clip", None) or built.source_of)
+    elif group == "augment":
+        assert (built is None) if name == "none" else callable(built)
+    else:
+        assert isinstance(built, CoTracker if group == "model" else Objective)
+
+
+@pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "benchmark"])
+def test_a_benchmark_says_what_it_is_made_of(name):
+    node = composed("evaluate", f"benchmark={name}")["benchmark"]
+    assert node["name"] == name and node["clips"].get("root", "somewhere") == "somewhere"
+    assert callable(get_object(node["protocol"])) and callable(get_object(node["metric"]))
+
+
+def test_overrides_reach_the_model():
+    small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.hidden=32"]
+    model = instantiate(composed("train", "model.stride=8", "model.window=16", *small)["model"])
+    assert (model.stride, model.window) == (8, 16)
+    assert model.config["widths"] == [8, 8, 8, 8] and model.config["radius"] == 4
+
+
+@pytest.mark.parametrize("argument, right", [
+    ("model.strid=8", "model.stride"), ("model.windw=16", "model.window"), ("train.stepps=3", "train.steps"),
+    ("steps=3", "train.steps"), ("objective.gama=0.9", "objective.gamma"), ("modell=cotracker", "model"),
+    ("model=cotraker", "model=cotracker"), ("data=sprite", "data=sprites"), ("experiment=smok", "experiment=smoke"),
+])  # fmt: skip
+def test_a_misspelt_key_names_the_right_one(argument, right):
+    answer = misspelt(FOLDER, "train", [argument])
+    assert f"did you mean {right}?" in answer
+    assert argument.split("=")[0] in answer and "\n" not in answer
+
+
+@pytest.mark.parametrize("data, word, right", [
+    ("kubric_and_sprites", "data.root", "data.sources.0.source.root"),
+    ("shipped/walking", "data.sources.2.frames", "data.sources.2.source.frames"),
+    ("shipped/walking", "data.sources.2.augment.scales.0", "data.sources.2.augment.scale.0"),
+    ("shipped/walking", "data.weight.0", "data.weights.0"),
+    ("shipped/walking", "objective.handover_error.1", "objective.handover_errors.1"),
+    ("sprites", "data.crop.0", "data.crop"),
+    ("sprites", "train.0", "train"),
+])  # fmt: skip
+def test_a_misspelt_key_names_one_within_a_list(data, word, right):
+    answer = misspelt(FOLDER, "train", [f"data={data}", f"{word}=3"])
+    assert answer == f"there is no setting {word}: did you mean {right}?"
+
+
+@pytest.mark.parametrize("argument", ["data=null", "model=null"])
+def test_a_group_that_is_nothing_is_one_sentence(argument):
+    assert (
+        misspelt(FOLDER, "train", ["train.init_from=null", argument])
+        == f"{argument}: name one, not null"
+    )
+
+
+def test_a_value_without_a_key_is_one_sentence():
+    assert misspelt(FOLDER, "train", ["=3"]) == (
+        "cannot read the override '=3': write key=value, quoted for the shell where it holds spaces"
+    )
+
+
+def test_right_words_are_not_called_misspelt():
+    assert (
+        misspelt(
+            FOLDER,
+            "train",
+            ["model.stride=8", "model.window=16", "experiment=smoke", "train.steps=2"],
+        )
+        is None
+    )
+    assert misspelt(FOLDER, "evaluate", ["tracker=static", "benchmark.root=x", "out=y"]) is None

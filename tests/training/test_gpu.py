@@ -1,0 +1,170 @@
+"""What a GPU computes is what a CPU does: `pytest tests/training/test_gpu.py -n 0` where there is one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from cotracker import checkpoint
+from cotracker.data.stream import TrainingStream, loader
+from cotracker.data.synthetic.sprites import Sprites
+from cotracker.data.synthetic.sprites.render_torch import render_batch
+from cotracker.model.cotracker import CoTracker
+from cotracker.trackers.cotracker import CoTrackerPredictor, in_precision
+from cotracker.training.cuda_graph import ReplayedStep, padded
+from cotracker.training.objective import Objective
+from cotracker.training.precision import let_tf32
+from train import run
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+ROOT = Path(__file__).parents[2]
+FILM = Sprites(frames=24, height=96, width=128, points=64)
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    """float32 products of 24 bits, as on a CPU; and what PyTorch chose before, after."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    let_tf32(False)
+    yield
+    torch.set_float32_matmul_precision(before[0])
+    torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def shipped() -> CoTracker:
+    return checkpoint.load_model(checkpoint.find("cotracker_small")).eval()
+
+
+def questions() -> tuple[torch.Tensor, torch.Tensor]:
+    """A drawn video 1 24 3 96 128, and its points asked for where they are first seen."""
+    clip = FILM.clip(np.random.default_rng(5))
+    first = clip.visible.int().argmax(0)
+    where = clip.tracks[first, torch.arange(len(first))]
+    return clip.video[None], torch.cat([first[:, None].float(), where], dim=-1)[None]
+
+
+def tracked(model: CoTracker, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    video, queries = (value.to(device) for value in questions())
+    answer = CoTrackerPredictor(model.to(device), 6)(video, queries)
+    return answer.xy.cpu(), answer.visibility.cpu()
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_float32_tracks_are_those_of_a_cpu(replayed):
+    expected, model = tracked(shipped(), CPU), shipped()
+    if replayed:
+        model.replay_windows()
+    for _ in range(2):
+        xy, visibility = tracked(model, GPU)
+        error = (xy - expected[0]).norm(dim=-1)
+        assert error.quantile(0.99) < 0.01 and error.max() < 0.2
+        assert (visibility - expected[1]).abs().quantile(0.99) < 0.01
+
+
+def test_bfloat16_tracks_are_near():
+    expected = tracked(shipped(), CPU)[0]
+    error = (tracked(in_precision(shipped(), "bfloat16"), GPU)[0] - expected).norm(dim=-1)
+    assert error.median() < 0.1 and error.quantile(0.9) < 1
+
+
+@pytest.mark.parametrize("handover", [0.0, 1.0])
+def test_a_training_step_has_the_gradients_of_a_cpu(handover):
+    clip = next(iter(loader(TrainingStream(FILM, 3), 2)))
+    settings = {
+        "updates": 2,
+        "small_errors": 4.0,
+        "handover": handover,
+        "handover_astray": 0.3,
+        "matching_weight": 2.0,
+    }
+    found = []
+    for device in (CPU, GPU):
+        model, objective = shipped().train().to(device), Objective(points=32, **settings).to(device)
+        loss, _ = objective(model, clip.to(device))
+        loss.backward()
+        found.append((loss.item(), torch.cat([p.grad.flatten().cpu() for p in model.parameters()])))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-3)
+    assert (found[0][1] - found[1][1]).norm() < 0.02 * found[0][1].norm()
+
+
+def test_bfloat16_tracks_replayed_are_those_that_are_not():
+    plain, model = (
+        tracked(in_precision(shipped(), "bfloat16"), GPU)[0],
+        in_precision(shipped(), "bfloat16"),
+    )
+    model.replay_windows()
+    for _ in range(2):
+        error = (tracked(model, GPU)[0] - plain).norm(dim=-1)
+        assert error.median() < 0.01 and error.quantile(0.9) < 0.1
+
+
+@pytest.mark.parametrize("handover, sizes", [(0.0, 1), (1.0, 1), (1.0, 2)])
+def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover, sizes):
+    """Two sizes in turn: steps of several shapes share their memory."""
+    films = [FILM, replace(FILM, height=128, width=96)][:sizes]
+    drawn = [iter(loader(TrainingStream(film, 3), 2)) for film in films]
+    batches = [next(drawn[k % sizes]) for k in range(3 * sizes)]
+    settings = {
+        "updates": 2,
+        "small_errors": 4.0,
+        "handover": handover,
+        "handover_astray": 0.3,
+        "matching_weight": 2.0,
+    }
+    model, objective = shipped().train().to(GPU), Objective(points=32, **settings).to(GPU)
+    parameters = [*model.parameters(), *objective.parameters()]
+    step, losses = ReplayedStep(model, objective, parameters, torch.float32), []
+    for clip in batches:
+        clip = clip.to(GPU)
+        loss, scalars = step(clip)
+        found = [
+            loss.item(),
+            scalars["matching"].item(),
+            torch.cat([p.grad.flatten() for p in parameters]),
+        ]
+        for parameter in parameters:
+            parameter.grad = None
+        loss, scalars = objective(model, padded(clip))
+        loss.backward()
+        expected = torch.cat([p.grad.flatten() for p in parameters])
+        assert found[:2] == pytest.approx([loss.item(), scalars["matching"].item()], rel=1e-4)
+        assert (found[2] - expected).norm() < 0.01 * expected.norm()
+        losses.append(loss.item())
+    assert len(set(losses)) == 3 * sizes and len(step._held) == sizes
+
+
+def test_scenes_are_drawn_as_on_a_cpu():
+    scenes = [FILM.scene(np.random.default_rng((2, k))) for k in range(3)]
+    here, there = (render_batch(scenes, device).cpu().int() for device in (CPU, GPU))
+    difference = (here - there).abs()
+    assert difference.float().mean() < 0.2 and difference.float().quantile(0.999) <= 4
+
+
+@pytest.mark.parametrize(
+    "precision, replay, drawn",
+    [
+        ("float32", "false", "false"),
+        ("float32", "false", "true"),
+        ("bfloat16", "true", "false"),
+        ("bfloat16", "true", "true"),
+        ("float16", "false", "false"),
+    ],
+)
+def test_a_run_is_resumed_and_its_batches_are_pinned(precision, replay, drawn, tmp_path):
+    words = ["experiment=smoke", "train.device=auto", f"train.precision={precision}", f"train.replay={replay}",
+             f"train.draw_on_device={drawn}", f"out={tmp_path}/run"]  # fmt: skip
+    for steps in (4, 8):
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            config = compose("train", overrides=[*words, "train.steps=8", "train.save_every=4", "train.workers=2",
+                                                 *(["train.budget_minutes=0"] if steps == 4 else [])])  # fmt: skip
+        run(config)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert all(np.isfinite(line["loss"]) for line in lines[2:]) and lines[-1]["peak_memory"] < 8
+    batch = next(iter(loader(TrainingStream(FILM), 2, 1, pinned=True)))
+    assert batch.video.is_pinned() and batch.valid.is_pinned() and batch.seed == [(0, 0), (0, 1)]
