@@ -21,10 +21,7 @@ SHIPPED = "cotracker_small"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
     (r"^fnet\.conv1\.", "encoder.stem."),
-    (
-        r"^fnet\.layer(\d)\.(\d)\.downsample\.0\.",
-        lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}.shortcut.",
-    ),
+    (r"^fnet\.layer(\d)\.(\d)\.downsample\.0\.", lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}.shortcut."),
     (r"^fnet\.layer(\d)\.(\d)\.", lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}."),
     (r"^fnet\.conv2\.", "encoder.fuse."),
     (r"^fnet\.conv3\.", "encoder.project."),
@@ -47,9 +44,7 @@ def save(path: str | Path, model: CoTracker, card: dict) -> dict:
 
     The card is completed with the model's config, its parameter count and the hash of its weights.
     """
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     card = card | {
         "format": 1,
         "model": model.config,
@@ -77,9 +72,7 @@ def load_model(path: str | Path, window: int | None = None) -> CoTracker:
     model = _built(path, card["model"] if window is None else card["model"] | {"window": window})
     difference = keys_difference(model, tensors)
     if difference:
-        raise ValueError(
-            f"{path}: the weights do not fit the model that the file describes:\n{difference}"
-        )
+        raise ValueError(f"{path}: the weights do not fit the model that the file describes:\n{difference}")
     if weights_hash(tensors) != card["hash"]:
         raise ValueError(
             f"{path}: the weights do not match the hash in the file: it was damaged or changed, fetch it again"
@@ -97,9 +90,7 @@ def find(name_or_path: str | Path) -> Path:
     if named.is_file():
         return named
     known = ", ".join(sorted(p.stem for p in CHECKPOINTS.glob("*.safetensors"))) or "none yet"
-    raise ValueError(
-        f"no checkpoint {name_or_path}: it is neither a file nor one of those in {CHECKPOINTS} ({known})"
-    )
+    raise ValueError(f"no checkpoint {name_or_path}: it is neither a file nor one of those in {CHECKPOINTS} ({known})")
 
 
 def save_state(path: str | Path, state: dict, shard_mb: float | None = None) -> None:
@@ -127,12 +118,8 @@ def load_state(path: str | Path) -> dict:
     whole = path if index is None else io.BytesIO(shards.joined(path, index))
     try:
         return torch.load(whole, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # torch raises many kinds, and its advice to run the file's code is not ours
-        raise ValueError(
-            f"{path} cannot be read as tensors and plain values: it is damaged, or holds code"
-        ) from error
+    except Exception as error:  # torch raises many kinds, and its advice to run the file's code is not ours
+        raise ValueError(f"{path} cannot be read as tensors and plain values: it is damaged, or holds code") from error
 
 
 def convert_published(state: dict, stride: int, window: int) -> CoTracker:
@@ -141,9 +128,7 @@ def convert_published(state: dict, stride: int, window: int) -> CoTracker:
     model = CoTracker(stride=stride, window=window, **PUBLISHED)
     tensors = {}
     for name, value in state.items():
-        ours = our_name(
-            name
-        )  # our own names are no published ones: such weights were made by another function
+        ours = our_name(name)  # our own names are no published ones: such weights were made by another function
         tensors[ours if ours != name else f"{name} (no published name)"] = value
     difference = keys_difference(model, tensors)
     if difference:
@@ -162,16 +147,8 @@ def our_name(published: str) -> str:
 def keys_difference(model: nn.Module, tensors: dict[str, Tensor]) -> str:
     """One line for each missing, unknown or misshapen tensor, at most 20 of each; "" where all fit."""
     expected = model.state_dict()
-    missing = [
-        f"  missing  {name} {tuple(expected[name].shape)}"
-        for name in expected
-        if name not in tensors
-    ]
-    unknown = [
-        f"  unknown  {name} {tuple(value.shape)}"
-        for name, value in tensors.items()
-        if name not in expected
-    ]
+    missing = [f"  missing  {name} {tuple(expected[name].shape)}" for name in expected if name not in tensors]
+    unknown = [f"  unknown  {name} {tuple(value.shape)}" for name, value in tensors.items() if name not in expected]
     shapes = [
         f"  shape    {name} is {tuple(tensors[name].shape)}, the model has {tuple(value.shape)}"
         for name, value in expected.items()
@@ -208,13 +185,9 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     try:
         card = json.loads(metadata["card"])
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: its card cannot be read: it was damaged or changed, fetch it again"
-        ) from error
+        raise ValueError(f"{path}: its card cannot be read: it was damaged or changed, fetch it again") from error
     if not isinstance(card, dict) or not isinstance(card.get("model"), dict) or "hash" not in card:
-        raise ValueError(
-            f"{path}: its card does not describe a model: it was not written by this program"
-        )
+        raise ValueError(f"{path}: its card does not describe a model: it was not written by this program")
     return tensors, card
 
 
@@ -223,9 +196,7 @@ def _built(path: str | Path, config: dict) -> CoTracker:
     try:
         return CoTracker(**config)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: no model can be built as its card says ({_first_line(error)})"
-        ) from error
+        raise ValueError(f"{path}: no model can be built as its card says ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -9,9 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-os.environ.setdefault(
-    "GOMP_SPINCOUNT", "3000"
-)  # before PyTorch is loaded: docs/speed.md, beside other work
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before PyTorch is loaded: docs/speed.md, beside other work
 
 import torch
 from torch import Tensor
@@ -51,15 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _refuse("interrupted, nothing was written", 130)
     except torch.OutOfMemoryError:
-        return _refuse(
-            "the device's memory is full: take fewer --points-at-once, a smaller --resolution, --device cpu"
-        )
+        return _refuse("the device's memory is full: take fewer --points-at-once, a smaller --resolution, --device cpu")
     except (MemoryError, RuntimeError) as error:
         if not _is_of_memory(error):
             raise
-        return _refuse(
-            "this machine's memory is full: ask fewer points or --points-at-once, or a smaller --resolution"
-        )
+        return _refuse("this machine's memory is full: ask fewer points or --points-at-once, or a smaller --resolution")
     except OSError as error:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ValueError as error:
@@ -71,10 +65,7 @@ def track(arguments: argparse.Namespace) -> None:
     device = usable_device(arguments.device)
     read = (arguments.video, arguments.points, arguments.mask, arguments.checkpoint)
     refuse_overwriting(arguments.out, WRITTEN, [Path(one) for one in read if one is not None])
-    with (
-        closing(open_video(arguments.video)) as video,
-        output_folder(arguments.out, WRITTEN) as folder,
-    ):
+    with closing(open_video(arguments.video)) as video, output_folder(arguments.out, WRITTEN) as folder:
         asked = make_queries(arguments, video)
         tracker, at_once = make_tracker(arguments, asked, device, video)
         begin = time.perf_counter()
@@ -98,15 +89,11 @@ def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
     frames, size = video.shape[1], video.shape[-2:]
     if arguments.points is not None:
         if (arguments.grid, arguments.mask, arguments.query_frame) != (None, None, None):
-            raise ValueError(
-                "--points brings its own places and frames: leave out --grid, --mask and --query-frame"
-            )
+            raise ValueError("--points brings its own places and frames: leave out --grid, --mask and --query-frame")
         return queries.read_points(arguments.points, frames, size)
     frame = arguments.query_frame or 0
     if not 0 <= frame < frames:
-        raise ValueError(
-            f"--query-frame {frame} is outside {arguments.video}, which has frames 0 to {frames - 1}"
-        )
+        raise ValueError(f"--query-frame {frame} is outside {arguments.video}, which has frames 0 to {frames - 1}")
     count = 10 if arguments.grid is None else arguments.grid
     asked = queries.grid(count, size, frame, margin=_margin(size))
     return asked if arguments.mask is None else _within(asked, arguments.mask, size, count)
@@ -139,11 +126,7 @@ def make_tracker(
 
 
 def points_at_once(
-    arguments: argparse.Namespace,
-    tracker: Tracker,
-    asked: Tensor,
-    device: torch.device,
-    video: VideoFile,
+    arguments: argparse.Namespace, tracker: Tracker, asked: Tensor, device: torch.device, video: VideoFile
 ) -> int:
     """As asked for; else as many as --memory allows, and no more than 1024."""
     if arguments.points_at_once is not None:
@@ -153,21 +136,10 @@ def points_at_once(
     models = [part for part in tracker.modules() if isinstance(part, CoTracker)]
     if not models:
         raise ValueError("--memory is known for CoTracker alone: say --points-at-once")
-    held = peak_memory(device) + (
-        0 if device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape))
-    )
+    held = peak_memory(device) + (0 if device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape)))
     left = working_bytes(device, arguments.memory, held)
     size, own = arguments.resolution, tuple(video.shape[-2:])
-    made = plan(
-        models[0],
-        video.shape[1],
-        size,
-        asked.shape[1],
-        left,
-        arguments.updates,
-        SUPPORT,
-        video_size=own,
-    )
+    made = plan(models[0], video.shape[1], size, asked.shape[1], left, arguments.updates, SUPPORT, video_size=own)
     operations = made.operations * (2 if arguments.mirrored else 1)
     print(
         f"{_counted(min(made.points_at_once, asked.shape[1]), 'point')} at once: about "
@@ -194,9 +166,7 @@ class Counted:
 
 
 @torch.no_grad()
-def run(
-    tracker: Tracker, video: Video, asked: Tensor, device: torch.device, passes: int = 1
-) -> Tracks:
+def run(tracker: Tracker, video: Video, asked: Tensor, device: torch.device, passes: int = 1) -> Tracks:
     """The Tracks, on the CPU, of queries 1 N 3 in a video, with a progress bar of the frames read."""
     with tqdm(total=passes * video.shape[1], desc="tracking", unit="frame") as bar:
         tracks = tracker(Counted(video, device, bar), asked.to(device)).to("cpu")
@@ -213,17 +183,11 @@ def _within(asked: Tensor, path: Path, size: tuple[int, int], count: int) -> Ten
     """The queries inside a mask picture, brought to the video's size by its nearest pixels."""
     mask = torch.from_numpy(read_picture(path)).amax(-1)
     if not mask.any():
-        raise ValueError(
-            f"{path} is an empty mask: paint what shall be tracked in any colour but black"
-        )
-    mask = torch.nn.functional.interpolate(
-        mask[None, None].float(), size=tuple(size), mode="nearest-exact"
-    )[0, 0]
+        raise ValueError(f"{path} is an empty mask: paint what shall be tracked in any colour but black")
+    mask = torch.nn.functional.interpolate(mask[None, None].float(), size=tuple(size), mode="nearest-exact")[0, 0]
     inside, finer = queries.inside_mask(asked, mask), f"--grid {2 * count}"
     if not inside.shape[1]:
-        raise ValueError(
-            f"no point of the {count}x{count} grid lies in the mask {path}: ask a finer one, {finer}"
-        )
+        raise ValueError(f"no point of the {count}x{count} grid lies in the mask {path}: ask a finer one, {finer}")
     return inside
 
 
@@ -241,12 +205,7 @@ def _counted(number: int, noun: str) -> str:
 def _is_of_memory(error: Exception) -> bool:
     """Python's and numpy's own error, or what torch's allocator on the CPU says in its several ways."""
     said = str(error).lower()
-    words = (
-        "not enough memory",
-        "can't allocate memory",
-        "cannot allocate memory",
-        "out of memory",
-    )
+    words = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")
     return isinstance(error, MemoryError) or any(word in said for word in words)
 
 
@@ -262,18 +221,13 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="cotracker",
-        description="Track points through a video, check data to train on, compare results.",
+        prog="cotracker", description="Track points through a video, check data to train on, compare results."
     )
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
-    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     cli_data.add_to(commands)
     cli_compare.add_to(commands)
     cli_bench.add_to(commands)
-    command = commands.add_parser(
-        "track", help="track points through a video file or a folder of frames"
-    )
+    command = commands.add_parser("track", help="track points through a video file or a folder of frames")
     command.set_defaults(run=track)
     add = command.add_argument
     at_once = (
@@ -281,82 +235,24 @@ def _parser() -> argparse.ArgumentParser:
         "other, and each turn has its own support points"
     )
     precision = "bfloat16 is faster on a CPU, and on a GPU with --replay (default: float32)"
-    add(
-        "video",
-        type=Path,
-        metavar="VIDEO",
-        help="mp4, mov, avi, mkv, webm, gif, or a folder of pictures",
-    )
-    add(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="where overlay.mp4, tracks.npz and tracks.csv go",
-    )
+    add("video", type=Path, metavar="VIDEO", help="mp4, mov, avi, mkv, webm, gif, or a folder of pictures")
+    add("--out", type=Path, required=True, metavar="DIR", help="where overlay.mp4, tracks.npz and tracks.csv go")
     add("--grid", type=_grid, metavar="N", help="N x N points on the query frame (default: 10)")
-    add(
-        "--points",
-        type=Path,
-        metavar="CSV",
-        help="points to track: a file with the header frame,x,y",
-    )
+    add("--points", type=Path, metavar="CSV", help="points to track: a file with the header frame,x,y")
     add("--mask", type=Path, metavar="PNG", help="only grid points where this picture is not black")
     add("--query-frame", type=int, metavar="K", help="the frame the grid lies on (default: 0)")
-    add(
-        "--direction",
-        choices=["forward", "backward", "both"],
-        default="both",
-        help="from the query (default: both)",
-    )
+    add("--direction", choices=["forward", "backward", "both"], default="both", help="from the query (default: both)")
     add("--checkpoint", metavar="NAME_OR_FILE", help="default: the one that ships")
-    add(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="default: auto, a GPU where there is one",
-    )
-    add(
-        "--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)"
-    )
-    add(
-        "--threshold",
-        type=_share,
-        metavar="P",
-        help="visible above this visibility, 0 to <1 (default: the tracker's)",
-    )
-    add(
-        "--resolution",
-        type=_resolution,
-        default=(384, 512),
-        metavar="HxW",
-        help="size tracked at (default: 384x512)",
-    )
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
+    add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
+    add("--threshold", type=_share, metavar="P", help="visible above this visibility, 0 to <1 (default: the tracker's)")
+    add("--resolution", type=_resolution, default=(384, 512), metavar="HxW", help="size tracked at (default: 384x512)")
     add("--points-at-once", type=_positive, metavar="K", help=at_once)
-    add(
-        "--memory",
-        type=_bytes,
-        metavar="SIZE",
-        help="take as many points at once as fit this, such as 2GB or 800MB",
-    )
-    add(
-        "--mirrored",
-        action="store_true",
-        help="track in the mirrored video as well: mostly better, twice the time",
-    )
-    add(
-        "--replay",
-        action="store_true",
-        help="on a GPU: windows as CUDA graphs, up to seven times as fast",
-    )
+    add("--memory", type=_bytes, metavar="SIZE", help="take as many points at once as fit this, such as 2GB or 800MB")
+    add("--mirrored", action="store_true", help="track in the mirrored video as well: mostly better, twice the time")
+    add("--replay", action="store_true", help="on a GPU: windows as CUDA graphs, up to seven times as fast")
     add("--precision", choices=["float32", "bfloat16"], default="float32", help=precision)
-    add(
-        "--trail",
-        type=_whole,
-        default=12,
-        metavar="FRAMES",
-        help="length of the trails drawn (default: 12, none: 0)",
-    )
+    add("--trail", type=_whole, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")
     return parser
 
 
@@ -373,9 +269,7 @@ def _positive(text: str) -> int:
 def _grid(text: str) -> int:
     count = _positive(text)
     if count**2 > MOST_POINTS:
-        raise argparse.ArgumentTypeError(
-            f"{text} x {text} points are too many: ask {int(MOST_POINTS**0.5)} at most"
-        )
+        raise argparse.ArgumentTypeError(f"{text} x {text} points are too many: ask {int(MOST_POINTS**0.5)} at most")
     return count
 
 
@@ -398,13 +292,9 @@ def _share(text: str) -> float:
 
 def _resolution(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
-    if not all(
-        side.isdecimal() and SIDES[0] <= float(side) <= SIDES[1] for side in (height, width)
-    ):
+    if not all(side.isdecimal() and SIDES[0] <= float(side) <= SIDES[1] for side in (height, width)):
         low, high = SIDES
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a size such as 384x512 (height x width, each {low} to {high})"
-        )
+        raise argparse.ArgumentTypeError(f"{text} is not a size such as 384x512 (height x width, each {low} to {high})")
     return int(height), int(width)
 
 

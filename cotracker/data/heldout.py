@@ -18,9 +18,7 @@ from cotracker.data.stream import ORDER, Source, attempted
 from cotracker.data.synthetic.textures import Textures
 from cotracker.types import Clip
 
-HELD_OUT = (
-    ORDER + 1
-)  # the last number of these clips' seeds: no stream of a seed below 2^32 draws a clip from such
+HELD_OUT = ORDER + 1  # the last number of these clips' seeds: no stream of a seed below 2^32 draws a clip from such
 PACKAGES = ("numpy", "opencv-python-headless", "mujoco")
 
 
@@ -66,9 +64,7 @@ class HeldOut:
 
     def _draw(self, k: int) -> list[np.ndarray]:
         what = f"clip {k} of the benchmark: {type(self.generator).__name__}"
-        clip = attempted(
-            lambda rng, attempt: self.generator.clip(rng), (self.seed, k, HELD_OUT), what
-        )
+        clip = attempted(lambda rng, attempt: self.generator.clip(rng), (self.seed, k, HELD_OUT), what)
         return [value.numpy() for value in (clip.video, clip.tracks, clip.visible, clip.valid)]
 
     def _key(self) -> str:
@@ -101,9 +97,7 @@ def _write(file: Path | None, arrays: list[np.ndarray]) -> None:
         ) from error
     try:
         with os.fdopen(beside, "wb") as opened:
-            np.savez_compressed(
-                opened, **dict(zip(("video", "tracks", "visible", "valid"), arrays))
-            )
+            np.savez_compressed(opened, **dict(zip(("video", "tracks", "visible", "valid"), arrays)))
         os.chmod(path, 0o644)  # as any other file: a cache may be shared
         os.replace(path, file)
     finally:
