@@ -48,7 +48,7 @@ class Estimate(NamedTuple):
 class CoTracker(nn.Module):
     """The tracker network. Every argument is a config field (configs/model/); the defaults are the paper's.
 
-    stride: k, pixels a cell (4 or 8).  window: S, even.  updates: M, when the call names no other.
+    stride: k, pixels a cell (4 or 8).  window: S, even.  iters: M, when the call names no other.
     channels: d of the features.  widths, fuse_width: of the encoder's four stages and its fusion.
     normalise_features: LayerNorm on the maps.  levels, neighbourhood, radius: S, shape and Delta of the correlation
     features.  hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers and twelve time
@@ -62,7 +62,7 @@ class CoTracker(nn.Module):
         self,
         stride: int = 4,
         window: int = 8,
-        updates: int = 4,
+        iters: int = 4,
         channels: int = 128,
         widths: tuple[int, int, int, int] = (64, 96, 128, 128),
         fuse_width: int = 256,
@@ -99,14 +99,14 @@ class CoTracker(nn.Module):
             raise ValueError(
                 f"model.widths must name the channels of the encoder's four stages, not {list(widths)}"
             )
-        for name in ("updates", "levels", "heads", "time_layers", "motion_waves"):
+        for name in ("iters", "levels", "heads", "time_layers", "motion_waves"):
             if arguments[name] < 1:
                 raise ValueError(f"model.{name} must be at least 1, not {arguments[name]}")
         if encoder not in ("cnn", "dinov2"):
             raise ValueError(f'model.encoder must be "cnn" or "dinov2", not {encoder!r}')
         if hidden % heads:
             raise ValueError(f"model.hidden = {hidden} must be a multiple of model.heads = {heads}")
-        self.stride, self.window, self.updates, self.levels = stride, window, updates, levels
+        self.stride, self.window, self.iters, self.levels = stride, window, iters, levels
         self.neighbourhood, self.radius = neighbourhood, radius
         self.scrambled_flags, self.repeat_last_frame = scrambled_flags, repeat_last_frame
         self.recompute, self.dtype = recompute, torch.float32  # to_bfloat16() changes the latter
@@ -134,7 +134,7 @@ class CoTracker(nn.Module):
         self,
         video: Tensor,
         queries: Tensor,
-        updates: int | None = None,
+        iters: int | None = None,
         real: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> list[Estimate]:
@@ -145,7 +145,7 @@ class CoTracker(nn.Module):
         """
         if video.ndim != 5 or video.shape[2] != 3:
             raise ValueError(f"video must have shape (B, T, 3, H, W), not {tuple(video.shape)}")
-        return self.track(self.encode(video), queries, updates, real, lengths)
+        return self.track(self.encode(video), queries, iters, real, lengths)
 
     def encode(self, video: Tensor, frames_at_once: int | None = None) -> list[Tensor]:
         """The pyramid of feature maps, B T h w C a level, of a video B T 3 H W of 0..255; each frame by itself."""
@@ -204,7 +204,7 @@ class CoTracker(nn.Module):
         self,
         maps: list[Tensor],
         queries: Tensor,
-        updates: int | None = None,
+        iters: int | None = None,
         real: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> list[Estimate]:
@@ -215,8 +215,8 @@ class CoTracker(nn.Module):
             raise ValueError(
                 f"queries are for {len(queries)} videos, but the video holds {len(maps[0])}"
             )
-        if updates is not None and updates < 1:
-            raise ValueError(f"updates must be at least 1, not {updates}")
+        if iters is not None and iters < 1:
+            raise ValueError(f"iters must be at least 1, not {iters}")
         carry = self.begin(queries, real)
         estimates = []
         for start, window in zip(
@@ -226,7 +226,7 @@ class CoTracker(nn.Module):
             if lengths is not None:
                 frame = start + torch.arange(window[0].shape[1], device=lengths.device)
                 known = frame < lengths[:, None]
-            carry, estimate = self.step(carry, window, updates, known)
+            carry, estimate = self.step(carry, window, iters, known)
             estimates.append(estimate)
         return estimates
 
@@ -253,7 +253,7 @@ class CoTracker(nn.Module):
         self,
         carry: Carry,
         maps: list[Tensor],
-        updates: int | None = None,
+        iters: int | None = None,
         known: Tensor | None = None,
     ) -> tuple[Carry, Estimate]:
         """The next Carry and this window's Estimate; maps are those of its frames (b S h w C a level, b = B or 1).
@@ -282,7 +282,7 @@ class CoTracker(nn.Module):
         flags = self._flags(new, logits, time, asked)[:, :window]
         tracks = tracks[:, :window]
         outputs, logits = self.refine(
-            maps, features, tracks, flags, asked, known, updates or self.updates
+            maps, features, tracks, flags, asked, known, iters or self.iters
         )
         estimate = Estimate(start, [t[:, :length] for t in outputs], logits[:, :length], asked)
         carry = Carry(carry.queries, carry.real, features, outputs[-1], logits, start + half)
@@ -296,7 +296,7 @@ class CoTracker(nn.Module):
         flags: Tensor,
         asked: Tensor | None,
         known: Tensor | None,
-        updates: int,
+        iters: int,
     ) -> tuple[list[Tensor], Tensor]:
         """M updates of one window: tracks of each, B S N 2 pixels, and the visibility logits B S N after the last.
 
@@ -307,7 +307,7 @@ class CoTracker(nn.Module):
         appearance = features[:, None].expand(-1, window, -1, -1)  # Q(0): B S N C
         code = self._codes(cells[:, 0], window, (maps[0].shape[3], maps[0].shape[2]))
         outputs = []
-        for _ in range(updates):
+        for _ in range(iters):
             cells, appearance = self._kept(
                 self._updated, maps, cells.detach(), appearance, code, flags, asked, known
             )

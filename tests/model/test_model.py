@@ -332,7 +332,7 @@ MISUSE = [
     ({"window": 7}, "model.window must be an even"), ({"window": 0}, "model.window must be an even"),
     ({"stride": 3}, "model.stride must be 2, 4, 8 or 16, not 3"),
     ({"hidden": 30, "heads": 4}, "model.hidden = 30 must be a multiple of model.heads = 4"),
-    ({"neighbourhood": "round"}, "model.neighbourhood"), ({"updates": 0}, "model.updates must be at least 1, not 0"),
+    ({"neighbourhood": "round"}, "model.neighbourhood"), ({"iters": 0}, "model.iters must be at least 1, not 0"),
     ({"levels": 0}, "model.levels must be at least 1, not 0"), ({"widths": (8, 8)}, "model.widths"),
 ]  # fmt: skip
 
@@ -354,8 +354,8 @@ def test_wrong_inputs_are_refused_in_one_sentence():
         model(clips(), asked()[..., :2])
     with pytest.raises(ValueError, match="queries are for 3 videos, but the video holds 2"):
         model(clips(2), asked(3))
-    with pytest.raises(ValueError, match="updates must be at least 1, not 0"):
-        model(clips(), asked(), updates=0)
+    with pytest.raises(ValueError, match="iters must be at least 1, not 0"):
+        model(clips(), asked(), iters=0)
 
 
 def test_the_default_is_the_papers_model():
@@ -369,7 +369,7 @@ def test_the_default_is_the_papers_model():
     assert model.transformer.embed.out_features == 384
     assert [len(model.transformer.time), len(model.transformer.group)] == [6, 6]
     assert len([m for stage in model.encoder.stages for m in stage]) == 8
-    assert (model.stride, model.window, model.updates, model.levels) == (4, 8, 4, 4)
+    assert (model.stride, model.window, model.iters, model.levels) == (4, 8, 4, 4)
     assert not any(model.config[k] for k in PUBLISHED if isinstance(PUBLISHED[k], bool))
     published = CoTracker(**PUBLISHED)
     assert published.transformer.embed.in_features == 456

@@ -20,7 +20,7 @@ from cotracker.training.losses import track_loss
 from cotracker.types import Clip
 
 PIXELS, PROBABILITY = 3e-4, 6e-5
-CLIPS = {  # case: frames, rows of the queries, updates
+CLIPS = {  # case: frames, rows of the queries, iters
     "T20": (20, None, 4),
     "T20_iters6": (20, None, 6),
     "T22": (22, None, 4),
@@ -37,9 +37,9 @@ def close(ours, theirs, tolerance):
 
 @pytest.mark.parametrize("case", CLIPS)
 def test_stitched_tracks_and_visibilities(case):
-    frames, rows, updates = CLIPS[case]
+    frames, rows, iters = CLIPS[case]
     golden = stored("golden")
-    tracker = CoTrackerPredictor(published_model(), updates, published=True)
+    tracker = CoTrackerPredictor(published_model(), iters, published=True)
     tracks = tracker(video(frames), queries(rows=rows))
     close(tracks.xy, golden[f"{case}.tracks"], PIXELS)
     close(tracks.visibility, golden[f"{case}.vis"], PROBABILITY)
@@ -47,10 +47,10 @@ def test_stitched_tracks_and_visibilities(case):
 
 @pytest.mark.parametrize("case", ["T20", "T22", "T20_late_only", "T8"])
 def test_every_update_of_every_window(case):
-    frames, rows, updates = CLIPS[case]
+    frames, rows, iters = CLIPS[case]
     golden = stored("golden")
     with torch.no_grad():
-        estimates = published_model()(video(frames), queries(rows=rows), updates)
+        estimates = published_model()(video(frames), queries(rows=rows), iters)
     order = torch.from_numpy(golden[f"{case}.sort_inds"])
     estimates = [
         e for e in estimates if e.asked.any()
@@ -64,7 +64,7 @@ def test_every_update_of_every_window(case):
 
 @pytest.mark.parametrize("case", ["T20", "T22", "T20_late_only"])
 def test_what_each_window_starts_from(case, monkeypatch):
-    frames, rows, updates = CLIPS[case]
+    frames, rows, iters = CLIPS[case]
     golden, model = stored("golden"), published_model()
     starts = []
     refine, flags = CoTracker.refine, CoTracker._flags
@@ -80,7 +80,7 @@ def test_what_each_window_starts_from(case, monkeypatch):
     monkeypatch.setattr(CoTracker, "_flags", watched_flags)
     monkeypatch.setattr(CoTracker, "refine", watched_refine)
     with torch.no_grad():
-        model(video(frames), queries(rows=rows), updates)
+        model(video(frames), queries(rows=rows), iters)
     order = torch.from_numpy(golden[f"{case}.sort_inds"])
     starts = [s for s in starts if s["asked"].any()]
     for j, start in enumerate(starts):
@@ -105,7 +105,7 @@ def stages():
     hook = model.transformer.register_forward_hook(watch)
     with torch.no_grad():
         maps = model.encode(video(20))
-        model.track(maps, queries(), updates=4)
+        model.track(maps, queries(), iters=4)
         features = model.begin_features(maps, queries())
         seen["near"] = correlate(
             [level[:, :8] for level in maps],

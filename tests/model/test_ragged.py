@@ -12,10 +12,10 @@ from cotracker.types import Clip, collate
 
 COUNTS = (5, 9, 2)
 LOSSES = [
-    {"updates": 2},
-    {"updates": 2, "small_errors": 2.0},
-    {"updates": 2, "matching_weight": 0.5},
-    {"updates": 2, "points": 4},
+    {"iters": 2},
+    {"iters": 2, "small_errors": 2.0},
+    {"iters": 2, "matching_weight": 0.5},
+    {"iters": 2, "points": 4},
     {"matching_weight": 0.5, "points": 0},
 ]
 
