@@ -34,14 +34,12 @@ from cotracker.training.cuda_graph import ReplayedStep
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
-from cotracker.training.precision import let_tf32
+from cotracker.training.precision import dtype_of, let_tf32
 from cotracker.training.settings import check
 from cotracker.training.state import Progress, card_of, resume, save
 from cotracker.training.stopping import Stop
 from cotracker.training.validation import checked, measured, pictures
 from cotracker.types import Clip
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
@@ -207,12 +205,13 @@ class Run:
         )
         self.t = t = settings["train"]
         self.model, self.optimiser = parts["model"], parts["optimiser"]
-        trainee = Trainee(self.model, parts["objective"], DTYPES[t["precision"]]).train()
+        dtype = dtype_of(t["precision"], group.device)
+        trainee = Trainee(self.model, parts["objective"], dtype).train()
         self.trainee = group.wrapped(trainee, static=t["accumulate"] == 1)
         self.replayed = None
         if t["replay"]:
             parts = self.model, parts["objective"], self.optimiser.parameters
-            self.replayed = ReplayedStep(*parts, DTYPES[t["precision"]])
+            self.replayed = ReplayedStep(*parts, dtype)
         pinned = group.device.type == "cuda"
         self.clips = loader(
             stream,

@@ -65,7 +65,7 @@ def load_model(path: str | Path, window: int | None = None) -> CoTracker:
 
     window: frames of a window, where they shall be others than it was trained with (table 9); no weight depends on it.
 
-    Its `forward(video, queries, updates=None)` returns the Estimates, one a window. ValueError with what is wrong
+    Its `forward(video, queries, iters=None)` returns the Estimates, one a window. ValueError with what is wrong
     where the file is not a checkpoint of ours, is damaged, or its weights do not fit its config.
     """
     tensors, card = _read(path)

@@ -108,7 +108,7 @@ def make_tracker(
     """
     tracker = cotracker.load_tracker(
         arguments.checkpoint,
-        updates=arguments.updates,
+        iters=arguments.iters,
         resolution=arguments.resolution,
         threshold=arguments.threshold,
         precision=arguments.precision,
@@ -139,7 +139,7 @@ def points_at_once(
     held = peak_memory(device) + (0 if device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape)))
     left = working_bytes(device, arguments.memory, held)
     size, own = arguments.resolution, tuple(video.shape[-2:])
-    made = plan(models[0], video.shape[1], size, asked.shape[1], left, arguments.updates, SUPPORT, video_size=own)
+    made = plan(models[0], video.shape[1], size, asked.shape[1], left, arguments.iters, SUPPORT, video_size=own)
     operations = made.operations * (2 if arguments.mirrored else 1)
     print(
         f"{_counted(min(made.points_at_once, asked.shape[1]), 'point')} at once: about "
@@ -244,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--direction", choices=["forward", "backward", "both"], default="both", help="from the query (default: both)")
     add("--checkpoint", metavar="NAME_OR_FILE", help="default: the one that ships")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
-    add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
+    add("--iters", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
     add("--threshold", type=_share, metavar="P", help="visible above this visibility, 0 to <1 (default: the tracker's)")
     add("--resolution", type=_resolution, default=(384, 512), metavar="HxW", help="size tracked at (default: 384x512)")
     add("--points-at-once", type=_positive, metavar="K", help=at_once)

@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-WHOLE_MAP_CELLS = (
-    4096  # up to so many cells the matrix product over the whole map is the faster way (scripts/dev/profile_correlation.py)
-)
+WHOLE_MAP_CELLS = 4096  # up to so many cells the matrix product over the whole map is the faster way (scripts/dev/profile_correlation.py)
 CACHED_NUMBERS = 2**18  # numbers of rows gathered at once on a CPU, so that a cache holds them
 CHUNK_NUMBERS = 2**24  # numbers of a temporary above which points are taken in turns
 CHUNK_NUMBERS_GPU = 2**28  # where a turn costs launches, and memory is plentiful
@@ -21,12 +19,21 @@ CHUNK_NUMBERS_GPU = 2**28  # where a turn costs launches, and memory is plentifu
 def offsets(neighbourhood: str, radius: int) -> list[tuple[int, int]]:
     """The offsets (dx, dy) of a neighbourhood, x the slow index: "diamond" |dx| + |dy| <= radius, or "square"."""
     if neighbourhood not in ("diamond", "square"):
-        raise ValueError(f'model.neighbourhood must be "diamond" or "square", not {neighbourhood!r}')
+        raise ValueError(
+            f'model.neighbourhood must be "diamond" or "square", not {neighbourhood!r}'
+        )
     side = range(-radius, radius + 1)
-    return [(dx, dy) for dx in side for dy in side if neighbourhood == "square" or abs(dx) + abs(dy) <= radius]
+    return [
+        (dx, dy)
+        for dx in side
+        for dy in side
+        if neighbourhood == "square" or abs(dx) + abs(dy) <= radius
+    ]
 
 
-def correlate(pyramid: list[Tensor], features: Tensor, cells: Tensor, neighbourhood: str, radius: int) -> Tensor:
+def correlate(
+    pyramid: list[Tensor], features: Tensor, cells: Tensor, neighbourhood: str, radius: int
+) -> Tensor:
     """Correlation features B S N (levels x offsets), level by level, over sqrt(C).
 
     pyramid: one map b S h w C a level, b = B, or 1 when all B share one video.  features Q: B S N C.
@@ -49,7 +56,9 @@ def _diamond_of(values: Tensor, radius: int) -> Tensor:
     return torch.cat(runs, dim=-1)
 
 
-def read_products(maps: Tensor, features: Tensor, cells: Tensor, radius: int, whole: bool | None = None) -> Tensor:
+def read_products(
+    maps: Tensor, features: Tensor, cells: Tensor, radius: int, whole: bool | None = None
+) -> Tensor:
     """Inner products B S N (2 radius + 1)^2 of features with the map at cells + (dx, dy), x the slow index.
 
     `whole` chooses the way (None: by the map's size). Points are taken in turns where a temporary grows large.
@@ -58,27 +67,36 @@ def read_products(maps: Tensor, features: Tensor, cells: Tensor, radius: int, wh
     if whole is None:
         whole = height * width <= WHOLE_MAP_CELLS
     taps = (2 * radius + 2) ** 2
-    per_point = features.shape[0] * features.shape[1] * (height * width if whole else taps * channels)
+    per_point = (
+        features.shape[0] * features.shape[1] * (height * width if whole else taps * channels)
+    )
     most = CHUNK_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU
     turn = max(1, most // per_point)
     parts = [
-        _interpolated(maps, f, c, radius, whole) for f, c in zip(features.split(turn, dim=2), cells.split(turn, dim=2))
+        _interpolated(maps, f, c, radius, whole)
+        for f, c in zip(features.split(turn, dim=2), cells.split(turn, dim=2))
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
-def _interpolated(maps: Tensor, features: Tensor, cells: Tensor, radius: int, whole: bool) -> Tensor:
+def _interpolated(
+    maps: Tensor, features: Tensor, cells: Tensor, radius: int, whole: bool
+) -> Tensor:
     height, width = maps.shape[2:4]
     span = 2 * radius + 2
     far = max(height, width) + radius + 2
-    cells = cells.float().clamp(-far, far)  # beyond the zeros all is zero; and an integer can hold it
+    cells = cells.float().clamp(
+        -far, far
+    )  # beyond the zeros all is zero; and an integer can hold it
     corner = cells.floor()
     reach = torch.arange(-radius, radius + 2, device=cells.device)
     x = (corner[..., 0].long()[..., None] + reach)[..., :, None]  # B S N span 1
     y = (corner[..., 1].long()[..., None] + reach)[..., None, :]  # B S N 1 span
     known = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).flatten(-2)  # B S N span^2
-    products = (_products_of_whole_map if whole else _products_of_neighbourhood)(maps, features, index)
+    products = (_products_of_whole_map if whole else _products_of_neighbourhood)(
+        maps, features, index
+    )
     products = products.float().unflatten(-1, (span, span)) * known
     fx, fy = (cells - corner)[..., None, None].unbind(-3)
     along_y = products[..., :-1] * (1 - fy) + products[..., 1:] * fy
@@ -92,14 +110,20 @@ def _products_of_whole_map(maps: Tensor, features: Tensor, index: Tensor) -> Ten
         volume = features @ flat.transpose(-1, -2)
     else:  # all B clips share one video: their points are one long list
         joined = features.transpose(0, 1).flatten(1, 2)  # S BN C
-        volume = (joined @ flat[0].transpose(-1, -2)).unflatten(1, (features.shape[0], -1)).transpose(0, 1)
+        volume = (
+            (joined @ flat[0].transpose(-1, -2))
+            .unflatten(1, (features.shape[0], -1))
+            .transpose(0, 1)
+        )
     return volume.gather(-1, index)
 
 
 def _products_of_neighbourhood(maps: Tensor, features: Tensor, index: Tensor) -> Tensor:
     """Products B S N K at flat cells `index`: the K feature vectors gathered, then their products."""
     batch, frames, height, width, channels = maps.shape
-    frame = torch.arange(batch * frames, device=maps.device).view(batch, frames, 1, 1) * (height * width)
+    frame = torch.arange(batch * frames, device=maps.device).view(batch, frames, 1, 1) * (
+        height * width
+    )
     return _Products.apply(maps.reshape(-1, channels), features, index + frame)
 
 
@@ -109,10 +133,15 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, features: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(rows, features, index)
-        features, turn = features.to(rows.dtype), max(1, CACHED_NUMBERS // (index.shape[-1] * rows.shape[-1]))
+        features, turn = (
+            features.to(rows.dtype),
+            max(1, CACHED_NUMBERS // (index.shape[-1] * rows.shape[-1])),
+        )
         if rows.device.type != "cpu" or index[..., 0].numel() <= turn:
             return (F.embedding(index, rows) @ features[..., None])[..., 0]
-        pairs = zip(index.flatten(0, -2).split(turn), features.flatten(0, -2)[..., None].split(turn))
+        pairs = zip(
+            index.flatten(0, -2).split(turn), features.flatten(0, -2)[..., None].split(turn)
+        )
         products = torch.cat([F.embedding(some, rows) @ feature for some, feature in pairs])
         return products.view(index.shape)
 
@@ -120,7 +149,9 @@ class _Products(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, features, index = ctx.saved_tensors
-        gradient = gradient.to(rows.dtype)  # under autocast products are bfloat16, and normalised maps float32
+        gradient = gradient.to(
+            rows.dtype
+        )  # under autocast products are bfloat16, and normalised maps float32
         of_features = (gradient[..., None, :] @ F.embedding(index, rows))[..., 0, :]
         each = gradient[..., None] * features[..., None, :].to(rows.dtype)
         of_rows = torch.ops.aten.embedding_dense_backward(each, index, len(rows), -1, False)

@@ -48,7 +48,7 @@ class Estimate(NamedTuple):
 class CoTracker(nn.Module):
     """The tracker network. Every argument is a config field (configs/model/); the defaults are the paper's.
 
-    stride: k, pixels a cell (4 or 8).  window: S, even.  updates: M, when the call names no other.
+    stride: k, pixels a cell (4 or 8).  window: S, even.  iters: M, when the call names no other.
     channels: d of the features.  widths, fuse_width: of the encoder's four stages and its fusion.
     normalise_features: LayerNorm on the maps.  levels, neighbourhood, radius: S, shape and Delta of the correlation
     features.  hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers and twelve time
@@ -62,7 +62,7 @@ class CoTracker(nn.Module):
         self,
         stride: int = 4,
         window: int = 8,
-        updates: int = 4,
+        iters: int = 4,
         channels: int = 128,
         widths: tuple[int, int, int, int] = (64, 96, 128, 128),
         fuse_width: int = 256,
@@ -86,32 +86,46 @@ class CoTracker(nn.Module):
     ):
         super().__init__()
         arguments = dict(locals())
-        self.config = {k: v for k, v in arguments.items() if k not in ("self", "__class__")} | {"widths": list(widths)}
+        self.config = {k: v for k, v in arguments.items() if k not in ("self", "__class__")} | {
+            "widths": list(widths)
+        }
         if window < 2 or window % 2:
-            raise ValueError(f"model.window must be an even number of frames, 2 or more, not {window}")
+            raise ValueError(
+                f"model.window must be an even number of frames, 2 or more, not {window}"
+            )
         if stride not in (2, 4, 8, 16):
             raise ValueError(f"model.stride must be 2, 4, 8 or 16, not {stride}")
         if len(widths) != 4:
-            raise ValueError(f"model.widths must name the channels of the encoder's four stages, not {list(widths)}")
-        for name in ("updates", "levels", "heads", "time_layers", "motion_waves"):
+            raise ValueError(
+                f"model.widths must name the channels of the encoder's four stages, not {list(widths)}"
+            )
+        for name in ("iters", "levels", "heads", "time_layers", "motion_waves"):
             if arguments[name] < 1:
                 raise ValueError(f"model.{name} must be at least 1, not {arguments[name]}")
         if encoder not in ("cnn", "dinov2"):
             raise ValueError(f'model.encoder must be "cnn" or "dinov2", not {encoder!r}')
         if hidden % heads:
             raise ValueError(f"model.hidden = {hidden} must be a multiple of model.heads = {heads}")
-        self.stride, self.window, self.updates, self.levels = stride, window, updates, levels
+        self.stride, self.window, self.iters, self.levels = stride, window, iters, levels
         self.neighbourhood, self.radius = neighbourhood, radius
         self.scrambled_flags, self.repeat_last_frame = scrambled_flags, repeat_last_frame
         self.recompute, self.dtype = recompute, torch.float32  # to_bfloat16() changes the latter
-        frequencies = linear_frequencies(motion_waves) if linear_motion_waves else wave_frequencies(motion_waves)
+        frequencies = (
+            linear_frequencies(motion_waves)
+            if linear_motion_waves
+            else wave_frequencies(motion_waves)
+        )
         self.register_buffer("frequencies", frequencies, persistent=False)
         if encoder == "dinov2":
-            self.encoder = DinoEncoder(stride, channels, encoder_layer, encoder_weights, normalise_features)
+            self.encoder = DinoEncoder(
+                stride, channels, encoder_layer, encoder_weights, normalise_features
+            )
         else:
             self.encoder = Encoder(stride, channels, tuple(widths), fuse_width, normalise_features)
         tokens = 2 + 4 * motion_waves + levels * len(offsets(neighbourhood, radius)) + channels + 2
-        self.transformer = Transformer(tokens, 2 + channels, hidden, heads, time_layers, group_layers, mlp_ratio)
+        self.transformer = Transformer(
+            tokens, 2 + channels, hidden, heads, time_layers, group_layers, mlp_ratio
+        )
         self.feature_norm = nn.LayerNorm(channels)
         self.feature_update = nn.Linear(channels, channels)
         self.visibility = nn.Linear(channels, 1)
@@ -120,7 +134,7 @@ class CoTracker(nn.Module):
         self,
         video: Tensor,
         queries: Tensor,
-        updates: int | None = None,
+        iters: int | None = None,
         real: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> list[Estimate]:
@@ -131,13 +145,15 @@ class CoTracker(nn.Module):
         """
         if video.ndim != 5 or video.shape[2] != 3:
             raise ValueError(f"video must have shape (B, T, 3, H, W), not {tuple(video.shape)}")
-        return self.track(self.encode(video), queries, updates, real, lengths)
+        return self.track(self.encode(video), queries, iters, real, lengths)
 
     def encode(self, video: Tensor, frames_at_once: int | None = None) -> list[Tensor]:
         """The pyramid of feature maps, B T h w C a level, of a video B T 3 H W of 0..255; each frame by itself."""
         frames = video.flatten(0, 1)
         if frames_at_once is None and (frames.device.type == "cpu" or self.recompute):
-            frames_at_once = FRAME_PIXELS // frames[0, 0].numel()  # what fits a cache, and can be kept in a heap
+            frames_at_once = (
+                FRAME_PIXELS // frames[0, 0].numel()
+            )  # what fits a cache, and can be kept in a heap
         turns = frames.split(max(1, len(frames) if frames_at_once is None else frames_at_once))
         parts = [self._kept(self._encoded, turn) for turn in turns]
         return [torch.cat(level).unflatten(0, video.shape[:2]) for level in zip(*parts)]
@@ -188,7 +204,7 @@ class CoTracker(nn.Module):
         self,
         maps: list[Tensor],
         queries: Tensor,
-        updates: int | None = None,
+        iters: int | None = None,
         real: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> list[Estimate]:
@@ -196,17 +212,21 @@ class CoTracker(nn.Module):
         if queries.ndim != 3 or queries.shape[-1] != 3:
             raise ValueError(f"queries must have shape (B, N, 3), not {tuple(queries.shape)}")
         if len(maps[0]) not in (1, len(queries)):
-            raise ValueError(f"queries are for {len(queries)} videos, but the video holds {len(maps[0])}")
-        if updates is not None and updates < 1:
-            raise ValueError(f"updates must be at least 1, not {updates}")
+            raise ValueError(
+                f"queries are for {len(queries)} videos, but the video holds {len(maps[0])}"
+            )
+        if iters is not None and iters < 1:
+            raise ValueError(f"iters must be at least 1, not {iters}")
         carry = self.begin(queries, real)
         estimates = []
-        for start, window in zip(window_starts(maps[0].shape[1], self.window), windows_of(maps, self.window)):
+        for start, window in zip(
+            window_starts(maps[0].shape[1], self.window), windows_of(maps, self.window)
+        ):
             known = None
             if lengths is not None:
                 frame = start + torch.arange(window[0].shape[1], device=lengths.device)
                 known = frame < lengths[:, None]
-            carry, estimate = self.step(carry, window, updates, known)
+            carry, estimate = self.step(carry, window, iters, known)
             estimates.append(estimate)
         return estimates
 
@@ -218,15 +238,23 @@ class CoTracker(nn.Module):
         batch, points, _ = queries.shape
         features = queries.new_zeros(batch, points, self.feature_norm.normalized_shape[0])
         tracks = queries[:, None, :, 1:].expand(-1, self.window, -1, -1)
-        return Carry(queries, real, features, tracks, tracks.new_full(tracks.shape[:-1], FIRST_LOGIT), 0)
+        return Carry(
+            queries, real, features, tracks, tracks.new_full(tracks.shape[:-1], FIRST_LOGIT), 0
+        )
 
-    def begin_features(self, maps: list[Tensor], queries: Tensor, real: Tensor | None = None) -> Tensor:
+    def begin_features(
+        self, maps: list[Tensor], queries: Tensor, real: Tensor | None = None
+    ) -> Tensor:
         """Q of eq. 1 for all queries at once, B N C, from the maps of the whole video."""
         carry = self.begin(queries, real)
         return self._query_features(carry, maps[0], torch.zeros_like(carry.real))
 
     def step(
-        self, carry: Carry, maps: list[Tensor], updates: int | None = None, known: Tensor | None = None
+        self,
+        carry: Carry,
+        maps: list[Tensor],
+        iters: int | None = None,
+        known: Tensor | None = None,
     ) -> tuple[Carry, Estimate]:
         """The next Carry and this window's Estimate; maps are those of its frames (b S h w C a level, b = B or 1).
 
@@ -237,19 +265,25 @@ class CoTracker(nn.Module):
             held = known if len(maps[0]) == len(known) else known.any(dim=0, keepdim=True)
             maps = [torch.where(held[..., None, None, None], level, 0.0) for level in maps]
         time = carry.queries[..., 0]
-        seen_before = time < start + half if start else torch.zeros_like(carry.real)  # asked in the window before
+        seen_before = (
+            time < start + half if start else torch.zeros_like(carry.real)
+        )  # asked in the window before
         asked = carry.real & (time < start + length)
         features = self._query_features(carry, maps[0], seen_before)
         tracks, logits = self._initial_state(carry, seen_before)
         frame = start + torch.arange(self.window, device=time.device)[:, None]
-        new = (frame >= time[:, None]) & ~(seen_before[:, None] & (frame < start + half))  # B S N: to be predicted
+        new = (frame >= time[:, None]) & ~(
+            seen_before[:, None] & (frame < start + half)
+        )  # B S N: to be predicted
         if self.repeat_last_frame:
             maps = [_padded_to(m, self.window) for m in maps]
             new = new & (frame < start + length)
         window = maps[0].shape[1]
         flags = self._flags(new, logits, time, asked)[:, :window]
         tracks = tracks[:, :window]
-        outputs, logits = self.refine(maps, features, tracks, flags, asked, known, updates or self.updates)
+        outputs, logits = self.refine(
+            maps, features, tracks, flags, asked, known, iters or self.iters
+        )
         estimate = Estimate(start, [t[:, :length] for t in outputs], logits[:, :length], asked)
         carry = Carry(carry.queries, carry.real, features, outputs[-1], logits, start + half)
         return carry, estimate
@@ -262,7 +296,7 @@ class CoTracker(nn.Module):
         flags: Tensor,
         asked: Tensor | None,
         known: Tensor | None,
-        updates: int,
+        iters: int,
     ) -> tuple[list[Tensor], Tensor]:
         """M updates of one window: tracks of each, B S N 2 pixels, and the visibility logits B S N after the last.
 
@@ -273,8 +307,10 @@ class CoTracker(nn.Module):
         appearance = features[:, None].expand(-1, window, -1, -1)  # Q(0): B S N C
         code = self._codes(cells[:, 0], window, (maps[0].shape[3], maps[0].shape[2]))
         outputs = []
-        for _ in range(updates):
-            cells, appearance = self._kept(self._updated, maps, cells.detach(), appearance, code, flags, asked, known)
+        for _ in range(iters):
+            cells, appearance = self._kept(
+                self._updated, maps, cells.detach(), appearance, code, flags, asked, known
+            )
             outputs.append(cells * self.stride)
         return outputs, self.visibility(appearance)[..., 0].float()
 
@@ -294,9 +330,13 @@ class CoTracker(nn.Module):
         tokens = torch.cat([motion, near, appearance.float(), flags], dim=-1) + code
         delta = self.transformed(tokens, asked, known)
         cells = cells + delta[..., :2]
-        return cells, appearance + F.gelu(self.feature_update(self.feature_norm(delta[..., 2:]))).float()
+        return cells, appearance + F.gelu(
+            self.feature_update(self.feature_norm(delta[..., 2:]))
+        ).float()
 
-    def transformed(self, tokens: Tensor, asked: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+    def transformed(
+        self, tokens: Tensor, asked: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
         """Psi of eq. 3 of tokens B S N G: changes of position and features, B S N (2 + C), in float32."""
         return self.transformer(tokens, asked, known, self.dtype).float()
 
@@ -305,9 +345,13 @@ class CoTracker(nn.Module):
         batch, length, height, width, _ = base.shape
         frame = (carry.queries[..., 0].round() - carry.start).long()
         here = carry.real & ~seen_before & (frame >= 0) & (frame < length)
-        clip = torch.arange(batch, device=frame.device)[:, None] * length  # b = 1: all clips share one video
+        clip = (
+            torch.arange(batch, device=frame.device)[:, None] * length
+        )  # b = 1: all clips share one video
         x, y = (carry.queries[..., 1:] / self.stride).unbind(-1)
-        cells = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=-1)  # held at the border
+        cells = torch.stack(
+            [x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=-1
+        )  # held at the border
         sampled = sample_maps(base.flatten(0, 1), clip + frame.clamp(0, length - 1), cells)
         return torch.where(here[..., None], sampled, carry.features)
 
@@ -334,9 +378,13 @@ class CoTracker(nn.Module):
     def _codes(self, cells: Tensor, window: int, size: tuple[int, int]) -> Tensor:
         """Position codes B S N G: 1-D of the frame in the window, 2-D of the point's first position (section 3.4)."""
         width = self.transformer.embed.in_features
-        time = sine_code(torch.arange(window, device=cells.device, dtype=torch.float32), width)  # S G
+        time = sine_code(
+            torch.arange(window, device=cells.device, dtype=torch.float32), width
+        )  # S G
         half = 2 * math.ceil(width / 4)
-        space = torch.cat([_tabled_code(cells[..., axis], half, size[axis]) for axis in (0, 1)], dim=-1)[..., :width]
+        space = torch.cat(
+            [_tabled_code(cells[..., axis], half, size[axis]) for axis in (0, 1)], dim=-1
+        )[..., :width]
         return time[None, :, None] + space[:, None]
 
     def _motion(self, offset: Tensor) -> Tensor:
@@ -354,7 +402,9 @@ def window_starts(frames: int, window: int) -> list[int]:
 def windows_of(maps: list[Tensor], window: int) -> list[list[Tensor]]:
     """The maps of each window, B S h w C a level: views."""
     starts = window_starts(maps[0].shape[1], window)
-    return [list(levels) for levels in zip(*(_Windows.apply(level, starts, window) for level in maps))]
+    return [
+        list(levels) for levels in zip(*(_Windows.apply(level, starts, window) for level in maps))
+    ]
 
 
 class _Windows(torch.autograd.Function):
@@ -381,7 +431,9 @@ def wave_frequencies(waves: int) -> Tensor:
 def sine_code(position: Tensor, width: int) -> Tensor:
     """The standard sinusoidal code (..., width) of positions (...): all sines, then all cosines; base 10000."""
     half = math.ceil(width / 2)
-    frequency = 10000.0 ** (-torch.arange(half, device=position.device, dtype=torch.float32) / (width / 2))
+    frequency = 10000.0 ** (
+        -torch.arange(half, device=position.device, dtype=torch.float32) / (width / 2)
+    )
     angle = position[..., None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=-1)[..., :width]
 
@@ -396,4 +448,8 @@ def _tabled_code(cells: Tensor, width: int, size: int) -> Tensor:
 
 def _padded_to(maps: Tensor, frames: int) -> Tensor:
     missing = frames - maps.shape[1]
-    return maps if missing <= 0 else torch.cat([maps, maps[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
+    return (
+        maps
+        if missing <= 0
+        else torch.cat([maps, maps[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
+    )

@@ -14,7 +14,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.shortcut = None if stride == 1 and inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride=stride)
+        self.shortcut = (
+            None
+            if stride == 1 and inputs == outputs
+            else nn.Conv2d(inputs, outputs, 1, stride=stride)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = norm_relu_conv(self.conv1(x), self.conv2)
@@ -38,7 +42,14 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
     """Frame to map of `channels` at 1/stride: 7x7 stride 2, eight residual blocks, four levels fused (appendix A)."""
 
-    def __init__(self, stride: int, channels: int, widths: tuple[int, int, int, int], fuse_width: int, normalise: bool):
+    def __init__(
+        self,
+        stride: int,
+        channels: int,
+        widths: tuple[int, int, int, int],
+        fuse_width: int,
+        normalise: bool,
+    ):
         super().__init__()
         self.stride, self.normalise = stride, normalise
         self.stem = nn.Conv2d(3, widths[0], 7, stride=2, padding=3)
@@ -53,7 +64,9 @@ class Encoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Maps K C h w, h = ceil(H / stride), of frames K 3 H W in -1..1; cell (x, y) is at pixel stride (x, y)."""
         size = [-(-side // self.stride) for side in frames.shape[-2:]]
-        if frames.device.type == "cpu":  # there convolutions read maps that lie channels last at 1.5 times the pace
+        if (
+            frames.device.type == "cpu"
+        ):  # there convolutions read maps that lie channels last at 1.5 times the pace
             frames = frames.contiguous(memory_format=torch.channels_last)
         x = norm_relu(self.stem(frames))
         levels = []

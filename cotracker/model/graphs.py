@@ -54,7 +54,9 @@ class Replayed:
                 self.function(*arguments)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread may pin batches meanwhile
+        with torch.cuda.graph(
+            graph, capture_error_mode="thread_local"
+        ):  # another thread may pin batches meanwhile
             answer = self.function(*arguments)
         return graph, tensors_of(arguments), answer
 

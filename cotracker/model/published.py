@@ -30,7 +30,9 @@ def scramble_flags(mask: Tensor, logits: Tensor, times: Tensor, asked: Tensor) -
     window = mask.shape[1]
     flags = mask.new_zeros(*mask.shape, 2)
     for item in range(mask.shape[0]):
-        order = times[item].long().sort().indices  # not stable: among equal times the order is PyTorch's, as published
+        order = (
+            times[item].long().sort().indices
+        )  # not stable: among equal times the order is PyTorch's, as published
         order = order[asked[item][order]]
         table = torch.cat([mask[item][:, order].T, logits[item][:, order].T])  # 2n S
         flags[item, :, order] = table.reshape(len(order), window, 2).transpose(0, 1)

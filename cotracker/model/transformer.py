@@ -25,8 +25,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """K L D of x K L D; bias K 1 1 L is added to the logits (0, or very negative for keys left out)."""
         count, length, width = x.shape
-        q, k, v = self.qkv(x).view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        bias = None if bias is None else bias.to(q.dtype)  # or bfloat16 logits would become float32, at twice the time
+        q, k, v = (
+            self.qkv(x)
+            .view(count, length, 3, self.heads, width // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
+        bias = (
+            None if bias is None else bias.to(q.dtype)
+        )  # or bfloat16 logits would become float32, at twice the time
         if x.device.type == "cpu" and length <= self._short(q):
             logits = (q * (width // self.heads) ** -0.5) @ k.transpose(-1, -2)
             x = (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype) @ v
@@ -51,7 +57,12 @@ class Block(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """K L D of x K L D; bias as in Attention. For inference on a CPU sequences are taken in turns."""
         turn = max(1, CACHED_TOKENS // max(1, x.shape[1]))
-        whole = len(x) <= turn or x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
+        whole = (
+            len(x) <= turn
+            or x.device.type != "cpu"
+            or torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+        )
         if whole:
             return self._answer(x, bias)
         biases = [None] * -(-len(x) // turn) if bias is None else bias.split(turn)
@@ -77,7 +88,14 @@ class Transformer(nn.Module):
     """Tokens G to tokens O, both B S N *: time and group attention interleaved between two linear layers."""
 
     def __init__(
-        self, inputs: int, outputs: int, width: int, heads: int, time_layers: int, group_layers: int, mlp_ratio: float
+        self,
+        inputs: int,
+        outputs: int,
+        width: int,
+        heads: int,
+        time_layers: int,
+        group_layers: int,
+        mlp_ratio: float,
     ):
         super().__init__()
         self.embed = nn.Linear(inputs, width)

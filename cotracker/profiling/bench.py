@@ -53,7 +53,7 @@ class Setting:
     dtype: str = "float32"
     threads: int = 2
     device: str = "cpu"
-    updates: int = 6
+    iters: int = 6
     repeats: int = 3
     compiled: bool = False
     replayed: bool = False  # windows as CUDA graphs
@@ -180,7 +180,7 @@ def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
     """The chain of the setting's kind."""
     single = setting.kind == "single"
     support = None if setting.kind == "joint" else (6, 6)
-    tracker = build_chain(model, setting.updates, None, single, support)
+    tracker = build_chain(model, setting.iters, None, single, support)
     if setting.points_at_once is not None:
         tracker = Chunked(tracker, setting.points_at_once)
     return tracker if setting.video is None else Resized(tracker, setting.size)
@@ -196,12 +196,12 @@ def _answer(
 
 def _counted(setting: Setting, model: CoTracker) -> int:
     """Operations of one whole run."""
-    frames, size, updates, points = setting.frames, setting.size, setting.updates, setting.points
+    frames, size, iters, points = setting.frames, setting.size, setting.iters, setting.points
     if setting.kind == "joint":
         turns = -(-points // (setting.points_at_once or points))
-        return turns * flops.run(model, -(-points // turns), frames, size, updates)
+        return turns * flops.run(model, -(-points // turns), frames, size, iters)
     return flops.run(
-        model, 1 + 36 + 36, frames, size, updates, points, points if setting.kind == "alone" else 1
+        model, 1 + 36 + 36, frames, size, iters, points, points if setting.kind == "alone" else 1
     )
 
 

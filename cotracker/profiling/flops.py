@@ -76,7 +76,7 @@ def run(
     points: int,
     frames: int,
     size: tuple[int, int],
-    updates: int,
+    iters: int,
     sets: int = 1,
     encodings: int = 1,
 ) -> int:
@@ -88,7 +88,7 @@ def run(
     total = encodings * frames * encode(model, size)
     for start in window_starts(frames, window):
         length = window if model.repeat_last_frame else min(window, frames - start)
-        total += sets * (updates * update(model, points, length) + 2 * points * length * channels)
+        total += sets * (iters * update(model, points, length) + 2 * points * length * channels)
     return total
 
 

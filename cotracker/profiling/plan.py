@@ -54,7 +54,7 @@ def plan(
     size: tuple[int, int],
     points: int,
     budget: float | None = None,
-    updates: int = 6,
+    iters: int = 6,
     support: int = 0,
     single_point: bool = False,
     video_size: tuple[int, int] | None = None,
@@ -79,7 +79,7 @@ def plan(
     if single_point:
         room = 2e9 if budget is None else budget - need
         maps = int(min(frames * maps_bytes(model, size), room))
-    counted = _operations(model, frames, size, points, updates, support, single_point, at_once)
+    counted = _operations(model, frames, size, points, iters, support, single_point, at_once)
     return Plan(points if single_point else at_once, at_once, maps, int(need) + maps, counted)
 
 
@@ -173,15 +173,15 @@ def _operations(
     frames: int,
     size: tuple[int, int],
     points: int,
-    updates: int,
+    iters: int,
     support: int,
     single_point: bool,
     at_once: int,
 ) -> int:
     if single_point:
-        return flops.run(model, 1 + support, frames, size, updates, sets=points)
+        return flops.run(model, 1 + support, frames, size, iters, sets=points)
     turns = [min(at_once, points - start) for start in range(0, points, at_once)]
-    return sum(flops.run(model, turn + support, frames, size, updates) for turn in turns)
+    return sum(flops.run(model, turn + support, frames, size, iters) for turn in turns)
 
 
 def _smaller(most: int):

@@ -17,8 +17,8 @@ PUBLISHED = {
     1024: (177, 9.4),
 }  # points: s, GB of v1's code; of the issue, see below
 PUBLISHED_RUN = dict(kind="joint", model="full", frames=24, height=384, width=512, dtype="float32", threads=2,
-                     device="cpu", updates=6, compiled=False, video=None)  # fmt: skip
-NAMES = ("kind", "model", "points", "frames", "height", "width", "dtype", "threads", "device", "updates",
+                     device="cpu", iters=6, compiled=False, video=None)  # fmt: skip
+NAMES = ("kind", "model", "points", "frames", "height", "width", "dtype", "threads", "device", "iters",
          "compiled", "replayed", "video", "points_at_once", "stage")  # fmt: skip
 
 

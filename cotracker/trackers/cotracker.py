@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cotracker import checkpoint
 from cotracker.model.cotracker import CoTracker, window_starts
+from cotracker.model.runtime import warn_if_emulated
 from cotracker.trackers.flip_tta import Mirrored
 from cotracker.trackers.tracker import (
     Tracker,
@@ -37,21 +38,21 @@ class CoTrackerPredictor(Tracker):
     def __init__(
         self,
         model: CoTracker,
-        updates: int = 6,
+        iters: int = 6,
         threshold: float = THRESHOLD,
         published: bool = False,
         identity: dict | None = None,
     ):
         super().__init__()
-        if not is_whole(updates) or updates < 1:
-            raise ValueError(f"updates must be a whole number of at least 1, not {updates}")
+        if not is_whole(iters) or iters < 1:
+            raise ValueError(f"iters must be a whole number of at least 1, not {iters}")
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
             raise ValueError(
                 f"threshold must be a number from 0 to below 1, or None for the default, not {threshold}"
             )
-        self.model, self.updates, self.threshold, self.published = (
+        self.model, self.iters, self.threshold, self.published = (
             model,
-            updates,
+            iters,
             threshold,
             published,
         )
@@ -89,7 +90,7 @@ class CoTrackerPredictor(Tracker):
             have = start if maps is None else start + maps[0].shape[1]
             fresh = self._maps(video, have, stop)
             maps = fresh if maps is None else [torch.cat(pair, dim=1) for pair in zip(maps, fresh)]
-            carry, estimate = model.step(carry, maps, self.updates)
+            carry, estimate = model.step(carry, maps, self.iters)
             asked = estimate.asked[:, None]
             xy[:, start:stop] = torch.where(
                 asked[..., None], estimate.tracks[-1], xy[:, start:stop]
@@ -131,7 +132,7 @@ class CoTrackerPredictor(Tracker):
 
     def describe(self) -> dict:
         network = {
-            "updates": self.updates,
+            "iters": self.iters,
             "window": self.model.window,
             "stride": self.model.stride,
         }
@@ -160,7 +161,7 @@ def _pinned(xy: Tensor, visibility: Tensor, queries: Tensor) -> tuple[Tensor, Te
 
 def build_chain(
     model: CoTracker,
-    updates: int = 6,
+    iters: int = 6,
     resolution: tuple[int, int] | None = (384, 512),
     single_point: bool = False,
     support: tuple[int, int] | None = (6, 0),
@@ -176,7 +177,7 @@ def build_chain(
     mirrored: in the mirrored video as well, and both answers joined.
     """
     resolution, support = check_size(resolution), _check_support(support)
-    tracker: Tracker = CoTrackerPredictor(model, updates, threshold, published, identity)
+    tracker: Tracker = CoTrackerPredictor(model, iters, threshold, published, identity)
     if any(support):
         tracker = Supported(tracker, *support, published=published)
     if single_point:
@@ -190,7 +191,10 @@ def in_precision(model: CoTracker, precision: str) -> CoTracker:
     """The model, for inference in this precision: "float32" leaves it as it is, "bfloat16" lowers it in place."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be float32 or bfloat16, not {precision!r}")
-    return model if precision == "float32" else model.to_bfloat16()
+    if precision == "float32":
+        return model
+    warn_if_emulated(torch.bfloat16, model.frequencies.device.type)
+    return model.to_bfloat16()
 
 
 def _check_support(support: tuple[int, int] | None) -> tuple[int, int]:
@@ -208,7 +212,7 @@ def _check_support(support: tuple[int, int] | None) -> tuple[int, int]:
 
 def predictor(
     checkpoint: str | Path | None = None,
-    updates: int = 6,
+    iters: int = 6,
     resolution: tuple[int, int] | None = (384, 512),
     single_point: bool = True,
     global_grid: int = 6,
@@ -223,12 +227,12 @@ def predictor(
 ) -> Tracker:
     """The tracker of a checkpoint (a file, a name, or None for the one that ships), as configs/tracker describes it."""
     support, way = (global_grid, local_grid), (precision, device, replay, mirrored, window)
-    return load(checkpoint, updates, resolution, single_point, support, threshold, published, *way)
+    return load(checkpoint, iters, resolution, single_point, support, threshold, published, *way)
 
 
 def load(
     name_or_path: str | Path | None,
-    updates: int,
+    iters: int,
     resolution: tuple[int, int] | None,
     single_point: bool,
     support: tuple[int, int] | None,
@@ -249,10 +253,10 @@ def load(
     if threshold is None:
         threshold = card.get("threshold", THRESHOLD)
     identity = {"name": path.stem, "hash": card["hash"]}
-    model = in_precision(model, precision)
+    model = in_precision(model.to(usable_device(device)), precision)
     if replay:
         model.replay_windows()
     chain = build_chain(
-        model, updates, resolution, single_point, support, threshold, published, identity, mirrored
+        model, iters, resolution, single_point, support, threshold, published, identity, mirrored
     )
-    return chain.to(usable_device(device)).eval()
+    return chain.eval()

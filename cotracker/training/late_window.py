@@ -43,7 +43,7 @@ def drawn_window(
 
 
 def later_window(
-    model: CoTracker, clip: Clip, maps: list[Tensor], handed: tuple[Tensor, Tensor], updates: int
+    model: CoTracker, clip: Clip, maps: list[Tensor], handed: tuple[Tensor, Tensor], iters: int
 ) -> tuple[Estimate, Carry]:
     """The Estimate of such a window, which starts at frame 1 of the clip, and the Carry that it was given.
 
@@ -53,7 +53,7 @@ def later_window(
     queries = torch.cat([torch.zeros_like(where[..., :1]), where], dim=-1)
     features = model.begin_features([level[:, :1] for level in maps], queries, real)
     carry = Carry(queries, real, features, *handed, 1)
-    _, estimate = model.step(carry, [level[:, 1:] for level in maps], updates)
+    _, estimate = model.step(carry, [level[:, 1:] for level in maps], iters)
     return estimate, carry
 
 

@@ -21,7 +21,7 @@ LIMITS = {  # of train.*: kind, least and largest value; None where null is allo
     "budget_minutes": (NUMBER, 0, 10**9, None),
     "timeout_minutes": (NUMBER, 0.01, 10**5),
 }
-CHOICES = {"precision": ("float32", "bfloat16", "float16"), "tf32": (True, False), "compile": (True, False),
+CHOICES = {"precision": ("auto", "float32", "bfloat16", "float16"), "tf32": (True, False), "compile": (True, False),
            "lr_by_budget": (True, False), "replay": (True, False), "draw_on_device": (True, False),
            "dry_run": (True, False)}  # fmt: skip
 

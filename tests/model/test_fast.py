@@ -3,6 +3,9 @@
 Plain is what runs where gradients are wanted: it is what training, and the parity tests, see.
 """
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,15 +24,18 @@ from cotracker.geometry import resize_video
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.fused import linear_gelu
 from cotracker.model.graphs import MOST, Replayed
+from cotracker.model.runtime import multiplies
 from cotracker.model.transformer import Transformer
 from cotracker.queries import grid
 from cotracker.trackers import cotracker
 from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain, in_precision, predictor
 from cotracker.trackers.wrappers import Chunked, OneByOne, Supported
+from cotracker.training.precision import dtype_of
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "cotracker_small.safetensors"
 REAL = Path(__file__).parents[3] / "shared" / "data" / "BADJA"
 FRAMES, SIZE = 14, (96, 128)
+even_if_emulated = pytest.mark.filterwarnings("ignore:bfloat16 is emulated")
 
 
 def loaded() -> CoTracker:
@@ -119,6 +125,7 @@ def _compiled(model: CoTracker) -> CoTracker:
     return model
 
 
+@even_if_emulated
 @pytest.mark.parametrize("name", PATHS)
 def test_each_fast_path_gives_what_the_plain_one_does(name, plain):
     make, high, most = PATHS[name]
@@ -142,11 +149,8 @@ def test_the_numbers_of_badja_are_those_of_the_plain_path():
     clip = replace(clip, **parts)
     clip = replace(clip, video=resize_video(clip.video, size).round().byte())
     asked = from_first_frame(clip)
-    ways = {
-        name: make(loaded())
-        for name, (make, *_) in PATHS.items()
-        if name in ("inference", "bfloat16")
-    }
+    asked_for = ("inference", "bfloat16") if multiplies(torch.bfloat16) else ("inference",)
+    ways = {name: PATHS[name][0](loaded()) for name in asked_for}
     found = {name: way(clip.video[None], asked.queries) for name, way in ways.items()}
     found["plain"] = replace(found["inference"], xy=plainly(clip.video[None], asked.queries))
     numbers = {name: badja(tracks, asked, clip) for name, tracks in found.items()}
@@ -156,7 +160,7 @@ def test_the_numbers_of_badja_are_those_of_the_plain_path():
     )  # a joint on a limit may fall on either side of it
     for key, value in numbers["plain"].items():
         assert abs(numbers["inference"][key] - value) < 1.01 * one
-        assert abs(numbers["bfloat16"][key] - value) < 4.01 * one
+        assert "bfloat16" not in numbers or abs(numbers["bfloat16"][key] - value) < 4.01 * one
 
 
 def test_the_single_point_protocol_is_that_of_each_query_alone():
@@ -170,6 +174,7 @@ def test_the_single_point_protocol_is_that_of_each_query_alone():
         assert (together[:, start:, n] - alone[:, :, 0]).abs().max() < 5e-3
 
 
+@even_if_emulated
 def test_what_is_approximate_is_off_by_default_and_named():
     exact = load_tracker(SHIPPED, resolution=None, support=None, device="cpu")
     lower = load_tracker(SHIPPED, resolution=None, support=None, precision="bfloat16", device="cpu")
@@ -232,6 +237,7 @@ def test_a_model_that_moves_forgets_its_graphs():
     assert not model.refine._held
 
 
+@even_if_emulated
 def test_coordinates_stay_float32_in_bfloat16(monkeypatch):
     model, seen = in_precision(loaded(), "bfloat16"), {}
     inner = Transformer.forward
@@ -258,6 +264,44 @@ def test_a_linear_layer_with_its_nonlinearity(dtype, near):
             ),
         )
     assert ours.dtype == dtype and (ours.float() - theirs).abs().max() < near * theirs.abs().max()
+
+
+EMULATED = """
+import torch
+from cotracker.model.fused import linear_gelu
+from cotracker.model.runtime import multiplies
+assert not multiplies(torch.bfloat16) and not multiplies(torch.float16)
+layer, x = torch.nn.Linear(24, 40).bfloat16(), torch.randn(2, 7, 24).bfloat16()
+with torch.inference_mode():
+    assert linear_gelu(x, layer).isfinite().all()
+"""
+
+
+@pytest.mark.parametrize("taken_away", ["ONEDNN_MAX_CPU_ISA=AVX2", "ATEN_CPU_CAPABILITY=avx2"])
+def test_without_the_instructions_the_plain_way_is_taken(taken_away):
+    """A processor without them, as the variables of oneDNN and PyTorch imitate it."""
+    name, value = taken_away.split("=")
+    done = subprocess.run(
+        [sys.executable, "-c", EMULATED], env=os.environ | {name: value}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_emulation_is_said_in_one_sentence(monkeypatch):
+    monkeypatch.setattr("cotracker.model.runtime.multiplies", lambda dtype: False)
+    sentence = (
+        "bfloat16 is emulated on this processor and slower than float32: choose precision float32"
+    )
+    with pytest.warns(UserWarning, match=sentence):
+        in_precision(loaded(), "bfloat16")
+    with pytest.warns(UserWarning, match=sentence):
+        assert dtype_of("bfloat16", torch.device("cpu")) == torch.bfloat16
+
+
+@pytest.mark.parametrize("there, chosen", [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_bfloat16_where_the_hardware_has_it(there, chosen, monkeypatch):
+    monkeypatch.setattr("cotracker.training.precision.multiplies", lambda dtype, device: there)
+    assert dtype_of("auto", torch.device("cpu")) == chosen
 
 
 def test_answers_can_be_written_to():

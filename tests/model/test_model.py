@@ -39,7 +39,9 @@ def test_the_tiny_network_moves_points():
     """So that the equalities below are not between standing points."""
     queries = asked()
     estimates = tiny()(clips(), queries)
-    moved = (estimates[1].tracks[-1] - queries[:, None, :, 1:]).norm(dim=-1)[:, :, estimates[1].asked[0]]
+    moved = (estimates[1].tracks[-1] - queries[:, None, :, 1:]).norm(dim=-1)[
+        :, :, estimates[1].asked[0]
+    ]
     assert 0.1 < moved.mean() < 20
     assert (estimates[0].tracks[0] - estimates[0].tracks[1]).abs().max() > 0.01
 
@@ -93,11 +95,15 @@ def test_points_see_each_other_only_once_asked():
     assert (alone[1].tracks[-1] - joined[1].tracks[-1]).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("options", [{}, PUBLISHED | {"linear_motion_waves": False}], ids=["paper", "published"])
+@pytest.mark.parametrize(
+    "options", [{}, PUBLISHED | {"linear_motion_waves": False}], ids=["paper", "published"]
+)
 @torch.no_grad()
 def test_padded_points_change_nothing(options):
     model, queries = tiny(**options), asked(2)
-    rubbish = torch.tensor([[float("nan"), 1e30, -5], [0, float("inf"), 3], [3, 10.0, 10]]).expand(2, 3, 3)
+    rubbish = torch.tensor([[float("nan"), 1e30, -5], [0, float("inf"), 3], [3, 10.0, 10]]).expand(
+        2, 3, 3
+    )
     real = torch.ones(2, 9, dtype=torch.bool)
     real[:, 6:] = False
     padded = model(clips(2), torch.cat([queries, rubbish], dim=1), real=real)
@@ -105,7 +111,9 @@ def test_padded_points_change_nothing(options):
     same(taken(padded, points=slice(6)), model(clips(2), queries))
     shuffled = [8, 0, 1, 6, 2, 3, 7, 4, 5]
     if not options:
-        mixed = model(clips(2), torch.cat([queries, rubbish], dim=1)[:, shuffled], real=real[:, shuffled])
+        mixed = model(
+            clips(2), torch.cat([queries, rubbish], dim=1)[:, shuffled], real=real[:, shuffled]
+        )
         same(taken(mixed, points=[1, 2, 4, 5, 7, 8]), model(clips(2), queries))
 
 
@@ -142,9 +150,13 @@ def test_any_number_of_frames(frames):
     estimates = tiny()(clips(1, frames, 17, 33), queries)
     assert [e.start for e in estimates] == window_starts(frames, 8)
     assert [e.logits.shape[1] for e in estimates] == [min(8, frames - e.start) for e in estimates]
-    assert estimates[-1].start + estimates[-1].logits.shape[1] == frames and estimates[-1].asked.all()
+    assert (
+        estimates[-1].start + estimates[-1].logits.shape[1] == frames and estimates[-1].asked.all()
+    )
     for estimate in estimates:
-        assert torch.equal(estimate.asked, queries[..., 0] < estimate.start + estimate.logits.shape[1])
+        assert torch.equal(
+            estimate.asked, queries[..., 0] < estimate.start + estimate.logits.shape[1]
+        )
         assert torch.stack(estimate.tracks).isfinite().all() and estimate.logits.isfinite().all()
 
 
@@ -153,8 +165,14 @@ def test_a_short_last_window():
     """By default it is a window of fewer frames; repeat_last_frame (published) lets points attend to copies."""
     queries = asked(frames=10)
     for frames, differs in ((12, False), (10, True)):
-        short, filled = (tiny(repeat_last_frame=r)(clips(1, frames), queries) for r in (False, True))
-        assert [e.logits.shape[1] for e in short] == [e.logits.shape[1] for e in filled] == [8, frames - 4]
+        short, filled = (
+            tiny(repeat_last_frame=r)(clips(1, frames), queries) for r in (False, True)
+        )
+        assert (
+            [e.logits.shape[1] for e in short]
+            == [e.logits.shape[1] for e in filled]
+            == [8, frames - 4]
+        )
         difference = (short[1].tracks[-1] - filled[1].tracks[-1]).abs().max()
         assert (difference > 1e-4) == differs
 
@@ -174,7 +192,10 @@ def test_odd_sizes(size, stride):
     video = (255 * torch.rand(1, 5, 3, *size, generator=torch.Generator().manual_seed(0))).byte()
     model = tiny(stride=stride)
     maps = model.encode(video)
-    assert tuple(maps[0].shape) == (1, 5, -(-size[0] // stride), -(-size[1] // stride), 16) and len(maps) == 4
+    assert (
+        tuple(maps[0].shape) == (1, 5, -(-size[0] // stride), -(-size[1] // stride), 16)
+        and len(maps) == 4
+    )
     for estimate in model.track(maps, queries):
         assert torch.stack(estimate.tracks).isfinite().all() and estimate.logits.isfinite().all()
 
@@ -197,7 +218,9 @@ def test_both_ways_to_correlations_give_the_same_tracks(monkeypatch):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("asked", [None, torch.rand(2, 9, generator=torch.Generator().manual_seed(1)) < 0.7])
+@pytest.mark.parametrize(
+    "asked", [None, torch.rand(2, 9, generator=torch.Generator().manual_seed(1)) < 0.7]
+)
 def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
     """Inference on a CPU takes as many tokens at once as a cache holds; here 28 of 126: 4 sequences of 7, or 3 of 9."""
     torch.manual_seed(0)
@@ -210,7 +233,9 @@ def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
         monkeypatch.setattr(transformer, "CACHED_TOKENS", 28)
         calls = []
         block = transformer.Block._answer
-        monkeypatch.setattr(transformer.Block, "_answer", lambda *a: calls.append(len(a[1])) or block(*a))
+        monkeypatch.setattr(
+            transformer.Block, "_answer", lambda *a: calls.append(len(a[1])) or block(*a)
+        )
         turns = network(tokens, asked, frames)
     assert set(calls) == {2, 3, 4}, calls  # 18 = 4 * 4 + 2, 14 = 4 * 3 + 2
     torch.testing.assert_close(turns, whole, atol=1e-6, rtol=1e-5)
@@ -248,14 +273,19 @@ def test_windows_hand_on_only_the_last_half():
     tracks, logits = carry.tracks.clone(), carry.logits.clone()
     tracks[:, :4], logits[:, :4] = 1e3, -1e3
     second = [m[:, 4:12] for m in maps]
-    same([model.step(carry, second)[1]], [model.step(carry._replace(tracks=tracks, logits=logits), second)[1]])
+    same(
+        [model.step(carry, second)[1]],
+        [model.step(carry._replace(tracks=tracks, logits=logits), second)[1]],
+    )
 
 
 @pytest.mark.parametrize("window", [2, 4, 8, 12, 16])
 def test_the_paper_counts_its_windows(window):
     for frames in range(1, 61):
         starts = window_starts(frames, window)
-        assert len(starts) == max(1, -(-2 * frames // window) - 1)  # J = ceil(2 T'/T - 1), and never none
+        assert len(starts) == max(
+            1, -(-2 * frames // window) - 1
+        )  # J = ceil(2 T'/T - 1), and never none
         assert starts == [j * window // 2 for j in range(len(starts))]
         assert starts[-1] < frames <= starts[-1] + window
 
@@ -269,7 +299,9 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "published" if o is PUBLISHED else "-".join(map(str, o)))
+@pytest.mark.parametrize(
+    "options", OPTIONS, ids=lambda o: "published" if o is PUBLISHED else "-".join(map(str, o))
+)
 def test_every_option_runs_forwards_and_backwards(options):
     model = tiny(**options)
     assert {k: v for k, v in model.config.items() if k in options} == options
@@ -289,7 +321,10 @@ def test_without_group_layers_points_do_not_see_each_other():
     model, queries = tiny(group_layers=0, time_layers=12), asked()
     same(taken(model(clips(), queries), points=[2]), model(clips(), queries[:, [2]]))
     joint = tiny()
-    difference = joint(clips(), queries)[0].tracks[-1][:, :, [0]] - joint(clips(), queries[:, [0]])[0].tracks[-1]
+    difference = (
+        joint(clips(), queries)[0].tracks[-1][:, :, [0]]
+        - joint(clips(), queries[:, [0]])[0].tracks[-1]
+    )
     assert difference.abs().max() > 1e-4
 
 
@@ -297,7 +332,7 @@ MISUSE = [
     ({"window": 7}, "model.window must be an even"), ({"window": 0}, "model.window must be an even"),
     ({"stride": 3}, "model.stride must be 2, 4, 8 or 16, not 3"),
     ({"hidden": 30, "heads": 4}, "model.hidden = 30 must be a multiple of model.heads = 4"),
-    ({"neighbourhood": "round"}, "model.neighbourhood"), ({"updates": 0}, "model.updates must be at least 1, not 0"),
+    ({"neighbourhood": "round"}, "model.neighbourhood"), ({"iters": 0}, "model.iters must be at least 1, not 0"),
     ({"levels": 0}, "model.levels must be at least 1, not 0"), ({"widths": (8, 8)}, "model.widths"),
 ]  # fmt: skip
 
@@ -311,14 +346,16 @@ def test_wrong_settings_are_refused_in_one_sentence(options, message):
 
 def test_wrong_inputs_are_refused_in_one_sentence():
     model = tiny()
-    with pytest.raises(ValueError, match=r"video must have shape \(B, T, 3, H, W\), not \(12, 3, 40, 56\)"):
+    with pytest.raises(
+        ValueError, match=r"video must have shape \(B, T, 3, H, W\), not \(12, 3, 40, 56\)"
+    ):
         model(clips()[0], asked())
     with pytest.raises(ValueError, match=r"queries must have shape \(B, N, 3\), not \(1, 6, 2\)"):
         model(clips(), asked()[..., :2])
     with pytest.raises(ValueError, match="queries are for 3 videos, but the video holds 2"):
         model(clips(2), asked(3))
-    with pytest.raises(ValueError, match="updates must be at least 1, not 0"):
-        model(clips(), asked(), updates=0)
+    with pytest.raises(ValueError, match="iters must be at least 1, not 0"):
+        model(clips(), asked(), iters=0)
 
 
 def test_the_default_is_the_papers_model():
@@ -326,11 +363,13 @@ def test_the_default_is_the_papers_model():
     count = sum(p.numel() for p in model.parameters())
     assert 23.5e6 < count < 24.5e6
     tokens = model.transformer.embed.in_features
-    assert tokens == 2 + 4 * 32 + 164 + 128 + 2  # offset and its waves, correlation, Q, mask and visibility
+    assert (
+        tokens == 2 + 4 * 32 + 164 + 128 + 2
+    )  # offset and its waves, correlation, Q, mask and visibility
     assert model.transformer.embed.out_features == 384
     assert [len(model.transformer.time), len(model.transformer.group)] == [6, 6]
     assert len([m for stage in model.encoder.stages for m in stage]) == 8
-    assert (model.stride, model.window, model.updates, model.levels) == (4, 8, 4, 4)
+    assert (model.stride, model.window, model.iters, model.levels) == (4, 8, 4, 4)
     assert not any(model.config[k] for k in PUBLISHED if isinstance(PUBLISHED[k], bool))
     published = CoTracker(**PUBLISHED)
     assert published.transformer.embed.in_features == 456
@@ -378,14 +417,18 @@ def test_track_features_are_read_where_and_when_asked():
     carry, _ = model.step(model.begin(queries), [m[:, :8] for m in maps])
     assert not carry.features[0, 1].any()  # its frame is not in the first window
     carry, _ = model.step(carry, [m[:, 4:] for m in maps])
-    torch.testing.assert_close(carry.features, features)  # and every window starts from the one that was asked
+    torch.testing.assert_close(
+        carry.features, features
+    )  # and every window starts from the one that was asked
 
 
 def test_no_gradient_flows_through_coordinates_between_updates():
     """The head's bias shifts both updates alike, but only the last shift is followed: stride x, once a coordinate."""
     model = tiny()
     estimate = model(clips(1, 8), asked(1, 8, 3))[0]
-    gradient = torch.autograd.grad(estimate.tracks[-1][..., 0].sum(), model.transformer.head.bias)[0]
+    gradient = torch.autograd.grad(estimate.tracks[-1][..., 0].sum(), model.transformer.head.bias)[
+        0
+    ]
     torch.testing.assert_close(gradient[:2], torch.tensor([4.0 * 8 * 3, 0.0]))
     assert gradient[2:].abs().sum() > 0  # features do carry gradients from update to update
 
@@ -400,5 +443,7 @@ def test_a_query_at_any_frame_is_sampled_in_its_first_window():
     for start in window_starts(16, 8):
         carry, estimate = model.step(carry, [m[:, start : start + 8] for m in maps])
         assert estimate.asked[0].tolist() == [t < start + 8 for t in range(16)]
-        torch.testing.assert_close(carry.features[0, : start + 8], features[0, : start + 8], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            carry.features[0, : start + 8], features[0, : start + 8], rtol=0, atol=1e-5
+        )
         assert not carry.features[0, start + 8 :].any()

@@ -9,12 +9,24 @@ from cotracker.model import correlation
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling import flops
 
-SMALL = dict(channels=16, widths=(8, 12, 12, 16), fuse_width=24, hidden=32, heads=2, motion_waves=4, levels=3)
+SMALL = dict(
+    channels=16, widths=(8, 12, 12, 16), fuse_width=24, hidden=32, heads=2, motion_waves=4, levels=3
+)
 KINDS = {
     "tiny": {},
     "stride 8, window 16": {"stride": 8, "window": 16},
-    "square, uneven layers": {"neighbourhood": "square", "radius": 2, "time_layers": 3, "group_layers": 1},
-    "wide MLP, last frame repeated": {"mlp_ratio": 3.5, "repeat_last_frame": True, "time_layers": 2, "group_layers": 2},
+    "square, uneven layers": {
+        "neighbourhood": "square",
+        "radius": 2,
+        "time_layers": 3,
+        "group_layers": 1,
+    },
+    "wide MLP, last frame repeated": {
+        "mlp_ratio": 3.5,
+        "repeat_last_frame": True,
+        "time_layers": 2,
+        "group_layers": 2,
+    },
 }
 
 

@@ -76,7 +76,7 @@ def test_bfloat16_tracks_are_near():
 def test_a_training_step_has_the_gradients_of_a_cpu(handover):
     clip = next(iter(loader(TrainingStream(FILM, 3), 2)))
     settings = {
-        "updates": 2,
+        "iters": 2,
         "small_errors": 4.0,
         "handover": handover,
         "handover_astray": 0.3,
@@ -110,7 +110,7 @@ def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover, sizes):
     drawn = [iter(loader(TrainingStream(film, 3), 2)) for film in films]
     batches = [next(drawn[k % sizes]) for k in range(3 * sizes)]
     settings = {
-        "updates": 2,
+        "iters": 2,
         "small_errors": 4.0,
         "handover": handover,
         "handover_astray": 0.3,

@@ -239,12 +239,12 @@ def test_only_the_parts_named_are_trained(smoke, tmp_path):
     ("train.batch=0", "train.batch must be a whole number from 1"),
     ("train.steps=-1", "train.steps must be"),
     ("train.clip=-1", "train.clip must be"),
-    ("train.precision=half", "train.precision must be float32, bfloat16 or float16, not half"),
+    ("train.precision=half", "train.precision must be auto, float32, bfloat16 or float16, not half"),
     ("train.device=gpu7", "device gpu7 cannot be used"),
     ("seed=-1", "seed must be a whole number"),
     ("model.window=7", "model.window must be an even number"),
     ("model.widths=5", "model cannot be built"),
-    ("objective.updates=0", "objective.updates must be a whole number, 1 or more"),
+    ("objective.iters=0", "objective.iters must be a whole number, 1 or more"),
     ("objective.points=2.5", "objective.points must be a whole number, 0 or more, not 2.5"),
     ("objective.gamma=abc", "objective.gamma must be a number"),
     ("objective.matching_weight=-1", "objective.matching_weight must be a number"),
@@ -566,7 +566,7 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
     example = clip(frames=24)
     torch.manual_seed(0)
     model = CoTracker(**TINY)
-    objective = Objective(updates=2, handover=1.0, matching_weight=1.0, small_errors=4.0)
+    objective = Objective(iters=2, handover=1.0, matching_weight=1.0, small_errors=4.0)
     loss, scalars = objective(model, example)
     again, _ = objective(model, example)
     assert loss.item() == again.item() and scalars["matching"] > 0
@@ -576,10 +576,10 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
         for p in [*model.parameters(), objective.log_temperature]
     )
     short, _ = objective(model, clip(frames=8))
-    plain, _ = Objective(updates=2, matching_weight=1.0, small_errors=4.0)(model, clip(frames=8))
+    plain, _ = Objective(iters=2, matching_weight=1.0, small_errors=4.0)(model, clip(frames=8))
     assert short.item() == plain.item()  # too short for a later window
     led = Objective(
-        updates=2, handover=1.0, handover_astray=0.5, matching_weight=1.0, small_errors=4.0
+        iters=2, handover=1.0, handover_astray=0.5, matching_weight=1.0, small_errors=4.0
     )
     assert led(model, example)[0].item() != loss.item()
     with pytest.raises(ValueError, match="objective.handover must be a number from 0 to 1"):
@@ -593,7 +593,7 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
 )
 def test_a_step_whose_batch_is_posed_waits_for_no_device_and_padding_counts_for_nothing(settings):
     example, torch_model = clip(frames=24), CoTracker(**TINY)
-    objective = Objective(updates=2, small_errors=4.0, matching_weight=1.0, points=6, **settings)
+    objective = Objective(iters=2, small_errors=4.0, matching_weight=1.0, points=6, **settings)
     posed = objective.posed(example, 8)
     with Waits() as waits:
         loss, _ = objective.computed(torch_model, posed)
@@ -602,7 +602,7 @@ def test_a_step_whose_batch_is_posed_waits_for_no_device_and_padding_counts_for_
     more = padded(example)
     assert more.tracks.shape[2] == 512 and not more.valid[:, :, 8:].any()
     if "handover" not in settings:  # whose errors are drawn for all points, padded ones too
-        whole = Objective(updates=2, small_errors=4.0, matching_weight=1.0, **settings)
+        whole = Objective(iters=2, small_errors=4.0, matching_weight=1.0, **settings)
         expected = whole(torch_model, example)[0].item()
         assert whole(torch_model, more)[0].item() == pytest.approx(expected, rel=1e-4)
 
@@ -620,15 +620,15 @@ def test_windows_trained_apart_are_clips_of_their_own():
     example = clip(frames=10)
     torch.manual_seed(0)
     model = CoTracker(**TINY)
-    apart = Objective(updates=2, unrolled=False)(model, example)[0]
+    apart = Objective(iters=2, unrolled=False)(model, example)[0]
     alone = []
     for start in (0, 4):
         span = slice(start, start + 8)
         part = replace(example, video=example.video[:, span], tracks=example.tracks[:, span],
                        visible=example.visible[:, span], valid=example.valid[:, span])  # fmt: skip
-        alone.append(Objective(updates=2)(model, part)[0])
+        alone.append(Objective(iters=2)(model, part)[0])
     assert apart.item() == pytest.approx(sum(alone).item(), rel=1e-5)
-    assert apart.item() != pytest.approx(Objective(updates=2)(model, example)[0].item(), rel=1e-3)
+    assert apart.item() != pytest.approx(Objective(iters=2)(model, example)[0].item(), rel=1e-3)
     with pytest.raises(ValueError, match="objective.unrolled must be true or false"):
         Objective(unrolled=1)
 
@@ -640,7 +640,7 @@ def test_a_batch_counts_each_clip_alike_however_many_of_its_points_count():
     visible[1, 0, 0] = True  # the second clip has one point, asked in one frame
     example = replace(example, visible=visible)
     torch.manual_seed(0)
-    model, objective = CoTracker(**TINY), Objective(updates=2, matching_weight=1.0)
+    model, objective = CoTracker(**TINY), Objective(iters=2, matching_weight=1.0)
     singles = []
     for b in range(2):
         parts = {
@@ -670,7 +670,7 @@ def test_some_points_are_tracked_and_all_are_matched():
     example = clip(frames=8, points=12)
     torch.manual_seed(0)
     model = CoTracker(**TINY)
-    settings = dict(updates=2, matching_weight=1.0, late_queries=0.0)
+    settings = dict(iters=2, matching_weight=1.0, late_queries=0.0)
     few, all_points = (
         Objective(points=4, **settings)(model, example)[1],
         Objective(**settings)(model, example)[1],
