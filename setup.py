@@ -7,5 +7,5 @@ CARRIED = {"cotracker.configs": "configs", "cotracker.checkpoints": "checkpoints
 setup(
     packages=[*find_packages(include=["cotracker*"]), *CARRIED],
     package_dir=CARRIED,
-    package_data={"cotracker.configs": ["**/*.yaml"], "cotracker.checkpoints": ["*.safetensors"]},
+    package_data={"cotracker.configs": ["**/*.yaml"], "cotracker.checkpoints": ["cotracker_small.safetensors"]},
 )
