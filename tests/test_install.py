@@ -83,7 +83,7 @@ def test_the_installed_commands_work(installed):
     run, folder = installed
     assert run(sys.executable, "-m", "cotracker", "--version") == f"cotracker {cotracker.__version__}\n"
     write_video(folder / "clip.mp4", moving_texture(5, 48, 64), 10.0, (48, 64))
-    run(folder / "site" / "bin" / "cotracker", "track", "clip.mp4", "--out", "out", "--grid", "2", "--updates", "1")
+    run(folder / "site" / "bin" / "cotracker", "track", "clip.mp4", "--out", "out", "--grid", "2", "--iters", "1")
     with np.load(folder / "out" / "tracks.npz") as file:
         assert file["xy"].shape == (5, 4, 2)
 

@@ -112,9 +112,11 @@ def test_recomputing_keeps_less(monkeypatch):
 
     def count(model):
         seen = {}
-        note = lambda x: (
-            seen.update({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()}) or x
-        )  # noqa: E731
+
+        def note(x):
+            seen[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
         with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
             estimates = model(clips(), asked())
             held[model] = sum(seen.values())
