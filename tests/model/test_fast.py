@@ -156,7 +156,7 @@ def test_the_numbers_of_badja_are_those_of_the_plain_path():
     numbers = {name: badja(tracks, asked, clip) for name, tracks in found.items()}
     assert numbers["plain"]["seg"] > 40
     one = 100 / int(
-        (asked.scored & asked.truth.visible).sum()
+        (asked.eval_mask & asked.target.visible).sum()
     )  # a joint on a limit may fall on either side of it
     for key, value in numbers["plain"].items():
         assert abs(numbers["inference"][key] - value) < 1.01 * one
