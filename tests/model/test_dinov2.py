@@ -117,7 +117,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(model, weights, tmp_path, mon
         ValueError, match=r"must be multiples of 14 \(378 x 504 in the paper\), not 40 x 56"
     ):
         model(clips(), asked())
-    refused('model.encoder must be "cnn" or "dinov2", not \'vit\'', encoder="vit")
+    refused("model.encoder must be cnn or dinov2, not vit", encoder="vit")
     refused("needs model.encoder_weights=FILE", encoder_weights=None)
     refused("model.encoder_layer must be a whole number from 0 to 11, not 12", encoder_layer=12)
     (tmp_path / "text.pth").write_text("no weights")
