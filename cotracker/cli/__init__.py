@@ -112,7 +112,7 @@ def make_tracker(
         resolution=arguments.resolution,
         threshold=arguments.threshold,
         precision=arguments.precision,
-        replay=arguments.replay,
+        cuda_graphs=arguments.cuda_graphs,
         mirrored=arguments.mirrored,
         device=device.type,
     )
@@ -235,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         "points tracked together, which bounds the memory (default: 1024); points of different turns do not see each "
         "other, and each turn has its own support points"
     )
-    precision = "bfloat16 is faster on a CPU, and on a GPU with --replay (default: float32)"
+    precision = "bfloat16 is faster on a CPU, and on a GPU with --cuda-graphs (default: float32)"
     add("video", type=Path, metavar="VIDEO", help="mp4, mov, avi, mkv, webm, gif, or a folder of pictures")
     add("--out", type=Path, required=True, metavar="DIR", help="where overlay.mp4, tracks.npz and tracks.csv go")
     add("--grid", type=_grid, metavar="N", help="N x N points on the query frame (default: 10)")
@@ -251,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--points-at-once", type=_positive, metavar="K", help=at_once)
     add("--memory", type=_bytes, metavar="SIZE", help="take as many points at once as fit this, such as 2GB or 800MB")
     add("--mirrored", action="store_true", help="track in the mirrored video as well: mostly better, twice the time")
-    add("--replay", action="store_true", help="on a GPU: windows as CUDA graphs, up to seven times as fast")
+    add("--cuda-graphs", action="store_true", help="on a GPU: windows as CUDA graphs, up to seven times as fast")
     add("--precision", choices=["float32", "bfloat16"], default="float32", help=precision)
     add("--trail", type=_whole, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")
     return parser

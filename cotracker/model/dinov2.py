@@ -31,10 +31,6 @@ class DinoEncoder(nn.Module):
         self, stride: int, channels: int, layer: int, weights: str | None, normalise: bool
     ):
         super().__init__()
-        if not 0 <= layer < BLOCKS:
-            raise ValueError(
-                f"model.encoder_layer must be one of the blocks 0 to {BLOCKS - 1}, not {layer}"
-            )
         self.stride, self.layer, self.normalise = stride, layer, normalise
         self.project = nn.Conv2d(WIDTH, channels, 1)
         self._frozen = [_backbone(weights)]  # in a list, which nn.Module does not look into

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cotracker.model.cotracker import CoTracker, Estimate, window_starts
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import Estimate, window_starts
 from cotracker.queries import training_mix
 from cotracker.training.late_window import drawn_window, later_window
 from cotracker.training.losses import matching_loss, measures, track_loss, visibility_loss
@@ -177,7 +178,7 @@ class Objective(nn.Module):
         first = seen.int().argmax(dim=1)
         where = tracks.gather(1, first[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
         queries, real = torch.cat([first[..., None], where], dim=-1), seen.any(dim=1)
-        features = model.begin_features(maps, queries, real)
+        features = model.sample_track_feat(maps, queries, real)
         return matching_loss(
             features, maps[0], tracks, seen, real, model.stride, (10 * self.log_temperature).exp()
         )

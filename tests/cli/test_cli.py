@@ -20,10 +20,10 @@ def loaded(monkeypatch) -> list:
     calls = []
 
     def load_tracker(
-        name_or_path, *, iters, resolution, threshold, precision, device, replay, mirrored
+        name_or_path, *, iters, resolution, threshold, precision, device, cuda_graphs, mirrored
     ):
         assert device in ("cpu", "cuda")
-        calls.append((name_or_path, iters, resolution, threshold, precision, replay, mirrored))
+        calls.append((name_or_path, iters, resolution, threshold, precision, cuda_graphs, mirrored))
         return Oracle()
 
     monkeypatch.setattr(cotracker, "load_tracker", load_tracker)
@@ -153,7 +153,7 @@ def test_options_reach_the_tracker(tmp_path, loaded):
         "--device",
         "cpu",
     ]
-    options += ["--precision", "bfloat16", "--replay", "--mirrored"]
+    options += ["--precision", "bfloat16", "--cuda-graphs", "--mirrored"]
     assert (
         track(
             clip(tmp_path),

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cotracker.model import correlation
+from cotracker.model import correlation, runtime
 from cotracker.model.correlation import correlate, offsets, read_products
 from cotracker.model.encoder import pyramid
 
@@ -63,10 +63,10 @@ def test_points_taken_in_turns_are_the_same(whole, monkeypatch):
     maps, features, cells = _case()
     at_once = read_products(maps, features, cells, RADIUS, whole)
     counted = []
-    inner = correlation._interpolated
-    monkeypatch.setattr(correlation, "CHUNK_NUMBERS", 3 * 2 * 3 * (H * W if whole else 64 * C))
+    inner = correlation._interpolate
+    monkeypatch.setattr(runtime, "CHUNK_NUMBERS", 3 * 2 * 3 * (H * W if whole else 64 * C))
     monkeypatch.setattr(
-        correlation, "_interpolated", lambda *a: counted.append(a[1].shape[2]) or inner(*a)
+        correlation, "_interpolate", lambda *a: counted.append(a[1].shape[2]) or inner(*a)
     )
     torch.testing.assert_close(
         read_products(maps, features, cells, RADIUS, whole), at_once, rtol=0, atol=1e-5
@@ -124,6 +124,6 @@ def test_pyramid_averages_over_what_is_there():
 
 def test_an_unknown_neighbourhood_is_refused():
     with pytest.raises(
-        ValueError, match='model.neighbourhood must be "diamond" or "square", not \'circle\''
+        ValueError, match="model.neighbourhood must be diamond or square, not circle"
     ):
         offsets("circle", 3)

@@ -4,6 +4,7 @@ With random weights in a file of their own: the published ones are not needed fo
 """
 
 import sys
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -96,8 +97,8 @@ def test_a_checkpoint_holds_the_projection_and_finds_the_rest(model, tmp_path, w
             loaded.encode(clips(1, 1, 56, 84)), model.encode(clips(1, 1, 56, 84))
         ):
             assert torch.equal(ours, theirs)
-    card = {**model.config, "encoder_weights": str(tmp_path / "gone.pth")}
-    model.config, kept = card, model.config
+    kept = model.config
+    model.config = replace(kept, encoder_weights=str(tmp_path / "gone.pth"))
     checkpoint.save(tmp_path / "b.safetensors", model, {})
     model.config = kept
     with pytest.raises(
@@ -116,9 +117,9 @@ def test_what_cannot_be_is_refused_in_one_sentence(model, weights, tmp_path, mon
         ValueError, match=r"must be multiples of 14 \(378 x 504 in the paper\), not 40 x 56"
     ):
         model(clips(), asked())
-    refused('model.encoder must be "cnn" or "dinov2", not \'vit\'', encoder="vit")
+    refused("model.encoder must be cnn or dinov2, not vit", encoder="vit")
     refused("needs model.encoder_weights=FILE", encoder_weights=None)
-    refused("encoder_layer must be one of the blocks 0 to 11, not 12", encoder_layer=12)
+    refused("model.encoder_layer must be a whole number from 0 to 11, not 12", encoder_layer=12)
     (tmp_path / "text.pth").write_text("no weights")
     refused(
         "text.pth cannot be read as a file of tensors", encoder_weights=str(tmp_path / "text.pth")

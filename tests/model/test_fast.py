@@ -21,11 +21,11 @@ from cotracker.benchmarks.metrics import badja
 from cotracker.benchmarks.protocols import from_first_frame
 from cotracker.data.badja import BADJA
 from cotracker.geometry import resize_video
+from cotracker.model import runtime
 from cotracker.model.cotracker import CoTracker
-from cotracker.model.fused import linear_gelu
-from cotracker.model.graphs import MOST, Replayed
-from cotracker.model.runtime import multiplies
-from cotracker.model.transformer import Transformer
+from cotracker.model.cuda_graphs import MOST, CudaGraphs
+from cotracker.model.runtime import compile_transformer, multiplies
+from cotracker.model.transformer import mlp
 from cotracker.queries import grid
 from cotracker.trackers import cotracker
 from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain, in_precision, predictor
@@ -81,7 +81,7 @@ def plainly(video: Tensor, queries: Tensor) -> Tensor:
     for estimate in model(video, queries, 6):
         window = estimate.tracks[-1].detach()
         part = xy[:, estimate.start : estimate.start + window.shape[1]]
-        part.copy_(torch.where(estimate.asked[:, None, :, None], window, part))
+        part.copy_(torch.where(estimate.active[:, None, :, None], window, part))
     return xy
 
 
@@ -121,7 +121,7 @@ class _Shared(nn.Module):
 
 
 def _compiled(model: CoTracker) -> CoTracker:
-    model.compile_parts(backend="eager")  # traced as for inductor, without its compiler
+    compile_transformer(model, backend="eager")  # traced as for inductor, without its compiler
     return model
 
 
@@ -187,34 +187,34 @@ def test_what_is_approximate_is_off_by_default_and_named():
         load_tracker(SHIPPED, precision="float16", device="cpu")
 
 
-def test_replay_changes_nothing_on_a_cpu_and_is_true_or_false():
-    plain, replayed = (
-        load_tracker(SHIPPED, resolution=None, support=None, device="cpu", replay=r)
+def test_cuda_graphs_change_nothing_on_a_cpu_and_is_true_or_false():
+    plain, graphed = (
+        load_tracker(SHIPPED, resolution=None, support=None, device="cpu", cuda_graphs=r)
         for r in (False, True)
     )
-    assert isinstance(replayed.model.refine, Replayed) and replayed.describe() == plain.describe()
-    assert torch.equal(replayed(VIDEO, QUERIES).xy, plain(VIDEO, QUERIES).xy)
-    with pytest.raises(ValueError, match="replay must be true or false, not yes"):
-        predictor(SHIPPED, replay="yes", device="cpu")
+    assert isinstance(graphed.refine, CudaGraphs) and graphed.describe() == plain.describe()
+    assert torch.equal(graphed(VIDEO, QUERIES).xy, plain(VIDEO, QUERIES).xy)
+    with pytest.raises(ValueError, match="cuda_graphs must be true or false, not yes"):
+        predictor(SHIPPED, cuda_graphs="yes", device="cpu")
 
 
 def test_the_last_shapes_used_are_replayed_and_no_others():
     captured = []
 
-    class Recorded(Replayed):
+    class Recorded(CudaGraphs):
         """Captures on no GPU: its graph computes the answer anew."""
 
-        def _captured(self, arguments):
+        def _capture(self, arguments):
             places, answer = [arguments[0].clone()], torch.empty_like(arguments[0])
             captured.append(len(places[0]))
             graph = SimpleNamespace(replay=lambda: answer.copy_(self.function(places[0])))
             return graph, places, answer
 
-    doubled = Recorded(lambda values: 2 * values)
+    doubled = Recorded(lambda values: 2 * values, nn.Identity())
 
     def ask(length: int):
         values = torch.rand(length)
-        assert torch.equal(doubled._replayed((values,), [values]), 2 * values)
+        assert torch.equal(doubled._replay((values,), [values]), 2 * values)
 
     for length in (*range(1, MOST + 1), 1, MOST + 1, 1, 2, *range(4, MOST + 2)):
         ask(length)
@@ -229,46 +229,51 @@ def test_the_last_shapes_used_are_replayed_and_no_others():
     )  # what is made in inference mode is for that alone
 
 
-def test_a_model_that_moves_forgets_its_graphs():
-    model = loaded()
-    model.replay_windows()
-    model.refine._held["shape"] = None
-    model.float()
-    assert not model.refine._held
+def test_a_model_that_moves_is_captured_anew():
+    layer, values = nn.Linear(3, 3), torch.rand(2, 3)
+    captured = []
+
+    class Recorded(CudaGraphs):
+        def _capture(self, arguments):
+            captured.append(self.module.weight.dtype)
+            return SimpleNamespace(replay=lambda: None), [torch.empty_like(values)], values
+
+    graphs = Recorded(layer, layer)
+    for change in (nn.Module.double, nn.Module.double, nn.Module.float):
+        change(layer)
+        graphs._replay((values,), [values])
+    assert captured == [torch.float64, torch.float32] and len(graphs._held) == 1
 
 
 @even_if_emulated
 def test_coordinates_stay_float32_in_bfloat16(monkeypatch):
     model, seen = in_precision(loaded(), "bfloat16"), {}
-    inner = Transformer.forward
 
-    def forward(self, tokens, asked, frames, dtype):
-        seen.update(tokens=tokens.dtype, blocks=dtype, weights=self.time[0].expand.weight.dtype)
-        return inner(self, tokens, asked, frames, dtype)
+    def watch(name):
+        return lambda module, inputs, _: seen.update({name: inputs[0].dtype})
 
-    monkeypatch.setattr(Transformer, "forward", forward)
+    model.transformer.register_forward_hook(watch("tokens"))
+    model.transformer.time[0].register_forward_hook(watch("blocks"))
+    model.transformer.head.register_forward_hook(watch("head"))
     answer = CoTrackerPredictor(model, 1)(VIDEO[:, :4], QUERIES[:, 1:3])
     assert answer.xy.dtype == answer.visibility.dtype == torch.float32
-    assert seen == {"tokens": torch.float32, "blocks": torch.bfloat16, "weights": torch.bfloat16}
-    assert model.encode(VIDEO[:, :1])[0].dtype == torch.bfloat16
+    assert seen == {"tokens": torch.float32, "blocks": torch.bfloat16, "head": torch.float32}
+    assert model.encode(VIDEO[:, :1])[0].dtype == model.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("dtype, near", [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-def test_a_linear_layer_with_its_nonlinearity(dtype, near):
-    layer, x = nn.Linear(24, 40).to(dtype), 3 * torch.randn(2, 7, 24).to(dtype)
+@pytest.mark.parametrize("dtype, near", [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_the_mlp_of_inference_is_its_definition(dtype, near):
+    expand, contract = nn.Linear(24, 40).to(dtype), nn.Linear(40, 24).to(dtype)
+    x = 3 * torch.randn(2, 7, 24, generator=torch.Generator().manual_seed(0)).to(dtype)
     with torch.inference_mode():
-        ours, theirs = (
-            linear_gelu(x, layer),
-            F.gelu(
-                F.linear(x.float(), layer.weight.float(), layer.bias.float()), approximate="tanh"
-            ),
-        )
-    assert ours.dtype == dtype and (ours.float() - theirs).abs().max() < near * theirs.abs().max()
+        ours = mlp(x, expand, contract)
+        with runtime.plain():
+            right = mlp(x.float(), expand.float(), contract.float())
+    assert ours.dtype == dtype and (ours.float() - right).abs().max() < near * right.abs().max()
 
 
 EMULATED = """
 import torch
-from cotracker.model.fused import linear_gelu
 from cotracker.model.runtime import multiplies
 assert not multiplies(torch.bfloat16) and not multiplies(torch.float16)
 layer, x = torch.nn.Linear(24, 40).bfloat16(), torch.randn(2, 7, 24).bfloat16()
@@ -316,10 +321,10 @@ def test_nothing_in_a_window_waits_for_the_device(kind):
                       group_layers=1, motion_waves=4, **kind)  # fmt: skip
     with torch.inference_mode():
         maps = model.encode(VIDEO[:, :8])
-        carry = model.begin(QUERIES)
-        carry, _ = model.step(carry, maps, 2)
+        state = model.begin(QUERIES)
+        state, _ = model.step(state, maps, 2)
         with Waits() as waits:
-            model.step(carry, maps, 2)
+            model.step(state, maps, 2)
             model.encode(VIDEO[:, :1])
     assert waits.found == []
     with Waits() as waits:
@@ -331,9 +336,9 @@ def test_memory_of_a_window_does_not_grow_with_the_video(monkeypatch):
     """Frames and maps alive at once; tests/profiling/test_bench.py measures whole processes."""
     most, inner = [], CoTracker.step
 
-    def step(self, carry, maps, *rest):
+    def step(self, state, maps, *rest):
         most.append(maps[0].shape[1])
-        return inner(self, carry, maps, *rest)
+        return inner(self, state, maps, *rest)
 
     monkeypatch.setattr(CoTracker, "step", step)
     model = loaded()

@@ -53,11 +53,11 @@ def test_every_update_of_every_window(case):
         estimates = published_model()(video(frames), queries(rows=rows), iters)
     order = torch.from_numpy(golden[f"{case}.sort_inds"])
     estimates = [
-        e for e in estimates if e.asked.any()
+        e for e in estimates if e.active.any()
     ]  # the reference leaves out windows without points
-    assert [int(e.asked.sum()) for e in estimates] == golden[f"{case}.wind_inds"].tolist()
+    assert [int(e.active.sum()) for e in estimates] == golden[f"{case}.wind_inds"].tolist()
     for j, estimate in enumerate(estimates):
-        present = order[: int(estimate.asked.sum())]
+        present = order[: int(estimate.active.sum())]
         close(torch.stack(estimate.tracks)[:, :, :, present], golden[f"{case}.w{j}.coords"], PIXELS)
         close(estimate.logits[:, :, present].sigmoid(), golden[f"{case}.w{j}.vis"], PROBABILITY)
 
@@ -106,7 +106,7 @@ def stages():
     with torch.no_grad():
         maps = model.encode(video(20))
         model.track(maps, queries(), iters=4)
-        features = model.begin_features(maps, queries())
+        features = model.sample_track_feat(maps, queries())
         seen["near"] = correlate(
             [level[:, :8] for level in maps],
             features[:, None].expand(-1, 8, -1, -1),
@@ -167,7 +167,7 @@ def test_published_layouts_convert_strictly(layout, stride, window):
 def _published_visibility_loss(estimate, clip):
     """v1's loss, rebuilt here only: a balanced entropy made for logits in -1..1 labels, but fed with probabilities."""
     frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
-    asked = estimate.asked[0]
+    asked = estimate.active[0]
     probability = estimate.logits[:, :, asked].sigmoid()
     seen, valid = clip.visible[:, frames][:, :, asked], clip.valid[:, frames][:, :, asked]
     entropy = F.softplus(torch.where(seen, -probability, probability))
@@ -183,7 +183,7 @@ def test_losses_and_gradients():
     clip = Clip(video(20), truth[0], truth[1] > 0, truth[2] > 0)
     estimates = model(clip.video, queries(), 4)
     # the published sum over windows also divides by the number of points in the window
-    tracks = [track_loss(e, clip, gamma=0.8) / e.asked.sum() for e in estimates]
+    tracks = [track_loss(e, clip, gamma=0.8) / e.active.sum() for e in estimates]
     visibility = [_published_visibility_loss(e, clip) for e in estimates]
     for j in range(4):
         close(tracks[j], train[f"w{j}.sequence_loss"][0], 1e-5)

@@ -326,7 +326,7 @@ def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
     ]
     run(config(f"out={tmp_path}", *ablation))
     model = checkpoint.load_model(tmp_path / "model.safetensors")
-    assert (model.stride, model.window, model.radius) == (8, 16, 2)
+    assert (model.stride, model.window, model.config.radius) == (8, 16, 2)
     answer = subprocess.run(
         command("model.windw=16"), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
     )
@@ -507,28 +507,28 @@ def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
         name: getattr(example, name)[:, frames] for name in ("video", "tracks", "visible", "valid")
     }
     maps = model.encode(parts["video"])
-    found, carry = later_window(model, replace(example, **parts), maps, handed, 2)
-    assert found.start == carry.start == 1 and not carry.queries[..., 0].any()
-    carry = carry._replace(
-        start=start, queries=carry.queries + torch.tensor([float(asked_at), 0.0, 0.0])
+    found, state = later_window(model, replace(example, **parts), maps, handed, 2)
+    assert found.start == state.start == 1 and not state.queries[..., 0].any()
+    state = state._replace(
+        start=start, queries=state.queries + torch.tensor([float(asked_at), 0.0, 0.0])
     )
     assert (
-        torch.equal(carry.real, example.visible[:, asked_at] & example.valid[:, asked_at])
-        and carry.real.any()
+        torch.equal(state.point_mask, example.visible[:, asked_at] & example.valid[:, asked_at])
+        and state.point_mask.any()
     )
-    assert torch.equal(carry.queries[carry.real][:, 1:], example.tracks[:, asked_at][carry.real])
+    assert torch.equal(state.queries[state.point_mask][:, 1:], example.tracks[:, asked_at][state.point_mask])
     # the window's own maps, and features, are those of the whole video; errors have the size asked for
     whole = model.encode(example.video)
     assert torch.allclose(maps[0], whole[0][:, frames], atol=1e-5)
-    expected = model.begin_features(whole, carry.queries, carry.real)
-    assert torch.allclose(carry.features[carry.real], expected[carry.real], atol=1e-5)
+    expected = model.sample_track_feat(whole, state.queries, state.point_mask)
+    assert torch.allclose(state.track_feat[state.point_mask], expected[state.point_mask], atol=1e-5)
     valid = example.valid[:, start - 4 : start + 4]
-    errors = (carry.tracks - example.tracks[:, start - 4 : start + 4]).norm(dim=-1)[valid]
+    errors = (state.tracks - example.tracks[:, start - 4 : start + 4]).norm(dim=-1)[valid]
     assert 0.1 < errors.median() / (0.5 * example.video.shape[-1] / 512) < 2
-    agree = ((carry.logits > 0) == example.visible[:, start - 4 : start + 4]).float().mean()
+    agree = ((state.logits > 0) == example.visible[:, start - 4 : start + 4]).float().mean()
     assert 0.75 < agree < 0.98
     # and the estimate is a whole run's, where the tracks handed over are that run's own
-    alone = model.step(carry, [level[:, start : start + 8] for level in whole], 2)[1]
+    alone = model.step(state, [level[:, start : start + 8] for level in whole], 2)[1]
     assert torch.allclose(alone.tracks[-1], found.tracks[-1], atol=1e-3)
 
 
@@ -608,12 +608,12 @@ def test_a_step_whose_batch_is_posed_waits_for_no_device_and_padding_counts_for_
 
 
 def test_replay_is_refused_where_it_cannot_be(tmp_path):
-    with pytest.raises(ValueError, match="train.replay=true is for one process on a GPU"):
-        run(config(f"out={tmp_path}/none", "train.replay=true", "train.device=cpu"))
-    with pytest.raises(ValueError, match="train.replay=true is for one batch a step"):
-        run(config(f"out={tmp_path}/none", "train.replay=true", "train.accumulate=2"))
+    with pytest.raises(ValueError, match="train.cuda_graphs=true is for one process on a GPU"):
+        run(config(f"out={tmp_path}/none", "train.cuda_graphs=true", "train.device=cpu"))
+    with pytest.raises(ValueError, match="train.cuda_graphs=true is for one batch a step"):
+        run(config(f"out={tmp_path}/none", "train.cuda_graphs=true", "train.accumulate=2"))
     with pytest.raises(ValueError, match="leave one of them out"):
-        run(config(f"out={tmp_path}/none", "train.replay=true", "model.recompute=true"))
+        run(config(f"out={tmp_path}/none", "train.cuda_graphs=true", "model.recompute=true"))
 
 
 def test_windows_trained_apart_are_clips_of_their_own():
@@ -696,7 +696,7 @@ def test_matching_asks_for_each_point_where_it_is_first_seen_of_the_frames_at_ha
             seen = [k for k, t in enumerate(frames) if example.visible[b, t, n]]
             if seen:
                 q = torch.tensor([[[seen[0], *example.tracks[b, frames[seen[0]], n].tolist()]]])
-                feature = model.begin_features([level[b : b + 1] for level in maps], q)
+                feature = model.sample_track_feat([level[b : b + 1] for level in maps], q)
                 for k in seen:
                     truth = example.tracks[b, frames[k], n][None, None, None]
                     one = torch.ones(1, 1, 1, dtype=torch.bool)
