@@ -24,8 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from cotracker import __version__, checkpoint, files
-from cotracker.benchmarks import results
+from cotracker import __version__, checkpoint, files, provenance
 from cotracker.config.instantiate import build, build_benchmark
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.stream import Mixture, TrainingStream, loader
@@ -418,10 +417,10 @@ def prepare_folder(out: Path, cfg: DictConfig) -> None:
         else platform.processor() or platform.machine()
     )
     place = {
-        "commit": results.commit(),
+        "commit": provenance.commit(),
         "device": device,
         "threads": torch.get_num_threads(),
-    } | results.versions()
+    } | provenance.versions()
     place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
     files.write_bytes(out / "environment.json", json.dumps(place, indent=1).encode())
 

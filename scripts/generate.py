@@ -21,12 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from cotracker import __version__
-from cotracker.benchmarks.results import commit
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.kubric.layout import describe, write_clip
 from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
 from cotracker.data.stream import attempted
 from cotracker.data.workers import spread
+from cotracker.provenance import commit
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SAVE_EVERY = 5.0  # seconds between two writings of the manifest

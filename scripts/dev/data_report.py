@@ -20,12 +20,12 @@ import torch
 from hydra.errors import HydraException
 from tqdm import tqdm
 
-from cotracker.benchmarks.results import commit
 from cotracker.data.badja import BADJA
 from cotracker.data.kubric.layout import clip_names, read_clip
 from cotracker.data.statistics import Samples, pooled, samples, summary
 from cotracker.data.stream import TrainingStream
 from cotracker.files import output_folder
+from cotracker.provenance import commit
 from cotracker.types import Clip
 from cotracker.visualize.plots import Axis, cumulative, sheet, small_jpg, tile
 

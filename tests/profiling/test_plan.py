@@ -11,14 +11,25 @@ from cotracker.profiling.plan import parse_bytes, plan, working_bytes
 FULL = CoTracker()
 
 
-@pytest.mark.parametrize("points, size, dtype", [
-    (1000, (128, 160), "float32"), (300, (256, 320), "bfloat16"),
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "points, size, dtype",
+    [(1000, (128, 160), "float32"), (300, (256, 320), "bfloat16")],
+)
 def test_memory_is_as_measured(points, size, dtype):
     """Runs that the constant of the plan was not chosen by (docs/speed.md names those)."""
-    setting = bench.Setting(model="cotracker_small", points=points, frames=12, height=size[0], width=size[1],
-                            dtype=dtype, threads=1, updates=1, repeats=1)  # fmt: skip
-    (row,) = bench.in_own_process(setting)
+    setting = bench.Setting(
+        model="cotracker_small",
+        points=points,
+        frames=12,
+        height=size[0],
+        width=size[1],
+        dtype=dtype,
+        threads=1,
+        iters=1,
+        repeats=1,
+    )
+    (row,) = bench.measure_in_process(setting)
     measured = 1e9 * (row["gigabytes"] - row["gigabytes_before"])
     said = plan(bench.make_model(setting), 12, size, points, updates=1)
     assert said.points_at_once == points and 0.75 < said.bytes / measured < 1.7

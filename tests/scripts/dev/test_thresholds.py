@@ -23,7 +23,7 @@ def test_a_point_is_seen_where_its_visibility_is_above_the_threshold():
     tracks = torch.tensor([[10.0, 8.0], [20.0, 8.0]]).expand(6, 2, 2)
     seen = torch.ones(6, 2, dtype=torch.bool)
     clip = Clip(torch.zeros(6, 3, 32, 32, dtype=torch.uint8), tracks, seen, seen, name="still")
-    rows, shares = measured(Doubting(), Benchmark("made", [clip], first, tapvid, (), {}))
+    rows, shares = measured(Doubting(), Benchmark("one", [clip], first, tapvid))
     assert tuple(rows) == THRESHOLDS
     assert all(rows[t]["oa"] == (100 if t < 0.33 else 50) for t in THRESHOLDS)
     assert shares[0] == [100, 50] and shares[4][0] == shares[16][0] == 0
