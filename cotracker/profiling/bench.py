@@ -79,11 +79,11 @@ def measure_run(setting: Setting) -> dict:
 def measure_stages(setting: Setting) -> list[dict]:
     """Rows of one window's stages: decode and encode a frame, one iteration's parts, stitch."""
     model, video, queries = make_model(setting), make_video(setting), make_queries(setting)
-    length = min(model.window, video.shape[1])
+    config, length = model.config, min(model.window, video.shape[1])
     maps = model.encode(video[:, :length], 1)
     cells = queries[:, None, :, 1:].expand(-1, length, -1, -1) / model.stride
     shape, device = (setting.points, length), cells.device
-    features = torch.randn(1, length, setting.points, model.config["channels"], device=device)
+    features = torch.randn(1, length, setting.points, config.channels, device=device)
     inputs = model.transformer.embed.in_features
     tokens = torch.randn(1, length, setting.points, inputs, device=device)
     tracks = torch.zeros(1, setting.frames, setting.points, 2, device=device)
@@ -102,10 +102,10 @@ def measure_stages(setting: Setting) -> list[dict]:
             "decode": (decode, 0),
             "encode": (lambda: model.encode(frame), flops.encode(model, setting.size)),
             "correlate": (
-                lambda: correlate(maps, features, cells, model.neighbourhood, model.radius),
+                lambda: correlate(maps, features, cells, config.neighbourhood, config.radius),
                 flops.correlate(model, *shape),
             ),
-            "transform": (lambda: model.transformed(tokens), flops.transform(model, *shape)),
+            "transform": (lambda: model.transformer(tokens), flops.transform(model, *shape)),
             "stitch": (stitch, 0),
         }
         values = dataclasses.asdict(setting)

@@ -6,17 +6,18 @@ a level, on either path. Norms and nonlinearities are not counted.
 """
 
 from cotracker.model.correlation import offsets
-from cotracker.model.cotracker import CoTracker, window_starts
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import window_starts
 
 
 def encode(model: CoTracker, size: tuple[int, int]) -> int:
     """Operations of encoding one frame of (H, W) pixels; ValueError for encoders but the CNN."""
     config = model.config
-    if config["encoder"] != "cnn":
+    if config.encoder != "cnn":
         raise ValueError(
-            f'operations of the encoder {config["encoder"]!r} are not counted: use encoder "cnn"'
+            f'operations of the encoder {config.encoder!r} are not counted: use encoder "cnn"'
         )
-    widths, fuse_width = config["widths"], config["fuse_width"]
+    widths, fuse_width = config.widths, config.fuse_width
     cells = _halve(size)
     total = _conv(cells, 3, widths[0], 7)
     inputs = widths[0]
@@ -27,9 +28,9 @@ def encode(model: CoTracker, size: tuple[int, int]) -> int:
         if stage or inputs != outputs:
             total += _conv(cells, inputs, outputs, 1)
         inputs = outputs
-    out = tuple(-(-side // config["stride"]) for side in size)
+    out = tuple(-(-side // config.stride) for side in size)
     fuse = _conv(out, sum(widths), fuse_width, 3)
-    return total + fuse + _conv(out, fuse_width, config["channels"], 1)
+    return total + fuse + _conv(out, fuse_width, config.channels, 1)
 
 
 def iterate(model: CoTracker, points: int, frames: int) -> int:
@@ -40,20 +41,20 @@ def iterate(model: CoTracker, points: int, frames: int) -> int:
 def correlate(model: CoTracker, points: int, frames: int) -> int:
     """Operations of the correlation features of one iteration."""
     config = model.config
-    read = config["levels"] * (2 * config["radius"] + 2) ** 2
-    return 2 * points * frames * read * config["channels"]
+    read = config.levels * (2 * config.radius + 2) ** 2
+    return 2 * points * frames * read * config.channels
 
 
 def transform(model: CoTracker, points: int, frames: int) -> int:
     """Operations of the transformer and of the feature update in one iteration."""
     config = model.config
-    width, channels = config["hidden"], config["channels"]
-    corr = config["levels"] * len(offsets(config["neighbourhood"], config["radius"]))
-    inputs = 2 + 4 * config["motion_waves"] + corr + channels + 2
+    width, channels = config.hidden, config.channels
+    corr = config.levels * len(offsets(config.neighbourhood, config.radius))
+    inputs = 2 + 4 * config.motion_waves + corr + channels + 2
     # Multiplications a token: qkv and out, and the MLP's two layers.
-    block = 4 * width * width + 2 * width * int(width * config["mlp_ratio"])
-    layers = config["time_layers"] + config["group_layers"]
-    attention = 2 * width * (config["time_layers"] * frames + config["group_layers"] * points)
+    block = 4 * width * width + 2 * width * int(width * config.mlp_ratio)
+    layers = config.time_layers + config.group_layers
+    attention = 2 * width * (config.time_layers * frames + config.group_layers * points)
     ends = width * (inputs + 2 + channels)
     return 2 * points * frames * (ends + layers * block + attention + channels * channels)
 
@@ -73,10 +74,10 @@ def run(
     encodings: how often the video is encoded.
     Windows are those of CoTrackerPredictor: they overlap by half, and the last may be shorter.
     """
-    window, channels = model.window, model.config["channels"]
+    window, channels = model.window, model.config.channels
     total = encodings * frames * encode(model, size)
     for start in window_starts(frames, window):
-        length = window if model.repeat_last_frame else min(window, frames - start)
+        length = window if model.config.repeat_last_frame else min(window, frames - start)
         total += sets * (iters * iterate(model, points, length) + 2 * points * length * channels)
     return total
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from cotracker import checkpoint
 from cotracker.data.video import open_video
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.runtime import compile_transformer
 from cotracker.trackers.cotracker import build_chain, in_precision
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.wrappers import Chunked, Resized
@@ -59,9 +60,7 @@ def make_model(setting: Setting) -> CoTracker:
         else checkpoint.load_model(checkpoint.find(setting.model))
     )
     if setting.compiled:
-        model.compile_parts()
-    if setting.cuda_graphs:
-        model.replay_windows()
+        compile_transformer(model)
     return in_precision(model.eval().to(setting.device), setting.dtype)
 
 
@@ -86,7 +85,9 @@ def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
     """The chain of the setting's kind."""
     single = setting.kind == "single"
     support = None if setting.kind == "joint" else (6, 6)
-    tracker = build_chain(model, setting.iters, None, single, support)
+    tracker = build_chain(
+        model, setting.iters, None, single, support, cuda_graphs=setting.cuda_graphs
+    )
     if setting.points_at_once is not None:
         tracker = Chunked(tracker, setting.points_at_once)
     return tracker if setting.video is None else Resized(tracker, setting.size)

@@ -17,7 +17,7 @@ PAPER = Path(__file__).parents[2].parent / "shared" / "paper.txt"
 CHAIN = {
     "queries": "first",
     "metric": "tapvid",
-    "updates": 6,
+    "iters": 6,
     "window": 8,
     "stride": 4,
     "threshold": 0.5,
@@ -116,16 +116,14 @@ def test_the_command(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "davis: 2 videos in all results (they have 2 of 2, 2 of 2)" in said
     assert re.search(r"aj +16\.50 \[11\.00, 22\.00\]   B - A +\+1\.50 \[1\.00, 2\.00\] \*", said)
-    unlike = written(
-        tmp_path / "unlike", result([1.0, 2.0], weights="2", updates=4, points="joint")
-    )
+    unlike = written(tmp_path / "unlike", result([1.0, 2.0], weights="2", iters=4, points="joint"))
     assert cli.main(["compare", one, two, unlike]) == 2
     error = capsys.readouterr().err
     assert (
         error.count("\n") == 1
-        and "were not measured alike: updates 6, against 4; points single, against joint" in error
+        and "were not measured alike: iters 6, against 4; points single, against joint" in error
     )
-    assert cli.main(["compare", one, unlike, "--allow", "updates", "points"]) == 0
+    assert cli.main(["compare", one, unlike, "--allow", "iters", "points"]) == 0
     assert cli.main(["compare", one]) == 2 and "two results or more" in capsys.readouterr().err
     assert cli.main(["compare", one, str(tmp_path)]) == 2 and "no " in capsys.readouterr().err
     written(tmp_path / "old", {"benchmark": "davis"})
@@ -264,13 +262,12 @@ def test_rows_are_said_or_known_or_refused(tmp_path, capsys):
 def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     """Nobody may read a quick look at 96x128 as the paper's evaluation."""
     quick = davis()
-    quick["protocol"] |= {"updates": 4, "resolution": [96, 128]}
+    quick["protocol"] |= {"iters": 4, "resolution": [96, 128]}
     assert cli.main(["table", "2", written(tmp_path / "quick", quick), "--format", "markdown"]) == 0
     said = capsys.readouterr().out
     assert "60.6 / 55.0 ‡" in said
     assert (
-        "- ‡ DAVIS First: ours with updates 4, not 6 and resolution [96, 128], not [384, 512]"
-        in said
+        "- ‡ DAVIS First: ours with iters 4, not 6 and resolution [96, 128], not [384, 512]" in said
     )
 
 

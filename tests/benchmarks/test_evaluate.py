@@ -96,7 +96,7 @@ def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
     "setting, sentence",
     [
         ("resolution=abc", "resolution must be (height, width)"),
-        ("updates=2.5", "updates must be a whole number of at least 1, not 2.5"),
+        ("iters=2.5", "iters must be a whole number of at least 1, not 2.5"),
     ],
 )
 def test_wrong_settings_of_the_network_are_answered_in_one_sentence(
@@ -144,7 +144,7 @@ def test_nearest():
 HEADING = {
     "benchmark": "b",
     "tracker": "t",
-    "protocol": {"updates": 6, "resolution": [3, 4]},
+    "protocol": {"iters": 6, "resolution": [3, 4]},
     "checkpoint": {"name": "a.safetensors", "hash": "12"},
 }
 BENCHMARK = Benchmark("b", [], max, min, expected=("one", "two"))
@@ -176,8 +176,8 @@ def test_unlike_results_say_what_differs(tmp_path):
         ),
         (
             "protocol",
-            {"updates": 4, "resolution": [3, 4]},
-            r'protocol there is \{"updates": 6\}, here \{"updates": 4\}',
+            {"iters": 4, "resolution": [3, 4]},
+            r'protocol there is \{"iters": 6\}, here \{"iters": 4\}',
         ),
     ]:
         with pytest.raises(ValueError, match=sentence):

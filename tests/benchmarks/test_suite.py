@@ -119,7 +119,7 @@ def test_a_checkpoints_command_makes_its_file(name):
 
 
 def test_settings_of_the_paper():
-    """Of some cells, what the paper says: 6 updates at 384x512, and table 1's eight rows."""
+    """Of some cells, what the paper says: 6 iters at 384x512, and table 1's eight rows."""
     config = suite.load(CONFIGS, "tables/1", ["datasets=x"])
     for entry in config.checkpoints.values():
         entry.file = "cotracker_small"
@@ -140,7 +140,7 @@ def test_settings_of_the_paper():
     }.items():
         one = cells[name]
         assert (one.single_point, one.global_grid, one.local_grid) == settings, name
-        assert one.updates == 6 and list(one.resolution) == [384, 512]
+        assert one.iters == 6 and list(one.resolution) == [384, 512]
     nine = suite.load(
         CONFIGS, "tables/9", ["datasets=x", "checkpoints.stride8.file=cotracker_small"]
     )
@@ -184,9 +184,9 @@ def test_converted_weights_can_be_run_as_published(weights):
 def test_a_wrong_setting_is_refused(weights):
     config = load_with(weights, "tables/3_small")
     config.rows[0] = OmegaConf.create(
-        {"row": "cotracker", "checkpoint": "paper", "settings": {"updats": 3}}
+        {"row": "cotracker", "checkpoint": "paper", "settings": {"itrs": 3}}
     )
-    with pytest.raises(ValueError, match="cotracker, badja: .*updats"):
+    with pytest.raises(ValueError, match="cotracker, badja: .*itrs"):
         suite.compose_cell(CONFIGS, config, config.rows[0], "badja")
     assert "did you mean datasets?" in misspelt(CONFIGS, "tables/2", ["dataset=x"])
     assert misspelt(CONFIGS, "tables/2", ["datasets=x", "checkpoints.paper.file=y"]) is None
@@ -276,7 +276,7 @@ def test_seconds_are_a_panel():
 
 
 TINY = [
-    "tracker.updates=1",
+    "tracker.iters=1",
     "tracker.resolution=[32,48]",
     "sizes.sprites.count=1",
     "sizes.sprites.generator.frames=6",

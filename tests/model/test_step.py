@@ -1,6 +1,7 @@
 """A training step in every setting: recomputed gradients, bf16 and its float32 parts, compiled parts, the benchmark."""
 
 import json
+from dataclasses import replace
 
 import bench_step
 import pytest
@@ -11,10 +12,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cotracker.model import cotracker as network
-from cotracker.model import fused
+from cotracker.model import encoder, fused, runtime, transformer
 from cotracker.model.correlation import _Products
 from cotracker.model.encoder import Encoder
-from cotracker.model.fused import fuse, norm_relu, norm_relu_conv, residual
+from cotracker.model.runtime import compile_transformer, multiplies
+from cotracker.model.windows import split_windows, window_starts
 
 
 def gradients(model, video, queries, bfloat16=False):
@@ -36,51 +38,97 @@ def _plain_norm(x):
     ).rsqrt()
 
 
+def in_both_forms(definition, *arguments):
+    """What the faster form gives, then what the definition gives."""
+    with runtime.plain():
+        right = definition(*arguments)
+    return definition(*arguments), right
+
+
+def assert_forms_agree(name, pair, leaves, exactness=1e-7):
+    """Values, and gradients of a random weighting, of the two answers."""
+    ours, right = pair
+    torch.testing.assert_close(ours, right, rtol=1e-9, atol=1e-9, msg=name)
+    rng = torch.Generator().manual_seed(1)
+    weight = torch.randn(ours.shape, generator=rng, dtype=ours.dtype)
+    found = [
+        torch.autograd.grad((answer * weight).sum(), leaves, allow_unused=True)
+        for answer in (ours, right)
+    ]
+    for a, b in zip(*found):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=exactness, atol=exactness, msg=name)
+
+
 @pytest.mark.parametrize(
     "layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
 )
 @pytest.mark.parametrize("size", [(6, 9), (1, 1), (1, 5)])
-def test_fused_steps_equal_their_parts(layout, size):
-    """Values and gradients in float64 of the fused steps, written out with PyTorch's own."""
+def test_faster_forms_of_the_encoder_are_its_definitions(layout, size):
+    """Values and gradients in float64."""
     rng = torch.Generator().manual_seed(0)
 
     def draw(*shape):
         made = torch.randn(*shape, generator=rng, dtype=torch.float64)
-        return (made.contiguous(memory_format=layout) if len(shape) == 4 else made).requires_grad_()
+        return made.contiguous(memory_format=layout).requires_grad_()
 
     x, y, z = draw(3, 4, *size), draw(3, 4, *size), draw(3, 4, 3, 3)
     conv, joining = nn.Conv2d(4, 5, 3, padding=1).double(), nn.Conv2d(8, 5, 3, padding=1).double()
-
-    def joined(levels):
-        return torch.cat(
-            [F.interpolate(i, size=size, mode="bilinear", align_corners=True) for i in levels], 1
-        )
-
     pairs = {
-        "norm_relu": (norm_relu(x), F.relu(_plain_norm(x))),
-        "norm_relu_conv": (norm_relu_conv(x, conv), conv(F.relu(_plain_norm(x)))),
-        "residual": (residual(x, y, None), F.relu(x + F.relu(_plain_norm(y)))),
-        "shortcut": (residual(z, y, x), F.relu(_plain_norm(x) + F.relu(_plain_norm(y)))),
-        "fuse": (fuse([x, z], size, joining), joining(joined([x, z]))),
+        "norm_relu": in_both_forms(encoder.norm_relu, x),
+        "norm_relu_conv": in_both_forms(encoder.norm_relu_conv, x, conv),
+        "residual": in_both_forms(encoder.add_residual, x, y, None),
+        "shortcut": in_both_forms(encoder.add_residual, z, y, x),
+        "fuse_levels": in_both_forms(encoder.fuse_levels, [x, z], size, joining),
     }
     leaves = [x, y, z, *conv.parameters(), *joining.parameters()]
-    for name, (ours, theirs) in pairs.items():
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9, msg=name)
-        weight = torch.randn(ours.shape, generator=rng, dtype=torch.float64)
-        found = [
-            torch.autograd.grad((o * weight).sum(), leaves, allow_unused=True)
-            for o in (ours, theirs)
-        ]
-        for a, b in zip(*found):
-            assert (a is None) == (b is None)
-            if a is not None:
-                torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-7, msg=name)
+    for name, pair in pairs.items():
+        assert_forms_agree(name, pair, leaves)
+    torch.testing.assert_close(encoder.instance_norm(x), _plain_norm(x))
+
+
+def test_faster_forms_of_the_transformer_are_its_definitions():
+    """With gradients in float64; oneDNN's form, which is for inference, in float32."""
+    rng = torch.Generator().manual_seed(0)
+    x, q, k, v = (
+        torch.randn(*shape, generator=rng, dtype=torch.float64).requires_grad_()
+        for shape in ((5, 7, 12), *[(5, 2, 7, 6)] * 3)
+    )
+    bias = transformer.key_bias(torch.rand(5, 7, generator=rng) < 0.7).double()
+    expand, contract = nn.Linear(12, 20).double(), nn.Linear(20, 12).double()
+    leaves = [x, q, k, v, *expand.parameters(), *contract.parameters()]
+    pairs = {
+        "attend": in_both_forms(transformer.attend, q, k, v, None),
+        "attend with a mask": in_both_forms(transformer.attend, q, k, v, bias),
+        "mlp": in_both_forms(transformer.mlp, x, expand, contract),
+    }
+    for name, pair in pairs.items():
+        assert_forms_agree(name, pair, leaves)
+    with torch.inference_mode():
+        arguments = x.float(), expand.float(), contract.float()
+        assert not runtime._HAS_LINEAR_POINTWISE or runtime.for_onednn(*arguments)
+        ours, right = in_both_forms(transformer.mlp, *arguments)
+    torch.testing.assert_close(ours, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 8}, {"neighbourhood": "square", "radius": 3}])
+def test_the_plain_network_is_the_network(options):
+    """All that runtime.py chooses at once: tracks, visibility, and gradients of all parameters."""
+    model = tiny(**options)
+    ours, gradient = gradients(model, clips(), asked())
+    with runtime.plain():
+        right, plain_gradient = gradients(model, clips(), asked())
+    torch.testing.assert_close(ours[-1].tracks[-1], right[-1].tracks[-1], rtol=0, atol=1e-3)
+    torch.testing.assert_close(ours[-1].logits, right[-1].logits, rtol=0, atol=1e-3)
+    assert far(gradient, plain_gradient) < 1e-3
+    assert torch.equal(gradients(model, clips(), asked())[1], gradient)  # nothing is left behind
 
 
 def test_windows_hand_their_gradients_back():
     maps = torch.randn(2, 11, 3, 4, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    slices = [maps[:, start : start + 8] for start in network.window_starts(11, 8)]
-    windows = [window[0] for window in network.windows_of([maps], 8)]
+    slices = [maps[:, start : start + 8] for start in window_starts(11, 8)]
+    windows = [window[0] for window in split_windows([maps], 8)]
     found = []
     for parts in (windows, slices):
         found.append(
@@ -93,9 +141,8 @@ def test_windows_hand_their_gradients_back():
 
 @pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 def test_recomputed_gradients_are_the_kept_ones(bfloat16, monkeypatch):
-    monkeypatch.setattr(
-        network, "FRAME_PIXELS", 40 * 56 * 3 * 5
-    )  # chunks of five frames, and one of two
+    # chunks of five frames, and one of two
+    monkeypatch.setattr(runtime, "FRAME_PIXELS", 40 * 56 * 3 * 5)
     kept, again = tiny(), tiny(recompute=True)
     (a, kept_gradient), (b, gradient) = (
         gradients(m, clips(), asked(), bfloat16) for m in (kept, again)
@@ -107,14 +154,16 @@ def test_recomputed_gradients_are_the_kept_ones(bfloat16, monkeypatch):
 
 def test_recomputing_keeps_less(monkeypatch):
     """Bytes that autograd holds between the passes, each tensor once."""
-    monkeypatch.setattr(network, "FRAME_PIXELS", 1)
+    monkeypatch.setattr(runtime, "FRAME_PIXELS", 1)
     held = {}
 
     def count(model):
         seen = {}
-        note = lambda x: (
-            seen.update({x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()}) or x
-        )  # noqa: E731
+
+        def note(x):
+            seen[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+            return x
+
         with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
             estimates = model(clips(), asked())
             held[model] = sum(seen.values())
@@ -141,7 +190,7 @@ def test_recomputing_agrees_with_data_parallel_training(tmp_path):
 
 
 def test_nothing_is_recomputed_without_gradients(monkeypatch):
-    monkeypatch.setattr(network, "checkpoint", None)
+    monkeypatch.setattr(runtime, "checkpoint", None)
     with torch.no_grad():
         assert tiny(recompute=True)(clips(), asked())
 
@@ -196,15 +245,15 @@ def test_norms_of_bfloat16_maps_are_as_exact_as_their_dtype():
     x = 100 + torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(0))
     x = x.bfloat16().contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(
-        norm_relu(x).float(), F.relu(_plain_norm(x.double())).float(), rtol=8e-3, atol=8e-3
+        encoder.norm_relu(x).float(), F.relu(_plain_norm(x.double())).float(), rtol=8e-3, atol=8e-3
     )
 
 
 def test_an_encoder_alone_takes_maps_of_either_layout():
-    encoder = Encoder(4, 8, (4, 4, 6, 6), 8, False)
+    network = Encoder(4, 8, (4, 4, 6, 6), 8, False)
     frames = torch.rand(2, 3, 24, 40, generator=torch.Generator().manual_seed(0))
-    ours = encoder(frames.contiguous(memory_format=torch.channels_last))
-    torch.testing.assert_close(ours, encoder(frames))
+    ours = network(frames.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(ours, network(frames))
 
 
 @pytest.mark.filterwarnings(
@@ -215,7 +264,7 @@ def test_compiled_parts_are_the_same_network(backend):
     """With generated code (inductor) only the least of one, as a compiler takes tens of seconds for it."""
     layers = dict(time_layers=1, group_layers=0 if backend == "inductor" else 1)
     plain, compiled = tiny(**layers), tiny(**layers)
-    compiled.compile_parts(backend)
+    compile_transformer(compiled, backend)
     assert plain.state_dict().keys() == compiled.state_dict().keys()
     for frames, points in ((8, 4), (10, 5)):
         (a, right), (b, gradient) = (
@@ -224,22 +273,25 @@ def test_compiled_parts_are_the_same_network(backend):
         )
         torch.testing.assert_close(b[-1].tracks[-1], a[-1].tracks[-1], rtol=0, atol=1e-4)
         assert far(gradient, right) < 1e-4
-        compiled.recompute = True  # and the second time with every update computed anew
+        # and the second time with every iteration computed anew
+        compiled.config = replace(compiled.config, recompute=True)
     torch.compiler.reset()
 
 
 def test_the_benchmark_measures_every_setting(tmp_path, capsys):
+    """In bfloat16 where the processor has it: its peak takes minutes where it is emulated."""
+    dtype = "bfloat16" if multiplies(torch.bfloat16) else "float32"
     words = (
         "--tiny --frames 5 --height 32 --width 48 --points 3 --threads 1 --repeats 1 --device cpu"
     )
     (row,) = bench_step.main(
-        [*words.split(), "--settings", "bfloat16+recompute", "--json", f"{tmp_path}/a"]
+        [*words.split(), "--settings", f"{dtype}+recompute", "--json", f"{tmp_path}/a"]
     )
     assert (
         json.loads((tmp_path / "a").read_text())["rows"] == [row]
-        and row["setting"] == "bfloat16+recompute"
+        and row["setting"] == f"{dtype}+recompute"
     )
-    assert "bfloat16+recompute" in capsys.readouterr().out
+    assert row["setting"] in capsys.readouterr().out
     kept = bench_step.measure("float32", bench_step.parse(words.split()))
     for found in (row, kept):
         assert (

@@ -17,7 +17,7 @@ from cotracker.profiling import bench, machine
 from cotracker.profiling import report as bench_report
 
 SMALL = (
-    "bench --model cotracker_small --resolution 32x48 --frames 8 --threads 1 --updates 1 "
+    "bench --model cotracker_small --resolution 32x48 --frames 8 --threads 1 --iters 1 "
     "--repeats 1 --device cpu"
 ).split()
 NUMBERS = {
@@ -159,7 +159,7 @@ from cotracker.data import video
 from cotracker.profiling.machine import peak_memory
 torch.set_num_threads(1)
 video.CACHE_BYTES = 2**22
-tracker = cotracker.load_tracker(None, updates=1, resolution=(120, 160), support=None, device="cpu")
+tracker = cotracker.load_tracker(None, iters=1, resolution=(120, 160), support=None, device="cpu")
 tracks = tracker(video.open_video(sys.argv[1]), torch.tensor([[[0.0, 40, 50], [3, 90, 80]]]))
 print(tracks.xy.shape[1], peak_memory(torch.device("cpu")))
 """

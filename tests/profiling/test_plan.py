@@ -31,7 +31,7 @@ def test_memory_is_as_measured(points, size, dtype):
     )
     (row,) = bench.measure_in_process(setting)
     measured = 1e9 * (row["gigabytes"] - row["gigabytes_before"])
-    said = plan(bench.make_model(setting), 12, size, points, updates=1)
+    said = plan(bench.make_model(setting), 12, size, points, iters=1)
     assert said.points_at_once == points and 0.75 < said.bytes / measured < 1.7
 
 
@@ -72,7 +72,7 @@ def test_the_single_point_protocol_takes_queries_and_frames_into_account():
 
 def test_operations_are_those_of_the_turns_and_time_follows():
     model = tiny()
-    said = plan(model, 10, (40, 56), 1500, updates=2, support=4)
+    said = plan(model, 10, (40, 56), 1500, iters=2, support=4)
     turns = [flops.run(model, n + 4, 10, (40, 56), 2) for n in (1024, 476)]
     assert said.operations == sum(turns)
     assert said.seconds(100, 0.5) == pytest.approx(sum(turns) / 50e9)

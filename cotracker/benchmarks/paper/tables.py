@@ -32,7 +32,7 @@ COLUMNS = {  # (benchmark, protocol) of results without a label
     ("kinetics", "first"): "kinetics_first",
 }
 # Settings of the paper's evaluation (sections 4.2 and A); the second resolution is DINOv2's.
-PAPER = {"updates": [6], "resolution": [[384, 512], [378, 504]]}
+PAPER = {"iters": [6], "resolution": [[384, 512], [378, 504]]}
 PAPER_POINTS = {"points": ["single"], "global_grid": [6], "local_grid": [6]}  # not of table 1
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
