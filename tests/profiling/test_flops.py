@@ -1,11 +1,13 @@
 """The closed-form count of operations, held to PyTorch's own counter."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from networks import tiny
 from torch.utils.flop_counter import FlopCounterMode
 
-from cotracker.model import correlation
+from cotracker.model import runtime
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling import flops
 
@@ -32,7 +34,7 @@ CASES = {
 @pytest.fixture
 def local(monkeypatch):
     """Correlation read locally at every level, as the closed form counts it."""
-    monkeypatch.setattr(correlation, "WHOLE_MAP_CELLS", 0)
+    monkeypatch.setattr(runtime, "WHOLE_MAP_CELLS", 0)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -61,6 +63,6 @@ def test_operations_of_the_papers_model():
 
 def test_other_encoders_are_refused():
     model = tiny()
-    model.config = model.config | {"encoder": "dinov2"}
+    model.config = replace(model.config, encoder="dinov2")
     with pytest.raises(ValueError, match="of the encoder 'dinov2' are not counted"):
         flops.encode(model, (40, 56))

@@ -23,7 +23,11 @@ from train import run
 FOLDER = Path(__file__).parents[2] / "configs"
 ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
          "cluster": "train", "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
-GROUPS = [folder for folder in FOLDER.glob("*") if folder.is_dir() and folder.name in ENTRY]
+GROUPS = [
+    folder
+    for folder in FOLDER.glob("*")
+    if folder.is_dir() and folder.name not in ("tables", "figures")
+]
 CHOICES = sorted(
     (folder.name, str(path.relative_to(folder).with_suffix("")))
     for folder in GROUPS
