@@ -25,7 +25,7 @@ from cotracker.benchmarks.results import commit
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.kubric.layout import describe, write_clip
 from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
-from cotracker.data.stream import attempted
+from cotracker.data.stream import sample_until_good
 from cotracker.data.workers import spread
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -195,9 +195,8 @@ def write_one(generator, out: Path, settings: dict, number: int) -> dict:
     def make(rng: np.random.Generator, attempt: int) -> tuple:
         return generator.recording(rng) if settings["by_products"] else (generator.clip(rng), None)
 
-    clip, by_products = attempted(
-        make, (seed, number), f"clip {number} of seed {seed}: {type(generator).__name__}"
-    )
+    owner = f"clip {number} of seed {seed}: {type(generator).__name__}"
+    (clip, by_products), _ = sample_until_good(make, (seed, number), owner)
     return write_clip(out, name, clip, by_products, settings["images"], settings["quality"])
 
 

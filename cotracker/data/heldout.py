@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cotracker.data.stream import ORDER, Source, attempted
+from cotracker.data.stream import HELD_OUT_SEED, Source, sample_until_good
 from cotracker.data.synthetic.textures import Textures
 from cotracker.types import Clip
 
-HELD_OUT = ORDER + 1  # the last number of these clips' seeds: no stream of a seed below 2^32 draws a clip from such
 PACKAGES = ("numpy", "opencv-python-headless", "mujoco")
 
 
 class HeldOut:
-    """`count` clips of a generator, by index; clip k is drawn from (seed, k, HELD_OUT), which no training example is.
+    """`count` clips of a generator, by index; clip k is drawn from (seed, k, HELD_OUT_SEED), which no training example is.
 
     generator: a Source, a dataclass whose fields say all about it.  cache: a folder where clips once drawn are kept
     and found again, bit for bit (about 5 MB each at 24 x 256 x 320); None draws them anew each time.
@@ -63,8 +62,9 @@ class HeldOut:
         return Clip(*map(torch.from_numpy, arrays), name=name, seed=(self.seed, k))
 
     def _draw(self, k: int) -> list[np.ndarray]:
-        what = f"clip {k} of the benchmark: {type(self.generator).__name__}"
-        clip = attempted(lambda rng, attempt: self.generator.clip(rng), (self.seed, k, HELD_OUT), what)
+        name = f"clip {k} of the benchmark: {type(self.generator).__name__}"
+        seeds = (self.seed, k, HELD_OUT_SEED)
+        clip, _ = sample_until_good(lambda rng, attempt: self.generator.clip(rng), seeds, name)
         return [value.numpy() for value in (clip.video, clip.tracks, clip.visible, clip.valid)]
 
     def _key(self) -> str:
@@ -97,7 +97,9 @@ def _write(file: Path | None, arrays: list[np.ndarray]) -> None:
         ) from error
     try:
         with os.fdopen(beside, "wb") as opened:
-            np.savez_compressed(opened, **dict(zip(("video", "tracks", "visible", "valid"), arrays)))
+            np.savez_compressed(
+                opened, **dict(zip(("video", "tracks", "visible", "valid"), arrays))
+            )
         os.chmod(path, 0o644)  # as any other file: a cache may be shared
         os.replace(path, file)
     finally:

@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cotracker.data.augment import published
 from cotracker.data.augment.points import choose_points, random_crop
 from cotracker.data.kubric import Kubric
-from cotracker.data.stream import Mixture, TrainingStream, loader
+from cotracker.data.loader import make_loader
+from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.data.video import write_video
 from cotracker.types import Clip
 from train import run
@@ -251,7 +252,7 @@ def test_whole_frames_go_through_the_published_chain(root):
     said = {clip.reason for clip in clips} - {""}
     assert sum(clip.replaced for clip in clips) > 0
     assert all("augmented: only" in reason and "8 are wanted" in reason for reason in said)
-    batches = first(loader(TrainingStream(reader, augment=augment), batch=4, workers=2), 5)
+    batches = first(make_loader(TrainingStream(reader, augment=augment), batch=4, workers=2), 5)
     assert [count for batch in batches for count in batch.replaced] == [
         clip.replaced for clip in clips
     ]
@@ -272,7 +273,7 @@ def test_kubric_and_drawn_scenes_in_one_mixture(root):
         for name, value in (("height", 30), ("width", 36), ("points", 5))
     ]
     node = composed("data=kubric_and_sprites", "train.batch=2", *small)
-    batches = first(loader(TrainingStream(instantiate(node.data)), batch=2), 16)
+    batches = first(make_loader(TrainingStream(instantiate(node.data)), batch=2), 16)
     assert {batch.video.shape for batch in batches} == {(2, 4, 3, 30, 36)}
     read = [set(batch.name) <= {f"{k:04d}" for k in range(5)} for batch in batches]
     assert 0 < sum(read) < 16
@@ -368,16 +369,17 @@ def test_workers_ranks_and_resuming_give_the_same_stream(root, workers):
         return TrainingStream(Mixture([reader, Kubric(str(root), 4, 24, 32, 2)], [2, 1], block=4))
 
     alone = [make()[k] for k in range(24)]
-    batches = first(loader(make(), batch=2, workers=workers), 12)
+    batches = first(make_loader(make(), batch=2, workers=workers), 12)
     whole = [(b.video[i], b.tracks[i], b.name[i]) for b in batches for i in range(2)]
     assert all(
         torch.equal(v, c.video) and torch.equal(t, c.tracks) and n == c.name
         for (v, t, n), c in zip(whole, alone)
     )
-    later = first(loader(make(), batch=2, workers=workers, start=14), 3)
+    later = first(make_loader(make(), batch=2, workers=workers, start=14), 3)
     assert all(same(one, other) for one, other in zip(later, batches[7:10]))
     ranks = [
-        first(loader(make(), batch=2, workers=workers, rank=rank, world=2), 6) for rank in range(2)
+        first(make_loader(make(), batch=2, workers=workers, rank=rank, world=2), 6)
+        for rank in range(2)
     ]
     assert [
         name for pair in zip(*ranks) for b in zip(*(one.name for one in pair)) for name in b
@@ -398,7 +400,7 @@ def test_the_config_gives_batches(root):
         "data.width=32",
         "data.points=3",
     )
-    batch = first(loader(TrainingStream(instantiate(node.data)), batch=2), 1)[0]
+    batch = first(make_loader(TrainingStream(instantiate(node.data)), batch=2), 1)[0]
     assert batch.video.shape == (2, 4, 3, 24, 32) and batch.tracks.shape == (2, 4, 3, 2)
     defaults = composed("data=kubric").data
     assert [defaults[key] for key in ("frames", "height", "width", "points")] == [24, 384, 512, 256]

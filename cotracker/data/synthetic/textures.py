@@ -20,21 +20,23 @@ class Textures:
 
     def __init__(self, folders: str | list[str] | None = None, procedural: float = 0.3):
         folders = [folders] if isinstance(folders, str | Path) else list(folders or [])
-        self.files = tuple(file for folder in folders for file in _photographs_in(folder))
+        self.files = tuple(file for folder in folders for file in _find_photographs(folder))
         self.procedural = procedural if self.files else 1.0
 
-    def draw(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    def sample(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         """One texture, uint8 height width 3 RGB."""
         if rng.random() < self.procedural:
-            return pattern(rng, height, width)
+            return sample_pattern(rng, height, width)
         for _ in range(TRIES):
-            crop = photograph_crop(rng, self.files[rng.integers(len(self.files))], height, width)
+            crop = sample_photograph_crop(
+                rng, self.files[rng.integers(len(self.files))], height, width
+            )
             if crop[::4, ::4].std(axis=(0, 1)).max() > PLAIN:
                 break
         return crop
 
 
-def _photographs_in(folder: str | Path) -> list[str]:
+def _find_photographs(folder: str | Path) -> list[str]:
     if not Path(folder).is_dir():
         raise ValueError(
             f"the folder of textures {folder} does not exist: give a folder of jpg or png photographs"
@@ -46,7 +48,7 @@ def _photographs_in(folder: str | Path) -> list[str]:
 
 
 @lru_cache(maxsize=512)
-def photograph(file: str) -> tuple[np.ndarray, ...]:
+def load_photograph(file: str) -> tuple[np.ndarray, ...]:
     """The photograph in `file` as uint8 H W 3 RGB, at most 1024 pixels a side, then halved twice; kept in memory."""
     image = cv2.imread(file, cv2.IMREAD_COLOR)
     if image is None:
@@ -62,9 +64,11 @@ def photograph(file: str) -> tuple[np.ndarray, ...]:
     return tuple(levels)
 
 
-def photograph_crop(rng: np.random.Generator, file: str, height: int, width: int) -> np.ndarray:
+def sample_photograph_crop(
+    rng: np.random.Generator, file: str, height: int, width: int
+) -> np.ndarray:
     """A crop of a photograph at a random place, scale, rotation, flip and colour, uint8 height width 3 RGB."""
-    level = photograph(file)[rng.choice(3, p=(0.5, 0.3, 0.2))]
+    level = load_photograph(file)[rng.choice(3, p=(0.5, 0.3, 0.2))]
     rows, columns = level.shape[:2]
     zoom = np.exp(rng.uniform(np.log(0.8), np.log(2.0)))
     zoom = max(zoom, 0.7 * max(height / rows, width / columns))
@@ -80,10 +84,10 @@ def photograph_crop(rng: np.random.Generator, file: str, height: int, width: int
     crop = cv2.warpAffine(
         level, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101
     )
-    return colour_jitter(rng, crop)
+    return jitter_colours(rng, crop)
 
 
-def colour_jitter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def jitter_colours(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """The image uint8 H W 3 with random saturation, gains, brightness and (one time in ten) swapped channels."""
     saturation = rng.uniform(0.4, 1.4)
     matrix = saturation * np.eye(3) + (1 - saturation) / 3
@@ -93,15 +97,15 @@ def colour_jitter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return cv2.transform(image, np.column_stack([matrix, rng.uniform(-20, 20, 3)]))
 
 
-def pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def sample_pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A pattern drawn from nothing, uint8 height width 3 RGB: noise, dead leaves, stripes or checks, tiles, text."""
-    draw = (fractal_noise, dead_leaves, waves, tiles, text)[
+    sample = (sample_fractal_noise, sample_dead_leaves, sample_stripes, sample_tiles, sample_text)[
         rng.choice(5, p=(0.33, 0.33, 0.16, 0.1, 0.08))
     ]
-    return draw(rng, height, width)
+    return sample(rng, height, width)
 
 
-def _palette(rng: np.random.Generator) -> np.ndarray:
+def _sample_palette(rng: np.random.Generator) -> np.ndarray:
     """256 colours (256, 3) uint8 running smoothly through a few random ones near a common tone."""
     count = rng.integers(3, 8)
     tone, spread = rng.uniform(30, 220, 3), rng.uniform(0.35, 1.0)
@@ -113,7 +117,7 @@ def _palette(rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def _noise(
+def _sample_noise(
     rng: np.random.Generator, height: int, width: int, cell: float, roughness: float
 ) -> np.ndarray:
     """Fractal noise H W in 0..1: octaves from `cell` pixels down to 2, each `roughness` times the one before."""
@@ -127,22 +131,22 @@ def _noise(
     return cv2.normalize(total, None, 0.0, 1.0, cv2.NORM_MINMAX)
 
 
-def fractal_noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def sample_fractal_noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Clouds, marble or gravel, uint8 height width 3: fractal noise through a palette."""
-    value = _noise(
+    value = _sample_noise(
         rng, height, width, np.exp(rng.uniform(np.log(8), np.log(96))), rng.uniform(0.45, 0.9)
     )
     bands = rng.choice((1, 1, 2, 4))
-    return _palette(rng)[
+    return _sample_palette(rng)[
         (value * 255 * bands).astype(np.int32) % 256
         if bands > 1
         else (value * 255).astype(np.uint8)
     ]
 
 
-def dead_leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def sample_dead_leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Discs and polygons of all sizes on top of each other, uint8 height width 3, each faintly mottled."""
-    palette, area = _palette(rng), height * width
+    palette, area = _sample_palette(rng), height * width
     image = np.empty((height, width, 3), np.uint8)
     image[:] = palette[rng.integers(256)]
     smallest, largest = rng.uniform(1.5, 4), rng.uniform(0.08, 0.3) * max(height, width)
@@ -163,27 +167,27 @@ def dead_leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray
     return _mottle(rng, image)
 
 
-def waves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def sample_stripes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Stripes or checks, uint8 height width 3: one or two bent waves, smooth or hard, through a palette."""
-    bend = _noise(rng, height, width, 64.0, 0.4) * rng.uniform(0, 4)
+    bend = _sample_noise(rng, height, width, 64.0, 0.4) * rng.uniform(0, 4)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     value = np.ones((height, width), np.float32)
     for _ in range(rng.integers(1, 3)):
         angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(6), np.log(48)))
         value *= np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period) + bend)
     value = np.clip(value * rng.choice((1.0, 8.0)), -1, 1)
-    return _mottle(rng, _palette(rng)[(127.5 + 127.5 * value).astype(np.uint8)])
+    return _mottle(rng, _sample_palette(rng)[(127.5 + 127.5 * value).astype(np.uint8)])
 
 
-def tiles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def sample_tiles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A small pattern repeated, uint8 height width 3, faintly mottled so that copies differ a little."""
     side = int(rng.integers(10, 48))
-    tile = (fractal_noise if rng.random() < 0.5 else dead_leaves)(rng, side, side)
+    tile = (sample_fractal_noise if rng.random() < 0.5 else sample_dead_leaves)(rng, side, side)
     image = np.tile(tile, (height // side + 1, width // side + 1, 1))[:height, :width]
     return _mottle(rng, image)
 
 
-def text(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def sample_text(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Lines of words that mean nothing, as on posters and pages, uint8 height width 3, on faintly mottled paper."""
     paper, ink = rng.uniform(0, 255, (2, 3)) * 0.5 + rng.permutation([0, 127])[:, None]
     image = np.empty((height, width, 3), np.uint8)
@@ -204,5 +208,5 @@ def text(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def _mottle(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
-    gain = 1 + rng.uniform(0.1, 0.5) * (_noise(rng, height, width, 32.0, 0.7) - 0.5)
+    gain = 1 + rng.uniform(0.1, 0.5) * (_sample_noise(rng, height, width, 32.0, 0.7) - 0.5)
     return np.clip(image * gain[..., None], 0, 255).astype(np.uint8)

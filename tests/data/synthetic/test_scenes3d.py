@@ -307,10 +307,11 @@ def test_a_worker_forked_after_a_drawing_draws_the_same():
     """In a process of its own: one clip here, then the same from a worker, which once waited for ever."""
     program = """
 import numpy as np, torch
-from cotracker.data.stream import TrainingStream, loader
+from cotracker.data.loader import make_loader
+from cotracker.data.stream import TrainingStream
 from cotracker.data.synthetic.scenes3d import Scenes3D
 stream = TrainingStream(Scenes3D(2, 32, 32, 4, 50))
-here, there = stream[0], next(iter(loader(stream, 1, workers=1, context="fork")))
+here, there = stream[0], next(iter(make_loader(stream, 1, workers=1, context="fork")))
 print(torch.equal(here.video, there.video[0]) and torch.equal(here.tracks, there.tracks[0]))
 """
     environment = {

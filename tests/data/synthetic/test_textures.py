@@ -39,7 +39,7 @@ def test_photographs_are_read_once_shrunk_and_never_written(tmp_path):
     assert levels[0] is photograph(str(tmp_path / "deep" / "a.png"))[0]
     before = levels[0].copy()
     for seed in range(5):
-        assert textures.draw(np.random.default_rng(seed), 50, 70).shape == (50, 70, 3)
+        assert textures.sample(np.random.default_rng(seed), 50, 70).shape == (50, 70, 3)
     assert np.array_equal(levels[0], before) and not levels[0].flags.writeable
 
 
@@ -61,7 +61,7 @@ def test_plain_crops_are_mostly_drawn_again(tmp_path):
     )
     textures = Textures(tmp_path, procedural=0.0)
     plain = [
-        textures.draw(np.random.default_rng(seed), 40, 40).std(axis=(0, 1)).max() < 2
+        textures.sample(np.random.default_rng(seed), 40, 40).std(axis=(0, 1)).max() < 2
         for seed in range(100)
     ]
     assert 0 < np.mean(plain) < 0.25

@@ -7,9 +7,9 @@ import torch
 from numpy.random import Generator
 
 from cotracker.data.kubric.tracks import sample_tracks
-from cotracker.data.synthetic.camera_effects import applied, draw_look
-from cotracker.data.synthetic.motion import log_uniform
-from cotracker.data.synthetic.recipe import Recipe, check_probabilities
+from cotracker.data.synthetic.camera_effects import apply_camera_effects, sample_camera_effects
+from cotracker.data.synthetic.motion import sample_log_uniform
+from cotracker.data.synthetic.recipe import check_probabilities, check_sizes
 from cotracker.data.synthetic.scenes3d import staging
 from cotracker.data.synthetic.scenes3d.camera import clearance, moving_camera, seen_share
 from cotracker.data.synthetic.scenes3d.creatures import below, creature, gait
@@ -73,10 +73,7 @@ class Scenes3D:
     compression: float = 0.3
 
     def __post_init__(self):
-        if self.frames < 2 or self.points < 1 or min(self.height, self.width) < 16:
-            raise ValueError(
-                "Scenes3D needs frames >= 2, points >= 1, and height and width of at least 16 pixels"
-            )
+        check_sizes(self)
         if self.sampled < self.points:
             raise ValueError(
                 f"Scenes3D cannot choose points={self.points} of sampled={self.sampled}: raise sampled"
@@ -87,9 +84,6 @@ class Scenes3D:
             )
         check_probabilities(self, "creatures")
         self._textures = Textures(self.textures, self.procedural)
-        effects = ("light_field", "light_drift", "low_contrast", "defocus", "noise", "compression")
-        chances = {name: getattr(self, name) for name in effects}
-        self._effects = Recipe(self.frames, self.height, self.width, **chances)
 
     def clip(self, rng: Generator) -> Clip:
         """One Clip: video T 3 H W uint8 RGB, tracks T N 2, visible and valid T N; all drawn from `rng`.
@@ -124,7 +118,7 @@ class Scenes3D:
             if exposures.shape[1] == 1
             else exposures.mean(1).round().astype(np.uint8)
         )
-        frames = applied(draw_look(self._effects, rng), frames)
+        frames = apply_camera_effects(sample_camera_effects(self, rng), frames)
         return frames, recorded(poses.at(exact), camera.at(exact), depth, seen)
 
     def _played(self, rng: Generator) -> tuple[World, Poses, Camera, np.ndarray]:
@@ -183,7 +177,7 @@ class Scenes3D:
         """One thing or creature for each of the numbers `textures`, in places apart from each other."""
         alive = rng.random(len(textures)) < self.creatures
         times = step * np.arange(steps)
-        sizes = np.array([log_uniform(rng, *self.object_size) for _ in textures])
+        sizes = np.array([sample_log_uniform(rng, *self.object_size) for _ in textures])
         bodies, taken = [], []
         for texture, size in zip(textures[alive], sizes[alive]):
             made, place = self._creature(
@@ -195,7 +189,10 @@ class Scenes3D:
         for texture, size, place in zip(textures[~alive], sizes[~alive], places):
             body = staging.thing(rng, size, texture, self.meshes)
             velocity = staging.throw(
-                rng, place, log_uniform(rng, *self.speed), log_uniform(rng, *self.spin)
+                rng,
+                place,
+                sample_log_uniform(rng, *self.speed),
+                sample_log_uniform(rng, *self.spin),
             )
             free = rng.random() >= self.fixed
             place = place if free else place * (1, 1, 0) + (0, 0, 0.6 * size)
@@ -226,7 +223,10 @@ class Scenes3D:
         else:
             place[2] = height + rng.uniform(0.1, 1.5)
             velocity = staging.throw(
-                rng, place, log_uniform(rng, *self.speed), log_uniform(rng, *self.spin) / 2
+                rng,
+                place,
+                sample_log_uniform(rng, *self.speed),
+                sample_log_uniform(rng, *self.spin) / 2,
             )
             turned = staging.any_turn(rng)
             bodies[0] = replace(
@@ -244,9 +244,11 @@ class Scenes3D:
             if len(poses.positions) and rng.random() < self.following_camera:
                 followed = poses.positions[rng.integers(len(poses.positions))]
             speed = (
-                0.0 if rng.random() < self.still_camera else log_uniform(rng, *self.camera_speed)
+                0.0
+                if rng.random() < self.still_camera
+                else sample_log_uniform(rng, *self.camera_speed)
             )
-            shake = log_uniform(rng, 0.1, 0.8) if rng.random() < self.shaking_camera else 0.0
+            shake = sample_log_uniform(rng, 0.1, 0.8) if rng.random() < self.shaking_camera else 0.0
             interest = (
                 np.median(poses.positions.mean(1), axis=0)
                 if len(poses.positions)

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.random import Generator
 
 from cotracker.data.kubric.tracks import rotations
-from cotracker.data.synthetic.motion import wave
+from cotracker.data.synthetic.motion import sample_wave
 from cotracker.data.synthetic.scenes3d.scene import Camera, Plane, Poses, combined, turn_about
 
 PACE = 12  # motion.wave counts its periods in frames; here 12 to the second
@@ -38,7 +38,7 @@ def moving_camera(
         aims = aims + walk * rng.uniform(0.7, 1.1)
         positions = positions + walk * rng.choice((0.0, rng.uniform(0.3, 1.0))) * (1, 1, 0.3)
     positions[:, 2] = np.maximum(positions[:, 2], 0.35)
-    roll = np.radians(rng.normal(0, 4)) + wave(
+    roll = np.radians(rng.normal(0, 4)) + sample_wave(
         rng, PACE * times, np.radians(rng.uniform(0, 6)), (12, 60)
     )
     return Camera(
@@ -49,7 +49,7 @@ def moving_camera(
 def _course(rng: Generator, times: np.ndarray, aim: np.ndarray, away: np.ndarray, speed: float):
     """Where the camera aims and where it is, both (M, 3): still, line, pan or orbit about `aim` from `aim` + `away`."""
     clock = times - times.mean()
-    clock = clock + wave(rng, PACE * times, 0.15, (12, 40))
+    clock = clock + sample_wave(rng, PACE * times, 0.15, (12, 40))
     kind, distance = (
         rng.choice(("line", "pan", "orbit", "line and pan"), p=(0.3, 0.15, 0.3, 0.25)),
         np.linalg.norm(away),
@@ -95,7 +95,8 @@ def _by_hand(rng: Generator, times: np.ndarray, roll: np.ndarray, shake: float) 
     turns = turn_about(np.broadcast_to((0.0, 0.0, 1.0), (len(times), 3)), roll)
     for axis in np.eye(3):
         angle = sum(
-            wave(rng, PACE * times, np.radians(shake), periods) for periods in ((2.5, 6), (6, 20))
+            sample_wave(rng, PACE * times, np.radians(shake), periods)
+            for periods in ((2.5, 6), (6, 20))
         )
         turns = combined(turns, turn_about(np.broadcast_to(axis, (len(times), 3)), angle))
     return turns

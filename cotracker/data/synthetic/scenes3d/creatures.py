@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from cotracker.data.synthetic.motion import log_uniform, wave
+from cotracker.data.synthetic.motion import sample_log_uniform, sample_wave
 from cotracker.data.synthetic.scenes3d.scene import (
     ORIGIN,
     UPRIGHT,
@@ -44,14 +44,14 @@ def creature(
     physics' steps, where it moves its limbs itself; None leaves it limp.
     """
     limbs = (quadruped, quadruped, biped, worm)[rng.integers(4)](rng)
-    rhythm, stiff = log_uniform(rng, 0.45, 1.6), rng.uniform(0.0, 0.6)
+    rhythm, stiff = sample_log_uniform(rng, 0.45, 1.6), rng.uniform(0.0, 0.6)
     density, bounce = rng.uniform(200, 600), rng.uniform(0, 0.5)
     patched = rng.random() < 0.4
     bodies = []
     for limb in limbs:
         angle = None
         if times is not None:
-            angle = limb.swing * np.sin(2 * np.pi * (times / rhythm + limb.phase)) + wave(
+            angle = limb.swing * np.sin(2 * np.pi * (times / rhythm + limb.phase)) + sample_wave(
                 rng, 12 * times, 0.1
             )
         texture = textures[rng.integers(len(textures))] if patched else textures[0]
@@ -86,20 +86,22 @@ def below(bodies: list[Body], first: int) -> float:
 
 def gait(rng: Generator, times: np.ndarray, size: float, height: float) -> np.ndarray:
     """The places (steps, 7) of a creature's trunk: it goes its way through the origin, bobs, sways and turns."""
-    speed = log_uniform(rng, 0.2, 2.5) * np.sqrt(size) * (rng.random() < 0.85)
+    speed = sample_log_uniform(rng, 0.2, 2.5) * np.sqrt(size) * (rng.random() < 0.85)
     heading = (
         rng.uniform(0, 2 * np.pi)
-        + wave(rng, 12 * times, 0.8, (20, 70))
+        + sample_wave(rng, 12 * times, 0.8, (20, 70))
         + rng.normal(0, 0.5) * times
     )
     step = np.diff(times, prepend=times[0] - (times[1] - times[0]))
     x, y = np.cumsum(speed * step * np.cos(heading)), np.cumsum(speed * step * np.sin(heading))
     middle = len(times) // 2
-    z = height + size * wave(rng, 12 * times, 0.06, (4, 16))
+    z = height + size * sample_wave(rng, 12 * times, 0.06, (4, 16))
     turn = turn_about(np.broadcast_to(UP, (len(times), 3)), heading)
     turn = combined(
         turn,
-        turn_about(np.broadcast_to(SIDE, (len(times), 3)), wave(rng, 12 * times, 0.15, (4, 20))),
+        turn_about(
+            np.broadcast_to(SIDE, (len(times), 3)), sample_wave(rng, 12 * times, 0.15, (4, 20))
+        ),
     )
     return np.column_stack([x - x[middle], y - y[middle], z, turn])
 

@@ -38,7 +38,7 @@ def library():
         raise ValueError(_no_opengl(error)) from error
     mujoco.set_mju_user_warning(
         _ignored
-    )  # instead of a file MUJOCO_LOG.TXT; `simulate` looks at the counts
+    )  # instead of a file MUJOCO_LOG.TXT; `simulate` effects at the counts
     return mujoco
 
 

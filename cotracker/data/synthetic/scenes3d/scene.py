@@ -102,7 +102,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where a camera is at M moments; it looks along its -Z with +Y up.
+    """Where a camera is at M moments; it effects along its -Z with +Y up.
 
     positions: (M, 3).  quaternions: (M, 4) world from camera.  fov: degrees, vertical.
     """

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from cotracker.data.synthetic.motion import log_uniform
+from cotracker.data.synthetic.motion import sample_log_uniform
 from cotracker.data.synthetic.scenes3d.scene import Body, Light, Piece, Plane, combined, turn_about
 from cotracker.data.synthetic.scenes3d.solids import solid
 from cotracker.data.synthetic.textures import Textures
@@ -18,7 +18,7 @@ def thing(rng: Generator, size: float, texture: int, meshes: float) -> Body:
     physics = {
         "bounce": rng.uniform(0, 0.9),
         "friction": rng.uniform(0.2, 1.2),
-        "density": log_uniform(rng, 100, 2000),
+        "density": sample_log_uniform(rng, 100, 2000),
     }
     if rng.random() < meshes:
         piece = Piece("mesh", (size,) * 3, texture=texture, mesh=solid(rng))
@@ -93,7 +93,7 @@ def walls(rng: Generator, textures: list[int]) -> tuple[list[Plane], np.ndarray]
 
 
 def _repeat(rng: Generator) -> tuple[float, float]:
-    return (log_uniform(rng, 4.0, 16.0),) * 2
+    return (sample_log_uniform(rng, 4.0, 16.0),) * 2
 
 
 def lights(rng: Generator, shadows: float) -> tuple[list[Light], tuple]:
@@ -121,15 +121,15 @@ def lights(rng: Generator, shadows: float) -> tuple[list[Light], tuple]:
 def sheet(rng: Generator, textures: Textures, side: int) -> np.ndarray:
     """A texture for planes, side side 3 uint8; half of them mirrored so that it repeats without a seam."""
     if rng.random() < 0.5:
-        return textures.draw(rng, side, side)
-    image = textures.draw(rng, side // 2, side // 2)
+        return textures.sample(rng, side, side)
+    image = textures.sample(rng, side // 2, side // 2)
     row = np.concatenate([image, image[:, ::-1]], axis=1)
     return np.concatenate([row, row[::-1]])
 
 
 def cube(rng: Generator, textures: Textures, side: int) -> np.ndarray:
     """Six faces (6 side, side, 3) uint8, cut from one texture."""
-    image = textures.draw(rng, 2 * side, 3 * side)
+    image = textures.sample(rng, 2 * side, 3 * side)
     return np.concatenate(
         [image[r : r + side, c : c + side] for r in (0, side) for c in (0, side, 2 * side)]
     )
@@ -137,7 +137,7 @@ def cube(rng: Generator, textures: Textures, side: int) -> np.ndarray:
 
 def sky(rng: Generator, textures: Textures, side: int) -> np.ndarray:
     """What is infinitely far, as six faces (6 side, side, 3) uint8: one texture mirrored all around."""
-    image = textures.draw(rng, side, side)
+    image = textures.sample(rng, side, side)
     mirror = image[:, ::-1]
     above, below = (
         np.broadcast_to(rows.mean((0, 1)).astype(np.uint8), image.shape)
