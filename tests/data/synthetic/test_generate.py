@@ -44,11 +44,11 @@ def start(*words: str, **named) -> subprocess.Popen:
     """The program as a user starts it, its output kept, in a session of its own.
 
     It hears Ctrl-C even where this process does not, as when the tests run in a shell's background. A clip takes long,
-    so that the run can be stopped in its midst however slowly this process effects on.
+    so that the run can be stopped in its midst however slowly this process looks on.
     """
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT / "tests" / "helpers"),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "helpers"))),
         "PAUSE": "0.3",
     }
     command = [sys.executable, "scripts/generate.py", *words]

@@ -12,15 +12,15 @@ import torch
 from cotracker.data.kubric.tracks import rotations, sample_tracks
 from cotracker.data.synthetic.scenes3d import (
     Scenes3D,
-    _beyond,
+    _push_outside,
+    builder,
     creatures,
     mujoco_world,
     solids,
-    staging,
 )
-from cotracker.data.synthetic.scenes3d.camera import clearance, seen_share
+from cotracker.data.synthetic.scenes3d.camera import clearance, visible_share
 from cotracker.data.synthetic.scenes3d.mujoco_world import World
-from cotracker.data.synthetic.scenes3d.recorded import in_front, quaternion_of, recorded
+from cotracker.data.synthetic.scenes3d.recording import is_in_front, record_surface, to_quaternion
 from cotracker.data.synthetic.scenes3d.scene import (
     UPRIGHT,
     Body,
@@ -29,7 +29,7 @@ from cotracker.data.synthetic.scenes3d.scene import (
     Plane,
     Poses,
     Scene,
-    turn_about,
+    quaternion_about,
 )
 from cotracker.geometry import sample_maps
 
@@ -49,7 +49,7 @@ def drawable() -> str:
 def still(world: World, position, quaternion, fov: float = 50.0):
     """Frame H W 3, depth H W, seen H W of a world at its start."""
     camera = Camera(np.asarray(position, float)[None], np.asarray(quaternion, float)[None], fov)
-    frames, depth, seen = world.film(world.simulate(np.zeros(1, int)), camera, np.zeros(1, int))
+    frames, depth, seen = world.render(world.simulate(np.zeros(1, int)), camera, np.zeros(1, int))
     return frames[0], depth[0], seen[0]
 
 
@@ -60,9 +60,9 @@ draws = pytest.mark.skipif(bool(NOTHING), reason=NOTHING)
 def played(seed: int, **settings):
     """A Scenes3D without effects, its World, Poses and Camera at the frames, and the Surface that they show."""
     source = Scenes3D(**{"frames": 10, "height": 128, "width": 160, **PLAIN, **settings})
-    world, poses, camera, exact = source._played(np.random.default_rng(seed))
-    _, depth, seen = world.film(poses, camera, exact)
-    return source, world, poses, camera, recorded(poses, camera, depth, seen)
+    world, poses, camera, exact = source._simulate(np.random.default_rng(seed))
+    _, depth, seen = world.render(poses, camera, exact)
+    return source, world, poses, camera, record_surface(poses, camera, depth, seen)
 
 
 def moved(surface, pixels: np.ndarray) -> np.ndarray:
@@ -94,7 +94,7 @@ def test_depth_is_exact_and_seen_names_the_piece():
     """A box on the ground, looked at aslant: each ray's length against algebra."""
     box = Body((Piece("box", (0.5, 0.4, 0.3)),), position=(0, 0, 0.3), free=False)
     world = World(Scene((box,), (Plane((0, 0, 0), UPRIGHT, (20, 20)),), steps=1), 96, 128)
-    eye, turn = np.array([0.3, -3.0, 2.0]), turn_about((1.0, 0, 0), 1.0)
+    eye, turn = np.array([0.3, -3.0, 2.0]), quaternion_about((1.0, 0, 0), 1.0)
     _, depth, seen = still(world, eye, turn)
     focal = 96 / 2 / np.tan(np.radians(25))
     column, row = np.meshgrid(np.arange(128), np.arange(96))
@@ -169,7 +169,7 @@ def test_dots_fixed_to_the_things_land_where_the_tracks_say(seed):
     tracks, pixels, own = tracks[:, chosen], pixels[chosen], own[chosen]
     focal, size = surface.recording.focal * source.width, np.array([source.width, source.height])
     radii = 6 * depth[chosen] / focal
-    frames, *_ = dotted(world, surface, poses, pixels, radii).film(poses, camera, np.arange(0))
+    frames, *_ = dotted(world, surface, poses, pixels, radii).render(poses, camera, np.arange(0))
     distance = np.linalg.norm(moved(surface, pixels) - camera.positions[:, None], axis=-1)
     errors, segments = [], set()
     for t, n in np.ndindex(tracks.shape[:2]):
@@ -221,10 +221,10 @@ def test_visible_is_what_the_physics_engines_own_rays_say(seed):
     """A ray from the camera to each point, through the true shapes instead of the rendered maps."""
     source, world, poses, camera, surface = played(seed, meshes=0.0)
     tracks, visible, pixels = tracks_of(surface, seed, 300)
-    points, mujoco = moved(surface, pixels), mujoco_world.library()
+    points, mujoco = moved(surface, pixels), mujoco_world.load_mujoco()
     groups, geom = np.array([1, 1, 1, 1, 0, 0], np.uint8), np.zeros(1, np.int32)
     inside = ((tracks > 1) & (tracks < (source.width - 2, source.height - 2))).all(-1)
-    inside &= in_front(surface, pixels) & (surface.recording.depth[tuple(pixels.T)] < 1000)
+    inside &= is_in_front(surface, pixels) & (surface.recording.depth[tuple(pixels.T)] < 1000)
     inside &= ~on_edge(surface.recording, tracks)
     agree = {True: [], False: []}
     for t in range(source.frames):
@@ -268,13 +268,13 @@ def test_colour_under_visible_tracks_is_constant_where_light_is():
     changes = {0.0: [], 3.0: []}
     for seed in (9, 10):
         source = Scenes3D(6, 160, 160, **PLAIN)
-        world, poses, camera, exact = source._played(np.random.default_rng(seed))
+        world, poses, camera, exact = source._simulate(np.random.default_rng(seed))
         scene = world.scene
         even = replace(
             scene, lights=(), ambient=(1.0, 1.0, 1.0), shine=(0.0,) * len(scene.textures)
         )
-        frames, depth, seen = World(even, *world.size).film(poses, camera, exact)
-        tracks, visible, pixels = tracks_of(recorded(poses, camera, depth, seen), seed, 500)
+        frames, depth, seen = World(even, *world.size).render(poses, camera, exact)
+        tracks, visible, pixels = tracks_of(record_surface(poses, camera, depth, seen), seed, 500)
         maps, which = (
             torch.from_numpy(frames).float(),
             torch.arange(6)[:, None].expand(visible.shape),
@@ -356,9 +356,9 @@ def test_scenes_hold_the_objects_asked_for_and_cameras_stand_free():
     counts, shares, speeds = [], [], []
     for seed in range(8):
         source = Scenes3D(24, 64, 64)
-        world, poses, camera, exact = source._played(np.random.default_rng(seed))
+        world, poses, camera, exact = source._simulate(np.random.default_rng(seed))
         counts.append(sum(body.parent is None for body in world.scene.bodies))
-        shares.append(seen_share(camera.at(exact), poses.at(exact), 1.0))
+        shares.append(visible_share(camera.at(exact), poses.at(exact), 1.0))
         speeds.append(
             np.median(np.linalg.norm(np.diff(poses.at(exact).positions, axis=1), axis=-1))
         )
@@ -369,7 +369,9 @@ def test_scenes_hold_the_objects_asked_for_and_cameras_stand_free():
     assert np.mean(shares) > 0.5 and np.median(speeds) > 0.01
     empty = Scenes3D(2, 32, 32, 8, 100, objects=(0, 0), walls=0.0).clip(np.random.default_rng(0))
     assert empty.tracks.shape == (2, 8, 2)
-    world, *_ = Scenes3D(2, 32, 32, objects=(2, 2), creatures=1.0)._played(np.random.default_rng(0))
+    world, *_ = Scenes3D(2, 32, 32, objects=(2, 2), creatures=1.0)._simulate(
+        np.random.default_rng(0)
+    )
     assert (
         len(world.scene.bodies) > 8 and sum(body.parent is None for body in world.scene.bodies) == 2
     )
@@ -391,12 +393,12 @@ def test_driven_limbs_go_where_they_are_told():
 
 @draws
 def test_thrown_things_fly_and_spin_as_told_and_fall():
-    turn = staging.any_turn(np.random.default_rng(1))
+    turn = builder.sample_rotation(np.random.default_rng(1))
     ball = Body((Piece("sphere", (0.1,) * 3),), (0, 0, 5.0), turn, velocity=(1.0, 0, 0, 0, 0, 2.0))
     poses = World(Scene((ball,), steps=49), 16, 16).simulate(np.array([0, 48]))
     assert np.allclose(poses.positions[0, 1], (0.2, 0, 5 - 9.81 * 0.2**2 / 2), atol=0.01)
     turned = poses.rotations[0, 1] @ poses.rotations[0, 0].T
-    assert np.allclose(turned, rotations(turn_about((0, 0, 1.0), 0.4)), atol=1e-3)
+    assert np.allclose(turned, rotations(quaternion_about((0, 0, 1.0), 0.4)), atol=1e-3)
 
 
 @draws
@@ -429,7 +431,7 @@ def test_things_start_apart_and_above_the_ground():
     for seed in range(5):
         rng = np.random.default_rng(seed)
         sizes = rng.uniform(0.2, 0.6, 15)
-        places = staging.apart(rng, sizes, [(np.zeros(3), 0.5)])
+        places = builder.sample_positions(rng, sizes, [(np.zeros(3), 0.5)])
         gaps = (
             np.linalg.norm(places[:, None] - places, axis=-1)
             - sizes
@@ -457,13 +459,13 @@ def test_creatures_stand_on_their_feet_and_hang_together():
 def test_turns_and_their_quaternions_agree():
     turns = np.random.default_rng(0).normal(size=(20, 4))
     matrices = rotations(turns)
-    assert np.allclose(rotations(quaternion_of(matrices)), matrices, atol=1e-12)
+    assert np.allclose(rotations(to_quaternion(matrices)), matrices, atol=1e-12)
 
 
 def test_what_went_behind_the_camera_is_put_far_outside():
     """A point 1 left of the axis and 0.5 behind is drawn mirrored, to the right: it left on the left."""
     mirrored, size = np.array([[[64 + 2 * 100.0, 48.0]]]), np.array([128, 96])
-    beyond = _beyond(mirrored, size)
+    beyond = _push_outside(mirrored, size)
     assert beyond[0, 0, 0] < -128 and beyond[0, 0, 1] == 48
 
 
