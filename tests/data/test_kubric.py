@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 
-from cotracker.data.augment import published
+from cotracker.data.augment import AugmentConfig
 from cotracker.data.augment.points import choose_points, random_crop
 from cotracker.data.kubric import Kubric
 from cotracker.data.loader import make_loader
@@ -238,14 +238,18 @@ def test_clips_with_few_points_are_kept_where_that_is_allowed(root):
     ragged, fewer = shapes(points=8, least_points=4)
     assert len(ragged) > 2 and min(ragged) >= 4 and max(ragged) == 8 and fewer < replaced
     for least, points in ((0, 8), (9, 8), (2.0, 8), (1, None)):
-        with pytest.raises(ValueError, match="data.least_points must be null or a whole number"):
+        with pytest.raises(ValueError, match="data.least_points must be (null|a whole number)"):
             Kubric(str(root), points=points, least_points=least)
 
 
 def test_whole_frames_go_through_the_published_chain(root):
     """The reader hands over all; the chain crops and chooses; a clip left with too few points is another's turn."""
     reader = Kubric(str(root), 4, None, None, None)
-    augment = published(30, 36, 8, rectangle_side=(2, 9), pad=4)
+    rectangles = {"side": (2, 9)}
+    crop = {"height": 30, "width": 36}
+    augment = AugmentConfig(
+        rectangles, rectangles, pad={"max_pixels": 4}, crop=crop, points={"count": 8}
+    )
     stream = TrainingStream(reader, augment=augment)
     clips = [stream[k] for k in range(20)]
     assert {(*clip.video.shape, clip.tracks.shape[1]) for clip in clips} == {(4, 3, 30, 36, 8)}
@@ -270,7 +274,7 @@ def test_kubric_and_drawn_scenes_in_one_mixture(root):
     ]
     small += [
         f"data.sources.0.augment.{name}={value}"
-        for name, value in (("height", 30), ("width", 36), ("points", 5))
+        for name, value in (("crop.height", 30), ("crop.width", 36), ("points.count", 5))
     ]
     node = composed("data=kubric_and_sprites", "train.batch=2", *small)
     batches = first(make_loader(TrainingStream(instantiate(node.data)), batch=2), 16)
@@ -279,7 +283,9 @@ def test_kubric_and_drawn_scenes_in_one_mixture(root):
     assert 0 < sum(read) < 16
     whole = composed("data=kubric_and_sprites").data.sources
     assert [whole[1][key] for key in ("frames", "height", "width", "points")] == [24, 384, 512, 256]
-    assert [whole[0].augment[key] for key in ("height", "width", "points")] == [384, 512, 256]
+    augment = whole[0].augment
+    sizes = [augment.crop.height, augment.crop.width, augment.points["count"]]
+    assert sizes == [384, 512, 256]
 
 
 # Sets of clips in the stream

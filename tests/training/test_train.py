@@ -184,7 +184,7 @@ def test_what_no_device_can_draw_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match="draw_on_device=true leaves nothing to augment.*augment=none"
     ):
-        run(config(*asked, "augment=published"))
+        run(config(*asked, "augment=paper"))
     assert not (tmp_path / "out").exists()
 
 

@@ -21,7 +21,13 @@ TEXTURES = Path(__file__).parents[4] / "shared" / "data" / "textures"
 
 
 def test_every_pattern_has_contrast_and_its_size():
-    for sample in (sample_fractal_noise, sample_dead_leaves, sample_stripes, sample_tiles, sample_text):
+    for sample in (
+        sample_fractal_noise,
+        sample_dead_leaves,
+        sample_stripes,
+        sample_tiles,
+        sample_text,
+    ):
         for seed in range(4):
             image = sample(np.random.default_rng(seed), 61, 83)
             assert image.shape == (61, 83, 3) and image.dtype == np.uint8
