@@ -1,4 +1,6 @@
-"""Writes clips for training: python scripts/generate.py generator=sprites count=200 out=DIR workers=4 seed=0
+"""Writes clips for training.
+
+    python scripts/generate.py generator=sprites count=200 out=DIR workers=4 seed=0
 
 The same (seed, index) gives the same bytes, whatever the workers.  Run the same command again to
 resume a run that was stopped.
@@ -97,7 +99,7 @@ def check(settings: dict) -> None:
 
 
 def build(settings: dict):
-    """The generator that configs/generator describes; ValueError, one sentence: it cannot be built."""
+    """The generator that configs/generator describes; ValueError: it cannot be built."""
     try:
         generator = hydra.utils.instantiate(settings["generator"])
     except InstantiationException as error:
@@ -128,7 +130,7 @@ def missing_clips(settings: dict, names: list[str]) -> list[int]:
 
 
 def collect(out: Path, manifest: dict, settings: dict, todo: list[int], generator) -> None:
-    """Writes the clips of `todo` and adds their entries to the manifest, saved every few seconds."""
+    """Writes the clips of `todo` and adds them to the manifest, saved every few seconds."""
     saved = time.monotonic()
     count = settings["count"]
     progress = tqdm(total=count, initial=count - len(todo), unit="clip", disable=not todo)
@@ -167,7 +169,7 @@ def write_in_worker(index: int) -> dict:
 
 
 def write_one(generator, out: Path, settings: dict, index: int) -> dict:
-    """The manifest's entry of clip `index`, written to `out`; it is the stream's example `index`."""
+    """Writes clip `index`, the stream's example of that index; the entry of the manifest."""
     name = clip_name(index)
     seed = settings["seed"]
     if (out / name).exists():  # by a worker that outlived a killed run for a moment

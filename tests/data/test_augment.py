@@ -1,4 +1,4 @@
-"""Augmentations: points painted as dots stay under their tracks; settings are distributed as published."""
+"""Augmentations: painted dots stay under their tracks; parameters are distributed as published."""
 
 import cv2
 import numpy as np
@@ -416,7 +416,7 @@ def within(share: float, expected: float, count: int) -> bool:
 
 
 def uniform(values, least: float, most: float, whole: bool = False) -> bool:
-    """Mean and variance fit a uniform distribution on [least, most], and both ends are nearly reached."""
+    """Mean and variance fit a uniform distribution on [least, most], nearly up to its ends."""
     values, width = np.asarray(values, float), most - least + whole
     good = least <= values.min() and values.max() <= most
     variance = (width**2 - whole) / 12
@@ -481,8 +481,16 @@ def test_sigmas_are_distributed_as_published_a_frame_each(monkeypatch):
     assert uniform(kernels[:, 2], 0.1, 2.0) and len(set(kernels[:5, 2])) == 5
 
 
-@pytest.mark.parametrize("effect, share", [(ColourJitter(), 0.25), (Flip(0.5, 0.0), 0.5), (Flip(0.0, 0.5), 0.5),
-                                           (Flip(), 0.75), (ColourJitter(0.0), 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "effect, share",
+    [
+        (ColourJitter(), 0.25),
+        (Flip(0.5, 0.0), 0.5),
+        (Flip(0.0, 0.5), 0.5),
+        (Flip(), 0.75),
+        (ColourJitter(0.0), 0),
+    ],
+)
 def test_the_share_of_changed_clips(effect, share):
     clip, rng = noise(frames=1, size=(8, 9)), generator(3)
     changed = [not torch.equal(effect(clip, rng).video, clip.video) for _ in range(1500)]
@@ -507,7 +515,7 @@ def test_padding_is_distributed_as_published():
 def paths(
     effect: ScaleAndCrop, clips: int, size=(512, 512), frames=8
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Factors and corners, clips T 2 each, as the tracks of two opposite corners of the frame show them."""
+    """Factors and corners, clips T 2 each, from the tracks of two opposite corners."""
     ends = np.array([[[0, 0], [size[1] - 1, size[0] - 1]]] * frames, float)
     clip, rng = clip_of(np.zeros((frames, *size, 3), np.uint8), ends), generator(5)
     tracks = np.stack([effect(clip, rng).tracks.double().numpy() for _ in range(clips)])
@@ -654,11 +662,20 @@ def test_each_setting_of_a_config_reaches_its_effect():
         AugmentConfig(blur={"sigmas": (1, 2)})
 
 
-@pytest.mark.parametrize("field, setting, value", [
-    ("eraser", "count", (4, 3)), ("colour", "saturation", None), ("colour", "hue", 0.6), ("blur", "sigma", (0, 1)),
-    ("blur", "kernel", 10), ("pad", "max_pixels", -1), ("crop", "scale", (1.2, 0.9)), ("flip", "vertical", "half"),
-    ("points", "least", 300),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "field, setting, value",
+    [
+        ("eraser", "count", (4, 3)),
+        ("colour", "saturation", None),
+        ("colour", "hue", 0.6),
+        ("blur", "sigma", (0, 1)),
+        ("blur", "kernel", 10),
+        ("pad", "max_pixels", -1),
+        ("crop", "scale", (1.2, 0.9)),
+        ("flip", "vertical", "half"),
+        ("points", "least", 300),
+    ],
+)
 def test_impossible_values_are_refused_in_one_sentence(field, setting, value):
     with pytest.raises(ValueError, match=f"{setting} must be .*, not ") as refusal:
         AugmentConfig(**{field: {setting: value}})

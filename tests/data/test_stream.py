@@ -1,4 +1,4 @@
-"""The stream: example k is a function of (seed, k), for any number of workers and from any start."""
+"""The stream: example k is a function of (seed, k), whatever the workers and the start."""
 
 import subprocess
 import sys
@@ -88,11 +88,17 @@ class ManySmallTensors(Dataset):
 
 
 def test_a_spawned_worker_left_in_the_middle_ends_well():
-    """Python's way out ended the thread that hands batches over inside PyTorch's C++: aborted in one of two tries."""
+    """Python's exit ended the thread that hands batches over: it aborted in one of two tries."""
     for _ in range(2):
         settings = {"batch_size": None, "num_workers": 2, "persistent_workers": True}
-        batches = iter(DataLoader(ManySmallTensors(), worker_init_fn=_init_worker, multiprocessing_context="spawn",
-                                  **settings))  # fmt: skip
+        batches = iter(
+            DataLoader(
+                ManySmallTensors(),
+                worker_init_fn=_init_worker,
+                multiprocessing_context="spawn",
+                **settings,
+            )
+        )
         list(islice(batches, 2))  # one of each: both have begun
         workers = batches._workers
         batches._shutdown_workers()
@@ -228,13 +234,14 @@ def test_mixture_refuses_weights_that_do_not_fit():
 
 
 def test_an_error_ends_the_process_though_workers_run():
-    """Workers ignore SIGTERM, by which Python ends them at exit; a traceback kept their loader alive, for ever."""
+    """Workers ignore SIGTERM, by which Python ends them; a traceback kept the loader alive."""
     program = """
 import numpy as np, torch
 from cotracker.data.loader import make_loader
 from cotracker.data.stream import TrainingStream
 from cotracker.data.synthetic.sprites import Sprites
-batches = iter(make_loader(TrainingStream(Sprites(frames=2, height=32, width=32, points=4)), 1, workers=1))
+source = Sprites(frames=2, height=32, width=32, points=4)
+batches = iter(make_loader(TrainingStream(source), 1, workers=1))
 next(batches)
 raise TypeError("as any error would")
 """

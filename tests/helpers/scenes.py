@@ -1,4 +1,4 @@
-"""Settings of drawn scenes, and how far their tracks are from the dots drawn at them."""
+"""Settings of layered scenes, and how far tracks are from dots painted at them."""
 
 from dataclasses import replace
 
@@ -31,9 +31,14 @@ MOTIONS = (
 
 
 NEARLY_STILL = {
-    **dict.fromkeys((*MOTIONS, "foreground"), 0.0), "still_camera": 1.0, "liveliness": (1e-3, 1e-3),
-    "speed": (1e-4, 1e-4), "camera_speed": (1e-4, 1e-4), "objects": (3, 4), "object_size": (0.2, 0.4),
-}  # fmt: skip
+    **dict.fromkeys((*MOTIONS, "foreground"), 0.0),
+    "still_camera": 1.0,
+    "liveliness": (1e-3, 1e-3),
+    "speed": (1e-4, 1e-4),
+    "camera_speed": (1e-4, 1e-4),
+    "objects": (3, 4),
+    "object_size": (0.2, 0.4),
+}
 
 
 ALONE = {
@@ -79,7 +84,7 @@ def dotted(shape: tuple, uv) -> np.ndarray:
 
 
 def lit_alone(layers, chosen: int, uv):
-    """The layers black but for one dot painted on the canvas, or skin, of layer `chosen` at `uv`."""
+    """The layers, black but for a dot on the canvas, or skin, of layer `chosen` at `uv`."""
     black = []
     for number, layer in enumerate(layers):
         canvas, revolution = layer.canvas.copy(), layer.revolution
@@ -96,7 +101,7 @@ def lit_alone(layers, chosen: int, uv):
 
 
 def brightest(frame: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """The sub-pixel peak of the dot (x, y), by a paraboloid fitted to the logarithm around `near`."""
+    """The peak of the dot (x, y): of a paraboloid fitted to the logarithm around `near`."""
     x0, y0 = np.round(near).astype(int)
     rows, columns = np.mgrid[y0 - 2 : y0 + 3, x0 - 2 : x0 + 3]
     value = np.maximum(frame[rows, columns, 0].astype(float), 1).ravel()
@@ -110,7 +115,7 @@ def brightest(frame: np.ndarray, near: np.ndarray) -> np.ndarray:
 
 
 def deep_within(rng: np.random.Generator, layer, k: int) -> np.ndarray:
-    """A position of the layer's own, between pixels, far from its edge and in its middle at time `k`."""
+    """A position of the layer's own, between pixels, far from its edge at time `k`."""
     depth = cv2.distanceTransform((layer.canvas[..., 3] > 250).astype(np.uint8), cv2.DIST_L2, 5)
     if layer.endless:
         return rng.uniform(0.3, 0.7, 2) * depth.shape[::-1]
@@ -125,7 +130,7 @@ def deep_within(rng: np.random.Generator, layer, k: int) -> np.ndarray:
 def dot_errors(
     layers, frame_of, middle, own: int, uv: np.ndarray, draw=render_layers
 ) -> tuple[list[float], float]:
-    """Distances (pixels) between a dot painted at `uv` and its track, in the frames that show all around it.
+    """Distances (pixels) of a dot painted at `uv` from its track, where all around is visible.
 
     And how far the track goes in those frames.
     """

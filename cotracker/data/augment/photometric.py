@@ -49,7 +49,7 @@ def recolour(
 
 
 def _apply_step(image: np.ndarray, step: int, colour: Colour, grey: float) -> np.ndarray:
-    """The image after one of the four: 0 brightness, 1 contrast about `grey`, 2 saturation, 3 hue."""
+    """The image after one step: 0 brightness, 1 contrast about `grey`, 2 saturation, 3 hue."""
     factor = colour[step]
     if step in (0, 1):
         table = factor * LEVELS + (1 - factor) * (round(grey) if step else 0)
@@ -173,7 +173,7 @@ class Rectangles:
 def hide_points(clip: Clip, rectangles: list[Rectangle]) -> Clip:
     """The clip with the points inside the rectangles no longer visible.
 
-    A pixel reaches half a pixel beyond its centre, so inside is left - 1/2 <= x < right - 1/2, likewise for y.
+    A pixel reaches half a pixel beyond its centre: inside is left - 1/2 <= x < right - 1/2.
     """
     visible, tracks = clip.visible.numpy().copy(), clip.tracks.numpy()
     for one in rectangles:

@@ -42,7 +42,7 @@ def check_least(name: str, least: int | None, count: int | None) -> None:
 def random_crop(
     clip: Clip, height: int | None, width: int | None, rng: np.random.Generator
 ) -> Clip:
-    """The clip cut to height x width at a random place, the same in all frames; None keeps a side whole.
+    """The clip cut to height x width at a random place; None keeps a side whole.
 
     Points that leave the frame are no longer visible. ValueError: the frames are smaller.
     """

@@ -1,4 +1,4 @@
-"""Augmentations that move every point with the image: padding, scale and crop, flips (appendix A)."""
+"""Augmentations that move points with the image: padding, scale and crop, flips (appendix A)."""
 
 from dataclasses import dataclass
 
@@ -105,7 +105,7 @@ class ScaleAndCrop:
         return sizes
 
     def _sample_corners(self, sizes: np.ndarray, centre: np.ndarray, rng: Generator) -> np.ndarray:
-        """First pixels T 2 (x, y) of the window in the scaled frames: from around `centre` it wanders."""
+        """First pixels T 2 (x, y) of the window: it wanders from around `centre`."""
         window = np.array([self.width, self.height])
         corner = np.rint(centre - (window - 1) / 2).astype(int)
         drift = rng.integers(-self.crop_drift, self.crop_drift + 1, (len(sizes), 2))

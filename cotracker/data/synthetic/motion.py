@@ -20,7 +20,7 @@ def sample_wave(
 def sample_path(
     rng: Generator, times: np.ndarray, speed: float, periods: tuple = (8, 48)
 ) -> np.ndarray:
-    """A path (K, 2) whose mean speed is `speed` pixels a frame: glide, acceleration and swing mixed.
+    """A path (K, 2) of mean speed `speed` pixels a frame: glide, acceleration and swings mixed.
 
     periods: frames in which it swings back and forth, so that what leaves the frame may come back.
     """

@@ -124,7 +124,7 @@ def check_sizes(recipe: object) -> None:
 
 
 def check_probabilities(recipe: object, first: str) -> None:
-    """ValueError unless the shares of a generator, and its fields from `first` on, are within 0..1."""
+    """ValueError unless the shares, and all fields from `first` on, are within 0..1."""
     names = [field.name for field in fields(recipe)]
     for name in ("procedural", "background_points", *names[names.index(first) :]):
         checks.share(f"{name} of {type(recipe).__name__}", getattr(recipe, name))

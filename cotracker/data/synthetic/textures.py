@@ -1,4 +1,4 @@
-"""Textures: crops of photographs in a folder, and patterns drawn from nothing."""
+"""Textures: crops of photographs in a folder, and random patterns."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -7,14 +7,16 @@ import cv2
 import numpy as np
 
 LONGEST_SIDE = 1024
-TRIES, PLAIN = 3, 10.0  # crops drawn where one is plain: of so many grey levels' deviation at most
+TRIES = 3  # crops sampled until one is not plain
+PLAIN = 10.0  # largest standard deviation, in grey levels, of a plain crop
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Textures:
-    """Random textures, uint8 H W 3 RGB: photographs of `folders` (searched through), or patterns where there are none.
+    """Random textures, uint8 H W 3 RGB: photographs, or patterns where there are none.
 
-    folders: a path, several, or None.  procedural: the share of patterns when there are photographs.
+    folders: a path or several, searched through, or None.
+    procedural: the share of patterns when there are photographs.
     ValueError: a folder is missing or holds no jpg or png.
     """
 
@@ -39,7 +41,8 @@ class Textures:
 def _find_photographs(folder: str | Path) -> list[str]:
     if not Path(folder).is_dir():
         raise ValueError(
-            f"the folder of textures {folder} does not exist: give a folder of jpg or png photographs"
+            f"the folder of textures {folder} does not exist: "
+            "give a folder of jpg or png photographs"
         )
     files = sorted(str(file) for file in Path(folder).rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
@@ -49,7 +52,10 @@ def _find_photographs(folder: str | Path) -> list[str]:
 
 @lru_cache(maxsize=512)
 def load_photograph(file: str) -> tuple[np.ndarray, ...]:
-    """The photograph in `file` as uint8 H W 3 RGB, at most 1024 pixels a side, then halved twice; kept in memory."""
+    """The photograph in `file` as uint8 H W 3 RGB, and halved twice; kept in memory.
+
+    It has at most 1024 pixels a side.
+    """
     image = cv2.imread(file, cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"the photograph {file} cannot be read: remove it or replace it")
@@ -67,7 +73,10 @@ def load_photograph(file: str) -> tuple[np.ndarray, ...]:
 def sample_photograph_crop(
     rng: np.random.Generator, file: str, height: int, width: int
 ) -> np.ndarray:
-    """A crop of a photograph at a random place, scale, rotation, flip and colour, uint8 height width 3 RGB."""
+    """A crop of a photograph at a random place, scale, rotation, flip and colour.
+
+    It is uint8 height width 3 RGB.
+    """
     level = load_photograph(file)[rng.choice(3, p=(0.5, 0.3, 0.2))]
     rows, columns = level.shape[:2]
     zoom = np.exp(rng.uniform(np.log(0.8), np.log(2.0)))
@@ -88,7 +97,10 @@ def sample_photograph_crop(
 
 
 def jitter_colours(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image uint8 H W 3 with random saturation, gains, brightness and (one time in ten) swapped channels."""
+    """The image uint8 H W 3 with random saturation, gains and brightness.
+
+    One time in ten its channels are swapped.
+    """
     saturation = rng.uniform(0.4, 1.4)
     matrix = saturation * np.eye(3) + (1 - saturation) / 3
     matrix *= rng.uniform(0.7, 1.3) * rng.uniform(0.88, 1.12, (3, 1))
@@ -98,7 +110,7 @@ def jitter_colours(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def sample_pattern(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A pattern drawn from nothing, uint8 height width 3 RGB: noise, dead leaves, stripes or checks, tiles, text."""
+    """A pattern, uint8 height width 3 RGB: noise, dead leaves, stripes or checks, tiles, text."""
     sample = (sample_fractal_noise, sample_dead_leaves, sample_stripes, sample_tiles, sample_text)[
         rng.choice(5, p=(0.33, 0.33, 0.16, 0.1, 0.08))
     ]
@@ -120,7 +132,10 @@ def _sample_palette(rng: np.random.Generator) -> np.ndarray:
 def _sample_noise(
     rng: np.random.Generator, height: int, width: int, cell: float, roughness: float
 ) -> np.ndarray:
-    """Fractal noise H W in 0..1: octaves from `cell` pixels down to 2, each `roughness` times the one before."""
+    """Fractal noise H W in 0..1: octaves from `cell` pixels down to 2.
+
+    roughness: the weight of each, as a share of that of the octave before.
+    """
     total, weight = np.zeros((height, width), np.float32), 1.0
     while cell >= 1.5:
         grid = rng.standard_normal(
@@ -145,7 +160,7 @@ def sample_fractal_noise(rng: np.random.Generator, height: int, width: int) -> n
 
 
 def sample_dead_leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Discs and polygons of all sizes on top of each other, uint8 height width 3, each faintly mottled."""
+    """Discs and polygons of all sizes on top of each other, uint8 height width 3, mottled."""
     palette, area = _sample_palette(rng), height * width
     image = np.empty((height, width, 3), np.uint8)
     image[:] = palette[rng.integers(256)]
@@ -168,7 +183,7 @@ def sample_dead_leaves(rng: np.random.Generator, height: int, width: int) -> np.
 
 
 def sample_stripes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Stripes or checks, uint8 height width 3: one or two bent waves, smooth or hard, through a palette."""
+    """Stripes or checks, uint8 height width 3: one or two bent waves through a palette."""
     bend = _sample_noise(rng, height, width, 64.0, 0.4) * rng.uniform(0, 4)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     value = np.ones((height, width), np.float32)
@@ -180,7 +195,7 @@ def sample_stripes(rng: np.random.Generator, height: int, width: int) -> np.ndar
 
 
 def sample_tiles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A small pattern repeated, uint8 height width 3, faintly mottled so that copies differ a little."""
+    """A small pattern repeated, uint8 height width 3, mottled so that copies differ a little."""
     side = int(rng.integers(10, 48))
     tile = (sample_fractal_noise if rng.random() < 0.5 else sample_dead_leaves)(rng, side, side)
     image = np.tile(tile, (height // side + 1, width // side + 1, 1))[:height, :width]
@@ -188,7 +203,7 @@ def sample_tiles(rng: np.random.Generator, height: int, width: int) -> np.ndarra
 
 
 def sample_text(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Lines of words that mean nothing, as on posters and pages, uint8 height width 3, on faintly mottled paper."""
+    """Lines of meaningless words, as on posters and pages, uint8 height width 3."""
     paper, ink = rng.uniform(0, 255, (2, 3)) * 0.5 + rng.permutation([0, 127])[:, None]
     image = np.empty((height, width, 3), np.uint8)
     image[:] = paper

@@ -1,4 +1,4 @@
-"""Scenes rendered by grid sampling: as on the CPU, dots where tracks say, batches as single clips."""
+"""Scenes rendered by grid sampling: as by OpenCV, dots on their tracks, batches as single clips."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -75,7 +75,7 @@ def test_both_renderers_apply_each_effect_the_same(effect):
     rendered = sample_scenes(range(3), size=(100, 150), **settings)  # not whole blocks of anything
     assert all(getattr(scene.effects, effect) is not None for scene in rendered)
     plain = [replace(scene, effects=CameraEffects()).render() for scene in rendered]
-    # Rounding turns some of JPEG's coefficients by one step: a few grey levels, of the ten to twenty that it changes.
+    # Rounding changes some of JPEG's coefficients by one step: a few grey levels of ten to twenty
     mean, most = (2.0, 15) if effect == "jpeg_quality" else (0.6, 3)
     for scene, difference, before in zip(rendered, differences(rendered), plain):
         changed = np.abs(scene.render().astype(int) - before).mean()
@@ -154,7 +154,7 @@ class Few:
 
 
 def test_a_mixture_defers_the_rendering_of_its_sprites_only():
-    """In blocks, beside a source of clips and a reader; spawned workers; what was bad is counted and told."""
+    """In blocks, beside a reader, with spawned workers; bad clips are counted."""
     mixture = Mixture(
         [Halved(3, 64, 96, 8), Halved(3, 64, 80, 8), Few(Sprites(3, 48, 48, 8))], [1, 1, 1], block=2
     )

@@ -18,8 +18,17 @@ from cotracker.data.synthetic.sprites.gait import FASTEST, Leg, sample_gait
 from cotracker.data.synthetic.textures import Textures
 
 STRIDES = np.linspace(0, 3, 301)
-STEPPING = {"articulated": 1.0, "walking": 1.0, "grounded": 1.0, "revolution": 0.0, "shadows": 0.0, "twins": 0.0,
-            "still_camera": 0.0, "liveliness": (1.0, 1.0), "tilting": 1.0}  # fmt: skip
+STEPPING = {
+    "articulated": 1.0,
+    "walking": 1.0,
+    "grounded": 1.0,
+    "revolution": 0.0,
+    "shadows": 0.0,
+    "twins": 0.0,
+    "still_camera": 0.0,
+    "liveliness": (1.0, 1.0),
+    "tilting": 1.0,
+}
 
 
 @pytest.mark.parametrize("seed", range(2))

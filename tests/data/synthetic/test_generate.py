@@ -1,4 +1,4 @@
-"""scripts/generate.py: the same bytes whatever the workers and whatever killed it, and what it refuses."""
+"""scripts/generate.py: the same bytes, whatever the workers and interruptions; refusals."""
 
 import functools
 import json
@@ -23,13 +23,18 @@ from cotracker.data.stream import TrainingStream
 from cotracker.types import Clip
 
 SMALL = ["generator.frames=3", "generator.height=32", "generator.width=40", "generator.points=6"]
-LARGER = ["generator._target_=paused.Paused", "generator.frames=6", "generator.height=64", "generator.width=96",
-          "generator.points=16"]  # fmt: skip
+LARGER = [
+    "generator._target_=paused.Paused",
+    "generator.frames=6",
+    "generator.height=64",
+    "generator.width=96",
+    "generator.points=16",
+]
 COUNT = 16
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Every file of the folder; of the manifest all but the commits, as somebody may commit while tests run."""
+    """Every file of the folder; of the manifest all but the commits, which may change."""
     found = {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob("*"))
@@ -43,8 +48,8 @@ def contents(out: Path) -> dict[str, bytes]:
 def start(*words: str, **named) -> subprocess.Popen:
     """The program as a user starts it, its output kept, in a session of its own.
 
-    It hears Ctrl-C even where this process does not, as when the tests run in a shell's background. A clip takes long,
-    so that the run can be stopped in its midst however slowly this process looks on.
+    It hears Ctrl-C even where this process does not, as in a shell's background.  A clip takes
+    long, so that the run can be stopped in the middle, however slow this process is.
     """
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
@@ -275,13 +280,23 @@ def test_a_bad_clip_is_drawn_again_as_in_training(tmp_path):
     )  # an empty folder may change its mind
 
 
-@pytest.mark.parametrize("words, said", [
-    (["seed=1"], "seed is 0 there, 1 here"), (["generator.points=7"], "points is 6 there, 7 here"),
-    (["count=1"], "holds clips up to 000001, beyond count=1 from start=0: give count=2 or more"),
-    (["count=0"], "count must be a whole number from 1 to"), (["images=gif"], "images must be jpg or png"),
-    (["by_products=true"], "Sprites has no by-products"), (["out=/dev/null/clips"], "cannot write into"),
-    (["generator.frames=1"], "the generator cannot be built: .*frames"), (["start=1000000"], "start . count must be"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["seed=1"], "seed is 0 there, 1 here"),
+        (["generator.points=7"], "points is 6 there, 7 here"),
+        (
+            ["count=1"],
+            "holds clips up to 000001, beyond count=1 from start=0: give count=2 or more",
+        ),
+        (["count=0"], "count must be a whole number from 1 to"),
+        (["images=gif"], "images must be jpg or png"),
+        (["by_products=true"], "Sprites has no by-products"),
+        (["out=/dev/null/clips"], "cannot write into"),
+        (["generator.frames=1"], "the generator cannot be built: .*frames"),
+        (["start=1000000"], "start . count must be"),
+    ],
+)
 def test_what_cannot_be_is_refused_in_one_sentence(tmp_path, words, said):
     out = tmp_path / "clips"
     generate.run(settings(*SMALL, "count=2", f"out={out}"))
@@ -301,7 +316,7 @@ def test_a_misspelt_key_names_the_right_one(argument, right):
 
 
 def test_a_full_disk_is_said_and_costs_nothing(tmp_path):
-    """A limit on the size of files stands for the full disk: the same kind of error at the same call."""
+    """A limit on the size of files raises the same kind of error at the same call."""
     words = [*SMALL, "count=3", f"out={tmp_path}/clips", "generator.points=999"]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20000, limits[1]))

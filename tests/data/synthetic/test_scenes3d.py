@@ -1,4 +1,4 @@
-"""The 3-D scenes: dots, rays, depth and colours say that the tracks are right; the same seed gives the same bytes."""
+"""3-D scenes: dots, rays, depth and colours confirm the tracks; same seed, same bytes."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ PLAIN = dict.fromkeys((*EFFECTS, "motion_blur"), 0.0)
 
 
 def drawable() -> str:
-    """Why nothing can be drawn here, or nothing."""
+    """Why nothing can be rendered here, or None."""
     try:
         still(World(Scene((), steps=1), 16, 16), np.zeros(3), UPRIGHT)
     except ValueError as error:
@@ -58,7 +58,7 @@ draws = pytest.mark.skipif(bool(NOTHING), reason=NOTHING)
 
 
 def played(seed: int, **settings):
-    """A Scenes3D without effects, its World, Poses and Camera at the frames, and the Surface that they show."""
+    """A Scenes3D without effects, its World, Poses and Camera at the frames, and the Surface."""
     source = Scenes3D(**{"frames": 10, "height": 128, "width": 160, **PLAIN, **settings})
     world, poses, camera, exact = source._simulate(np.random.default_rng(seed))
     _, depth, seen = world.render(poses, camera, exact)
@@ -66,7 +66,7 @@ def played(seed: int, **settings):
 
 
 def moved(surface, pixels: np.ndarray) -> np.ndarray:
-    """Where the points at pixels (N, 3) are in all frames (T, N, 3): by the boxes' turns alone, one point at a time."""
+    """Where the points at pixels (N, 3) are in all frames (T, N, 3), by the boxes alone."""
     recording, found = surface.recording, []
     for t, row, column in pixels:
         point, segment = surface.points[t, row, column], recording.segments[t, row, column]
@@ -121,7 +121,7 @@ def test_sky_is_infinitely_far_and_black_without_one():
 
 
 def dotted(world: World, surface, poses: Poses, pixels: np.ndarray, radii: np.ndarray) -> World:
-    """The World with all of its things hidden but white balls of `radii` (metres) about what the `pixels` show."""
+    """The World with its objects hidden, but white balls of `radii` (metres) at the `pixels`."""
     segments = surface.recording.segments
     bodies = [
         replace(body, pieces=tuple(replace(p, shown=False, texture=None) for p in body.pieces))
@@ -149,15 +149,15 @@ def dotted(world: World, surface, poses: Poses, pixels: np.ndarray, radii: np.nd
 def middle_of_ball(
     track: np.ndarray, distance: float, radius: float, focal: float, centre: np.ndarray
 ) -> np.ndarray:
-    """Where a ball's image has its middle: a little further out than that of the ball's own middle, `track`."""
+    """The middle of a ball's image: a little further out than `track`, that of its centre."""
     cos = 1 / (1 + ((track - centre) ** 2).sum() / focal**2)
     return centre + (track - centre) * cos / (cos - (radius / distance) ** 2)
 
 
 @draws
 @pytest.mark.parametrize("seed", [0, 1])
-def test_dots_fixed_to_the_things_land_where_the_tracks_say(seed):
-    """Balls are fixed to the bodies in the very model and filmed alone; the middle of each is the track's pixel."""
+def test_dots_fixed_to_the_objects_land_where_the_tracks_say(seed):
+    """Balls are fixed to the bodies and rendered alone; the middle of each is the track's pixel."""
     source, world, poses, camera, surface = played(
         seed, height=256, width=320, frames=6, meshes=0.0, creatures=0.3
     )
@@ -191,7 +191,7 @@ def test_dots_fixed_to_the_things_land_where_the_tracks_say(seed):
 
 
 def on_edge(recording, tracks: np.ndarray) -> np.ndarray:
-    """Bool (T, N): some of the 4 x 4 pixels about the track shows another segment than the others, or the sky."""
+    """Bool (T, N): the 4 x 4 pixels about the track show several segments, or the sky."""
     _, height, width = recording.segments.shape
     corner = np.floor(np.clip(tracks, 1, (width - 3, height - 3))).astype(int)
     frame, steps = np.arange(len(tracks))[:, None], range(-1, 3)
@@ -304,7 +304,7 @@ def test_same_rng_gives_identical_bytes():
 
 @draws
 def test_a_worker_forked_after_a_drawing_draws_the_same():
-    """In a process of its own: one clip here, then the same from a worker, which once waited for ever."""
+    """In a process of its own: a clip here, then the same from a worker, which once hung."""
     program = """
 import numpy as np, torch
 from cotracker.data.loader import make_loader
@@ -378,7 +378,7 @@ def test_scenes_hold_the_objects_asked_for_and_cameras_stand_free():
 
 
 @draws
-def test_driven_limbs_go_where_they_are_told():
+def test_driven_limbs_follow_their_motion():
     """A creature of two parts: the trunk along x, its limb half a turn about y."""
     trunk_way = np.tile([0.0, 0, 2.0, 1, 0, 0, 0], (41, 1))
     trunk_way[:, 0] = np.linspace(0, 1, 41)
@@ -392,7 +392,7 @@ def test_driven_limbs_go_where_they_are_told():
 
 
 @draws
-def test_thrown_things_fly_and_spin_as_told_and_fall():
+def test_thrown_objects_fly_spin_and_fall():
     turn = builder.sample_rotation(np.random.default_rng(1))
     ball = Body((Piece("sphere", (0.1,) * 3),), (0, 0, 5.0), turn, velocity=(1.0, 0, 0, 0, 0, 2.0))
     poses = World(Scene((ball,), steps=49), 16, 16).simulate(np.array([0, 48]))
@@ -427,7 +427,7 @@ def test_every_mesh_is_closed_and_seen_from_outside():
         assert np.isclose(np.linalg.norm(vertices, axis=1).max(), 1, atol=1e-5)
 
 
-def test_things_start_apart_and_above_the_ground():
+def test_objects_start_apart_and_above_the_ground():
     for seed in range(5):
         rng = np.random.default_rng(seed)
         sizes = rng.uniform(0.2, 0.6, 15)
@@ -463,7 +463,7 @@ def test_turns_and_their_quaternions_agree():
 
 
 def test_what_went_behind_the_camera_is_put_far_outside():
-    """A point 1 left of the axis and 0.5 behind is drawn mirrored, to the right: it left on the left."""
+    """A point 1 left of the axis and 0.5 behind projects to the right: it left on the left."""
     mirrored, size = np.array([[[64 + 2 * 100.0, 48.0]]]), np.array([128, 96])
     beyond = _push_outside(mirrored, size)
     assert beyond[0, 0, 0] < -128 and beyond[0, 0, 1] == 48
@@ -495,7 +495,7 @@ def test_impossible_settings_are_refused():
 
 
 @draws
-def test_a_process_that_has_drawn_can_still_train():
+def test_a_process_that_has_rendered_can_still_train():
     """PyTorch's optimisers load Triton, whose LLVM and OSMesa's in one process ended it."""
     script = (
         "import numpy, torch; from cotracker.data.synthetic.scenes3d import Scenes3D; "

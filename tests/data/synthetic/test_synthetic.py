@@ -1,4 +1,4 @@
-"""Synthetic clips: tracks to a tenth of a pixel, visibility by brute force, same seed same bytes."""
+"""Synthetic clips: tracks to 0.1 pixel, visibility by brute force, same seed same bytes."""
 
 from dataclasses import replace
 
@@ -166,7 +166,7 @@ def colours_along(clip, offset=0.0) -> np.ndarray:
 
 
 def test_colour_under_visible_tracks_is_constant():
-    """Through the public door: the whole assembly, against the control of tracks three pixels off."""
+    """The whole clip, against the control of tracks three pixels off."""
     changes = {0.0: [], 3.0: []}
     for seed in range(6):
         clip = Sprites(12, *SIZE, **PLAIN, twins=0.5, revolution=0.0).clip(

@@ -1,4 +1,4 @@
-"""Textures: photographs read once and never written, patterns with contrast, folders that are wrong named."""
+"""Textures: photographs read once and never written, patterns with contrast, wrong folders."""
 
 from pathlib import Path
 

@@ -113,7 +113,7 @@ class Scenes3D(Recipe3D):
         return clip, recording.segments[t, row, column].astype(int)
 
     def _choose(self, rng: Generator, visible: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        """Indices of `points` tracks: two fifths seen in frame 0, all in the first three quarters."""
+        """Indices of `points` tracks: two fifths seen in frame 0, all in the first 3/4."""
         first = -(-2 * self.points // 5)
         early = self._pick(rng, owner, np.flatnonzero(visible[0]), first)
         late = visible[: max(3 * self.frames // 4, 1)].any(0)

@@ -1,4 +1,4 @@
-"""How cameras move in 3-D: still, along a line, panning, in an orbit, following; by hand or on a stand."""
+"""How cameras move in 3-D: still, on a line, panning, in an orbit, following; with hand shake."""
 
 import cv2
 import numpy as np
@@ -128,7 +128,7 @@ def _look_along(ahead: np.ndarray) -> np.ndarray:
 def _sample_hand_shake(
     rng: Generator, times: np.ndarray, roll: np.ndarray, shake: float
 ) -> np.ndarray:
-    """Small rotations (M, 4) about the camera's own axes: the roll, and a hand's `shake` degrees."""
+    """Rotations (M, 4) about the camera's own axes: the roll, and a hand's `shake` degrees."""
     rotation = quaternion_about(np.broadcast_to((0.0, 0.0, 1.0), (len(times), 3)), roll)
     clock = FRAMES_PER_SECOND * times
     for axis in np.eye(3):

@@ -79,7 +79,7 @@ def sample_creature(
 
 
 def depth_below(bodies: list[Body], first: int) -> float:
-    """Metres that a creature at rest, whose first body has index `first`, reaches below its origin."""
+    """Metres that a creature at rest reaches below its origin; its first body has index `first`."""
     positions = []
     low = 0.0
     for body in bodies:
@@ -92,7 +92,7 @@ def depth_below(bodies: list[Body], first: int) -> float:
 def sample_trunk_motion(
     rng: Generator, times: np.ndarray, size: float, height: float
 ) -> np.ndarray:
-    """The poses (steps, 7) of a creature's trunk, which passes the origin, bobs, sways and turns."""
+    """Poses (steps, 7) of a creature's trunk, which passes the origin, bobs, sways and turns."""
     speed = sample_log_uniform(rng, 0.2, 2.5) * np.sqrt(size) * (rng.random() < 0.85)
     clock = FRAMES_PER_SECOND * times
     heading = rng.uniform(0, 2 * np.pi) + sample_wave(rng, clock, 0.8, (20, 70))

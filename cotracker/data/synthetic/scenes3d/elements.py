@@ -73,7 +73,7 @@ def sample_positions(
 
 
 def sample_velocity(rng: Generator, position: np.ndarray, speed: float, spin: float) -> tuple:
-    """A velocity (6,): `speed` m/s, often towards the middle and up, `spin` radians/s about any axis."""
+    """A velocity (6,): `speed` m/s, often to the middle and up; `spin` radians/s about any axis."""
     towards = -position * (1, 1, 0) * rng.choice((0.0, 1.0), p=(0.4, 0.6)) + rng.normal(0, 0.7, 3)
     towards[2] = abs(towards[2]) if rng.random() < 0.6 else -abs(towards[2])
     axis = rng.normal(size=3)
@@ -105,7 +105,7 @@ def _sample_repeat(rng: Generator) -> tuple[float, float]:
 
 
 def sample_lights(rng: Generator, shadows: float) -> tuple[list[Light], tuple]:
-    """One to three suns and lamps, and ambient light (RGB): together about as bright as the textures.
+    """One to three suns and lamps, and ambient light (RGB), of about the usual sum.
 
     shadows: the probability of each of the first two to cast some.
     """
@@ -126,7 +126,7 @@ def sample_lights(rng: Generator, shadows: float) -> tuple[list[Light], tuple]:
 
 
 def sample_plane_texture(rng: Generator, textures: Textures, side: int) -> np.ndarray:
-    """A texture for planes, side side 3 uint8; half of them are mirrored, to repeat without a seam."""
+    """A texture for planes, side side 3 uint8; half of them mirrored, to repeat without seams."""
     if rng.random() < 0.5:
         return textures.sample(rng, side, side)
     image = textures.sample(rng, side // 2, side // 2)

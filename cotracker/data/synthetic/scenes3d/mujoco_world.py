@@ -1,4 +1,4 @@
-"""A Scene simulated by MuJoCo, then rendered with depth and segments; the only file that imports it."""
+"""A Scene simulated and rendered, with depth and segments; the only file that imports MuJoCo."""
 
 import ctypes.util
 import os

@@ -109,7 +109,7 @@ def is_in_front(surface: Surface, pixels: np.ndarray) -> np.ndarray:
 
 
 def to_quaternion(matrices: np.ndarray) -> np.ndarray:
-    """Quaternions (..., 4) of rotation matrices (..., 3, 3): the main axis of a symmetric matrix."""
+    """Quaternions (..., 4) of rotations (..., 3, 3): the main axis of a symmetric matrix."""
     a = matrices
     k = np.empty((*a.shape[:-2], 4, 4))
     trace = np.trace(a, axis1=-2, axis2=-1)

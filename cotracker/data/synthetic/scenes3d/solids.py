@@ -87,7 +87,7 @@ def sample_crystal(rng: Generator) -> Mesh:
 
 
 def _tube(rings: np.ndarray, closed: bool = False) -> Mesh:
-    """The surface through rings (R, S, 3) of S points each, its ends capped or, if closed, joined."""
+    """The surface through rings (R, S, 3) of S points each; its ends are capped or joined."""
     count, sides, _ = rings.shape
     index = np.arange(count * sides).reshape(count, sides)
     first = index if closed else index[:-1]

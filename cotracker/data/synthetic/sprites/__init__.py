@@ -1,4 +1,4 @@
-"""Layered 2-D scenes: textured objects, whole and articulated, over a background; tracks are exact."""
+"""Layered 2-D scenes: textured objects, some with joints, over a background; exact tracks."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,10 @@ SHOTS = ((1.5, (4,)), (4.5, (1, 4, 7)), (9.0, (0, 2, 4, 6, 8)), (np.inf, tuple(r
 
 @dataclass
 class Sprites(Recipe):
-    """Clips of layered scenes; `clip(rng)` is a pure function of the generator. The fields: see Recipe."""
+    """Clips of layered scenes.  The fields: see Recipe.
+
+    `clip(rng)` is a pure function of the generator.
+    """
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,7 +52,7 @@ class Sprites(Recipe):
         return replace(scene, tracks=tracks, visible=visible)
 
     def sample_layers(self, rng: Generator) -> tuple[list[Layer], np.ndarray, np.ndarray]:
-        """The layers from the back, the frame of each shot (K,), the middle shot of each frame (T,)."""
+        """The layers from the back, each shot's frame (K,) and each frame's middle shot (T,)."""
         offsets = self._sample_exposure(rng)
         shots = len(offsets)
         times = (np.arange(self.frames)[:, None] + offsets).ravel()

@@ -131,7 +131,7 @@ class Animator:
         return walked * min(1.0, FASTEST * stride / max(self._speeds(walked).max(), 1e-6))
 
     def _is_walkable(self, walked: np.ndarray, stride: float) -> bool:
-        """Whether feet can step as far as `walked` (K,): neither too slow, too fast nor backwards."""
+        """Whether feet can walk so far (K,): not too slow, too fast or backwards."""
         speeds = self._speeds(walked)
         fast_enough = stride / RHYTHM[1] < speeds.mean()
         return fast_enough and speeds.max() < FASTEST * stride and -speeds.min() < speeds.max() / 4

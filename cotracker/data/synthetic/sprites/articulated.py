@@ -13,7 +13,7 @@ from cotracker.data.synthetic.sprites.shapes import Joint, Part, make_limb, samp
 
 
 def sample_animal(rng: Generator) -> list[Part]:
-    """A four-footed animal that looks to the right: torso, neck, head, legs in antiphase, a tail."""
+    """A four-footed animal that looks to the right: torso, neck, head, legs and tail."""
     back = rng.uniform(-0.35, -0.1)
     thick = rng.uniform(0.14, 0.32)
     rump = np.array([-rng.uniform(0.35, 0.6), back])
@@ -44,7 +44,7 @@ def sample_animal(rng: Generator) -> list[Part]:
 
 
 def sample_person(rng: Generator) -> list[Part]:
-    """A person who walks to the right: torso, head, two-segment arms and legs, each pair in antiphase."""
+    """A person who walks to the right: torso, head, arms and legs, each pair in antiphase."""
     thick = rng.uniform(0.13, 0.2)
     top = np.array([0.0, -0.45])
     hip = np.array([0.0, rng.uniform(0.0, 0.12)])
@@ -91,7 +91,7 @@ def _unit_vector(angle: float) -> np.ndarray:
 
 
 def _make_leg(hip: np.ndarray, length: float, girth: float, phase: float, bend: int) -> list[Part]:
-    """Shin and thigh, straight down from `hip`; the knee bends to one side only, most in mid swing."""
+    """Shin and thigh, straight down from `hip`; the knee bends to one side only."""
     knee = hip + (0, 0.5 * length)
     foot = hip + (0, length)
     swing = Joint(*hip, 0.9, phase)

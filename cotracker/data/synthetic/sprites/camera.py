@@ -22,13 +22,13 @@ class Camera:
     centre: np.ndarray
 
     def at_depth(self, parallax: float) -> np.ndarray:
-        """Scene -> frame (K, 3, 3) of objects that follow `parallax` of pan and zoom (background: 1)."""
+        """Scene -> frame (K, 3, 3) of objects with this parallax; the background has 1."""
         turn = motion.translation(self.centre) @ motion.similarity(self.zoom**parallax, self.roll)
         return turn @ motion.translation(parallax * self.pan - self.centre)
 
 
 def sample_camera(recipe: Recipe, rng: Generator, times: np.ndarray) -> Camera:
-    """A Camera at `times` (K,): still, or panning, zooming and rolling; perhaps in a shaking hand."""
+    """A Camera at `times` (K,): still, or panning, zooming and rolling; some shake."""
     pan = np.zeros((len(times), 2))
     zoom = np.ones(len(times))
     roll = np.zeros(len(times))

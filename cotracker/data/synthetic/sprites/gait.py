@@ -10,7 +10,7 @@ FASTEST = 1 / 6  # strides a frame: a foot is seen in the air and on the ground 
 
 @dataclass(frozen=True)
 class Leg:
-    """A leg of two equal segments, of a figure that looks to the right, in units of the figure's radius.
+    """A leg of two equal segments, of a figure that looks to the right, in units of its radius.
 
     length: of both together.
     bend: the side to which the knee bends, 1 or -1.
@@ -45,7 +45,7 @@ class Gait:
         return 2 * self.reach / self.stance
 
     def hip_rise(self, strides: np.ndarray) -> np.ndarray:
-        """Height of the hips above their mean (K,): twice up and down a stride, most over a foot."""
+        """Height of the hips above their mean (K,): up and down twice a stride."""
         return self.bob * np.cos(4 * np.pi * (strides - self.stance / 2))
 
     def foot_position(self, leg: Leg, strides: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ class Gait:
         return np.stack([ahead, down], axis=-1)
 
     def joint_angles(self, leg: Leg, strides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Angles of hip and knee (K,), from a leg that hangs straight down, for that foot position."""
+        """Angles of hip and knee (K,), from a leg that hangs straight down."""
         x, y = self.foot_position(leg, strides).T
         inner = np.arccos(np.minimum(np.hypot(x, y), 1.0))
         return -np.arctan2(x, y) - leg.bend * inner, 2 * leg.bend * inner

@@ -1,4 +1,4 @@
-"""Textured layers that move by warps with exact inverses: where their points are, and what hides what.
+"""Textured layers that move by invertible warps: where their points are, and what hides what.
 
 A layer maps (skin -> (revolution) ->) canvas -> object -> (bend) -> object -> frame. The first and
 the last step are homographies; each step is inverted in closed form, so tracks are exact and no
@@ -169,7 +169,7 @@ def find_top_layer(layers: list[Layer], xy: np.ndarray, k: np.ndarray) -> np.nda
 
 
 def is_hidden(layers: list[Layer], owner: np.ndarray, xy: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """Bool (n,): an opaque layer above the `owner` (n,) covers the pixels xy (n, 2), times k (n,)."""
+    """Bool (n,): an opaque layer above `owner` (n,) covers the pixels xy (n, 2), times k (n,)."""
     covered = np.zeros(len(xy), bool)
     for number, layer in enumerate(layers):
         below = np.flatnonzero((owner < number) & ~covered)

@@ -1,4 +1,4 @@
-"""Layers as tables and textures on a device: where the pixels of tiles come from, and their colours."""
+"""Layers as tables and textures on a device: where the pixels of tiles come from."""
 
 from dataclasses import dataclass
 
@@ -121,7 +121,7 @@ class MotionTable:
         return x - first * torch.sin(one * y + early), y
 
     def skin_positions(self, tiles: Tiles, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Skin column, row and light (n, p) of solids at canvas x, y: as SurfaceOfRevolution.backward."""
+        """Skin column, row and light (n, p) at canvas x, y: SurfaceOfRevolution.backward."""
         ahead, level, a, b, c, turn, ambient, side, columns = self.revolution[tiles.row][
             :, :, None
         ].unbind(1)

@@ -1,4 +1,4 @@
-"""A layered scene as numbers: everything that either renderer needs, and the truth about its points."""
+"""A layered scene as numbers: all that a renderer needs, and the truth about its points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -89,7 +89,7 @@ def make_limb(
 
 
 def sample_pole(rng: Generator, length: float) -> np.ndarray:
-    """A trunk or a post (n, 2): a slightly bent, tapered bar of half-width 1, half-length `length`."""
+    """A trunk or a post (n, 2): a bent, tapered bar of half-width 1 and half-length `length`."""
     along = np.linspace(-length, length, 24)
     middle = rng.normal(0, 0.4) * np.sin(along * rng.uniform(0.5, 2) / length + rng.uniform(0, 6))
     half = (1 + rng.uniform(-0.25, 0.25) * along / length) * (1 + 0.08 * rng.standard_normal(24))
