@@ -148,7 +148,7 @@ def write_clips(
 ) -> AbstractContextManager[Iterator[dict]]:
     """The manifest's entries of clips, as they are written.
 
-    When the block is left, the clips that were begun are finished first.
+    When the block is left, the clips that were started are finished first.
     """
     if settings["workers"] == 0:
         return spread(partial(write_one, generator, out, settings), todo, 0)

@@ -47,10 +47,10 @@ class AugmentConfig:
 
 
 def _build(name: str, kind: type, settings: Mapping):
-    known = [field.name for field in fields(kind)]
+    names = [field.name for field in fields(kind)]
     for key in settings:
-        if key not in known:
-            raise ValueError(f"{name}.{key} is no setting of augment: use {', '.join(known)}")
+        if key not in names:
+            raise ValueError(f"{name}.{key} is no setting of augment: use {', '.join(names)}")
     return kind(**settings)
 
 

@@ -56,12 +56,12 @@ def _apply_step(image: np.ndarray, step: int, colour: Colour, grey: float) -> np
         return cv2.LUT(image, table.clip(0, 255).round().astype(np.uint8))
     if step == 2:
         return cv2.transform(image, factor * np.eye(3) + (1 - factor) * np.tile(GREY, (3, 1)))
-    turn = round(256 * factor) % 256  # hue in 256 steps
-    if not turn:
+    shift = round(256 * factor) % 256  # hue in 256 steps
+    if not shift:
         return image
-    turned = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    turned[..., 0] += np.uint8(turn)
-    return cv2.cvtColor(turned, cv2.COLOR_HSV2RGB_FULL)
+    rotated = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    rotated[..., 0] += np.uint8(shift)
+    return cv2.cvtColor(rotated, cv2.COLOR_HSV2RGB_FULL)
 
 
 @dataclass(frozen=True)

@@ -82,13 +82,13 @@ def sample_photograph_crop(
     zoom = np.exp(rng.uniform(np.log(0.8), np.log(2.0)))
     zoom = max(zoom, 0.7 * max(height / rows, width / columns))
     angle = rng.normal(0, 0.2) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
-    turn[:, 0] *= rng.choice((-1, 1))
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
+    rotation[:, 0] *= rng.choice((-1, 1))
     half = np.array([width - 1, height - 1]) / 2
-    reach = np.abs(turn) @ half
+    reach = np.abs(rotation) @ half
     room = np.maximum(np.array([columns - 1, rows - 1]) / 2 - reach, 0)
     middle = np.array([columns - 1, rows - 1]) / 2 + rng.uniform(-room, room)
-    matrix = np.column_stack([turn, middle - turn @ half])
+    matrix = np.column_stack([rotation, middle - rotation @ half])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(
         level, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101

@@ -92,7 +92,7 @@ def depth_below(bodies: list[Body], first: int) -> float:
 def sample_trunk_motion(
     rng: Generator, times: np.ndarray, size: float, height: float
 ) -> np.ndarray:
-    """Poses (steps, 7) of a creature's trunk, which passes the origin, bobs, sways and turns."""
+    """Poses (steps, 7) of a creature's trunk, which passes the origin, bobs, sways and rotates."""
     speed = sample_log_uniform(rng, 0.2, 2.5) * np.sqrt(size) * (rng.random() < 0.85)
     clock = FRAMES_PER_SECOND * times
     heading = rng.uniform(0, 2 * np.pi) + sample_wave(rng, clock, 0.8, (20, 70))
@@ -102,11 +102,11 @@ def sample_trunk_motion(
     y = np.cumsum(speed * step * np.sin(heading))
     middle = len(times) // 2
     z = height + size * sample_wave(rng, clock, 0.06, (4, 16))
-    turn = quaternion_about(np.broadcast_to(UP, (len(times), 3)), heading)
+    rotation = quaternion_about(np.broadcast_to(UP, (len(times), 3)), heading)
     sway = sample_wave(rng, clock, 0.15, (4, 20))
     side = np.broadcast_to(SIDE, (len(times), 3))
-    turn = multiply_quaternions(turn, quaternion_about(side, sway))
-    return np.column_stack([x - x[middle], y - y[middle], z, turn])
+    rotation = multiply_quaternions(rotation, quaternion_about(side, sway))
+    return np.column_stack([x - x[middle], y - y[middle], z, rotation])
 
 
 def sample_quadruped(rng: Generator) -> list[Limb]:

@@ -168,8 +168,9 @@ class World:
             moves = body.motion is not None
             if moves if driven else (root and body.free and not moves):
                 joint = self.model.joint(f"joint{n}").id
-                place, speed = self.model.jnt_qposadr[joint], self.model.jnt_dofadr[joint]
-                position = slice(place, place + (7 if root else 1))
+                start = self.model.jnt_qposadr[joint]
+                speed = self.model.jnt_dofadr[joint]
+                position = slice(start, start + (7 if root else 1))
                 found.append((n, position, slice(speed, speed + (6 if root else 1))))
         return found
 
@@ -179,10 +180,10 @@ class World:
             return
         model, data = self.model, self.data
         after, speed = data.qpos.copy(), np.zeros(model.nv)
-        for n, place, _ in driven:
+        for n, position, _ in driven:
             motion = self.scene.bodies[n].motion
-            data.qpos[place] = motion[step]
-            after[place] = motion[min(step + 1, len(motion) - 1)]
+            data.qpos[position] = motion[step]
+            after[position] = motion[min(step + 1, len(motion) - 1)]
         self.mujoco.mj_differentiatePos(model, speed, model.opt.timestep, data.qpos, after)
         for _, _, part in driven:
             data.qvel[part] = speed[part]

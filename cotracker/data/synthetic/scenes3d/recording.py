@@ -99,11 +99,11 @@ def is_in_front(surface: Surface, pixels: np.ndarray) -> np.ndarray:
     moved = np.repeat(points[None], len(recording.depth), 0)
     on = np.flatnonzero(own)
     instance = own[on] - 1
-    turns = rotations(recording.quaternions)
+    to_world = rotations(recording.quaternions)
     middle = recording.boxes.mean(2)
-    local = np.einsum("nji,nj->ni", turns[instance, t[on]], points[on] - middle[instance, t[on]])
+    local = np.einsum("nji,nj->ni", to_world[instance, t[on]], points[on] - middle[instance, t[on]])
     offsets = middle[instance].transpose(1, 0, 2)
-    moved[:, on] = np.einsum("ntij,nj->tni", turns[instance], local) + offsets
+    moved[:, on] = np.einsum("ntij,nj->tni", to_world[instance], local) + offsets
     axis = rotations(recording.camera_quaternions)[..., 2]
     return np.einsum("tni,ti->tn", moved - recording.camera_positions[:, None], axis) < -1e-3
 

@@ -55,14 +55,14 @@ def sample_prism(rng: Generator) -> Mesh:
     radius = np.where(np.arange(corners) % 2, rng.uniform(0.35, 1.0), 1.0)
     angle = np.arange(corners) * 2 * np.pi / corners
     levels = np.linspace(-1, 1, 9)[:, None]
-    turn = angle + rng.uniform(-0.6, 0.6) * levels * (rng.random() < 0.5)
+    twisted = angle + rng.uniform(-0.6, 0.6) * levels * (rng.random() < 0.5)
     width = radius * (1 + rng.uniform(-0.4, 0.0) * levels)
     height = rng.uniform(0.15, 0.8) * levels + 0 * angle
-    return _tube(np.stack([width * np.cos(turn), width * np.sin(turn), height], axis=-1))
+    return _tube(np.stack([width * np.cos(twisted), width * np.sin(twisted), height], axis=-1))
 
 
 def sample_ring(rng: Generator) -> Mesh:
-    """A torus, or a knot on one: things with holes that show what is behind them."""
+    """A torus, or a knot on one: solids with holes that show what is behind them."""
     twists, loops = [(1, 0), (1, 0), (2, 3), (3, 2)][rng.integers(4)]
     along = np.arange(72) * 2 * np.pi / 72
     hub = 0.7 + (0.28 * np.cos(loops * along) if loops else 0 * along)

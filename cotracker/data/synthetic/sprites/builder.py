@@ -43,9 +43,9 @@ class SceneBuilder:
         # feet do not stand on what bends
         bent = rng.random() < 0.5 * recipe.bending * (1 - recipe.grounded)
         bend = self.animator.sample_bend(min(self.size), 0.5) if bent else None
-        place = np.broadcast_to(motion.translation(corner), view.shape)
+        pose = np.broadcast_to(motion.translation(corner), view.shape)
         canvas = np.dstack([colour, np.full((height, width), 255, np.uint8)])
-        return Layer(canvas, place, view, np.ones(len(self.times)), bend, endless=True)
+        return Layer(canvas, pose, view, np.ones(len(self.times)), bend, endless=True)
 
     def _visible_ground(self, view: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         """First corner (x, y) and size of the ground in the frames, at most 2.4 frames a side."""

@@ -23,8 +23,8 @@ class Camera:
 
     def at_depth(self, parallax: float) -> np.ndarray:
         """Scene -> frame (K, 3, 3) of objects with this parallax; the background has 1."""
-        turn = motion.translation(self.centre) @ motion.similarity(self.zoom**parallax, self.roll)
-        return turn @ motion.translation(parallax * self.pan - self.centre)
+        zoomed = motion.translation(self.centre) @ motion.similarity(self.zoom**parallax, self.roll)
+        return zoomed @ motion.translation(parallax * self.pan - self.centre)
 
 
 def sample_camera(recipe: Recipe, rng: Generator, times: np.ndarray) -> Camera:

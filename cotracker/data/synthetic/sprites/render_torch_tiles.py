@@ -122,13 +122,13 @@ class MotionTable:
 
     def skin_positions(self, tiles: Tiles, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Skin column, row and light (n, p) at canvas x, y: SurfaceOfRevolution.backward."""
-        ahead, level, a, b, c, turn, ambient, side, columns = self.revolution[tiles.row][
+        ahead, level, a, b, c, angle, ambient, side, columns = self.revolution[tiles.row][
             :, :, None
         ].unbind(1)
         height = y - level
         radius = (a + height * (b + height * c)).clamp(min=1e-2).sqrt()
         sine = ((x - ahead) / radius).clamp(-1, 1)
-        rounds = (sine.asin() - turn) / (2 * torch.pi)
+        rounds = (sine.asin() - angle) / (2 * torch.pi)
         direct = (1 - sine * sine).sqrt() * side.cos() + sine * side.sin()
         return (rounds - rounds.floor()) * columns, y, ambient + (1 - ambient) * direct.clamp(min=0)
 
@@ -148,7 +148,7 @@ def _bend_table(layer: Layer, count: int) -> np.ndarray:
 
 
 def _revolution_table(layer: Layer, count: int) -> np.ndarray:
-    """Rows (count, 9): axis, quadric, turn, light, columns all round."""
+    """Rows (count, 9): axis, quadric, angle, light, columns all round."""
     if layer.revolution is None:
         return np.zeros((count, 9))
     revolution = layer.revolution
