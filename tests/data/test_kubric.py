@@ -217,7 +217,7 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path, root):
 
 @pytest.mark.parametrize("field, said", [
     ({"frames": 7}, "0003 has 6 frames: data.frames=7 are too many"),
-    ({"height": 41}, r"0003: its frames are 40x48 \(height x width\), smaller than the 41x20 wanted"),
+    ({"height": 41}, r"0003: its frames are 40x48 \(height x width\), smaller than the crop of 41x20"),
     ({"points": 13}, "0003: only .* are visible in the first or the middle frame, 13 are wanted"),
 ])  # fmt: skip
 def test_what_a_clip_cannot_give_names_it(root, field, said):
