@@ -1,4 +1,4 @@
-"""Drawn benchmarks: clips that no training sees, always the same; errors by motion and occlusion counted by hand."""
+"""Held-out clips: always the same, and never trained on; errors by motion and occlusion."""
 
 import json
 import math
