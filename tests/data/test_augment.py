@@ -486,7 +486,6 @@ def test_sigmas_are_distributed_as_published_a_frame_each(monkeypatch):
     [
         (ColourJitter(), 0.25),
         (Flip(0.5, 0.0), 0.5),
-        (Flip(0.0, 0.5), 0.5),
         (Flip(), 0.75),
         (ColourJitter(0.0), 0),
     ],

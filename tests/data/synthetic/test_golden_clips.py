@@ -1,4 +1,4 @@
-"""Golden clips: the generators give the clips of before, to a grey level in the mean and 1e-3 pixels.
+"""Golden clips: generators give the clips of before, to a grey level in the mean and 1e-3 pixels.
 
 To change the clips on purpose, raise `version` in configs/benchmark/*_val.yaml, then write
 tests/golden/clips.npz again: `PYTHONPATH=. python tests/data/synthetic/test_golden_clips.py`.
