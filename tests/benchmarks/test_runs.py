@@ -220,8 +220,8 @@ def test_the_worst_tracks_are_drawn_with_their_truth():
         green = (picture[..., 1] > 180) & (picture[..., 0] < 120)
         assert red.sum() > 50 and (name == "worse" or green.sum() > 50)
     still = held[0]
-    questions = first(still)
-    assert errors(questions, questions.truth, still).tolist() == [0, 0, 0, 0]
+    targets = first(still)
+    assert errors(targets, targets.target, still).tolist() == [0, 0, 0, 0]
 
 
 def run(folder, *words, **more):

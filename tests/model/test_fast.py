@@ -41,13 +41,19 @@ def film(frames: int = FRAMES, size: tuple[int, int] = SIZE) -> Tensor:
     rng = torch.Generator().manual_seed(3)
     height, width = size[0] + 2 * frames, size[1] + 2 * frames
     layers = [
-        F.interpolate(torch.rand(1, 3, height // k, width // k, generator=rng), (height, width), mode="bicubic")
+        F.interpolate(
+            torch.rand(1, 3, height // k, width // k, generator=rng),
+            (height, width),
+            mode="bicubic",
+        )
         for k in (4, 8, 16)
     ]
     picture, out = sum(layers) / 3, []
     y, x = torch.meshgrid(torch.arange(float(size[0])), torch.arange(float(size[1])), indexing="ij")
     for t in range(frames):
-        place = torch.stack([2 * (x + 1.5 * t) / (width - 1) - 1, 2 * (y + 0.5 * t) / (height - 1) - 1], dim=-1)
+        place = torch.stack(
+            [2 * (x + 1.5 * t) / (width - 1) - 1, 2 * (y + 0.5 * t) / (height - 1) - 1], dim=-1
+        )
         out.append(F.grid_sample(picture, place[None], align_corners=True)[0])
     return (255 * torch.stack(out)[None]).clamp(0, 255).round().byte()
 
@@ -118,24 +124,36 @@ def test_each_fast_path_gives_what_the_plain_one_does(name, plain):
     make, high, most = PATHS[name]
     error = deviation(make(loaded())(VIDEO, QUERIES).xy, plain)
     assert error.quantile(0.999) <= high and error.max() <= most
-    assert (error.median() > 1e-3) == (name == "bfloat16")  # or it would not have been another precision
+    assert (error.median() > 1e-3) == (
+        name == "bfloat16"
+    )  # or it would not have been another precision
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no BADJA in {REAL}")
 def test_the_numbers_of_badja_are_those_of_the_plain_path():
     """The first 24 frames of a horse that jumps, at half the size: seg and 3px, in percent of the joints there."""
     clip, size = BADJA(REAL)[2], (240, 432)
-    parts = {name: getattr(clip, name)[:24] for name in ("video", "tracks", "visible", "valid", "masks")}
-    parts["tracks"] = parts["tracks"] * torch.tensor([size[1] / clip.video.shape[-1], size[0] / clip.video.shape[-2]])
+    parts = {
+        name: getattr(clip, name)[:24] for name in ("video", "tracks", "visible", "valid", "masks")
+    }
+    parts["tracks"] = parts["tracks"] * torch.tensor(
+        [size[1] / clip.video.shape[-1], size[0] / clip.video.shape[-2]]
+    )
     clip = replace(clip, **parts)
     clip = replace(clip, video=resize_video(clip.video, size).round().byte())
     asked = from_first_frame(clip)
-    ways = {name: make(loaded()) for name, (make, *_) in PATHS.items() if name in ("inference", "bfloat16")}
+    ways = {
+        name: make(loaded())
+        for name, (make, *_) in PATHS.items()
+        if name in ("inference", "bfloat16")
+    }
     found = {name: way(clip.video[None], asked.queries) for name, way in ways.items()}
     found["plain"] = replace(found["inference"], xy=plainly(clip.video[None], asked.queries))
     numbers = {name: badja(tracks, asked, clip) for name, tracks in found.items()}
     assert numbers["plain"]["seg"] > 40
-    one = 100 / int((asked.scored & asked.truth.visible).sum())  # a joint on a limit may fall on either side of it
+    one = 100 / int(
+        (asked.eval_mask & asked.target.visible).sum()
+    )  # a joint on a limit may fall on either side of it
     for key, value in numbers["plain"].items():
         assert abs(numbers["inference"][key] - value) < 1.01 * one
         assert abs(numbers["bfloat16"][key] - value) < 4.01 * one
@@ -157,14 +175,17 @@ def test_what_is_approximate_is_off_by_default_and_named():
     lower = load_tracker(SHIPPED, resolution=None, support=None, precision="bfloat16", device="cpu")
     assert exact.model.dtype == torch.float32 and "precision" not in exact.describe()
     assert lower.describe() == exact.describe() | {"precision": "bfloat16"}
-    assert predictor(SHIPPED, precision="bfloat16", device="cpu").describe()["precision"] == "bfloat16"
+    assert (
+        predictor(SHIPPED, precision="bfloat16", device="cpu").describe()["precision"] == "bfloat16"
+    )
     with pytest.raises(ValueError, match="precision must be float32 or bfloat16, not 'float16'"):
         load_tracker(SHIPPED, precision="float16", device="cpu")
 
 
 def test_replay_changes_nothing_on_a_cpu_and_is_true_or_false():
     plain, replayed = (
-        load_tracker(SHIPPED, resolution=None, support=None, device="cpu", replay=r) for r in (False, True)
+        load_tracker(SHIPPED, resolution=None, support=None, device="cpu", replay=r)
+        for r in (False, True)
     )
     assert isinstance(replayed.model.refine, Replayed) and replayed.describe() == plain.describe()
     assert torch.equal(replayed(VIDEO, QUERIES).xy, plain(VIDEO, QUERIES).xy)
@@ -192,10 +213,15 @@ def test_the_last_shapes_used_are_replayed_and_no_others():
 
     for length in (*range(1, MOST + 1), 1, MOST + 1, 1, 2, *range(4, MOST + 2)):
         ask(length)
-    assert captured == [*range(1, MOST + 2), 2]  # 1 was used again, so 2 went for a ninth, then 3 for 2
+    assert captured == [
+        *range(1, MOST + 2),
+        2,
+    ]  # 1 was used again, so 2 went for a ninth, then 3 for 2
     with torch.inference_mode():
         ask(1)
-    assert captured[-1] == 1 and len(captured) == MOST + 3  # what is made in inference mode is for that alone
+    assert (
+        captured[-1] == 1 and len(captured) == MOST + 3
+    )  # what is made in inference mode is for that alone
 
 
 def test_a_model_that_moves_forgets_its_graphs():
@@ -227,7 +253,9 @@ def test_a_linear_layer_with_its_nonlinearity(dtype, near):
     with torch.inference_mode():
         ours, theirs = (
             linear_gelu(x, layer),
-            F.gelu(F.linear(x.float(), layer.weight.float(), layer.bias.float()), approximate="tanh"),
+            F.gelu(
+                F.linear(x.float(), layer.weight.float(), layer.bias.float()), approximate="tanh"
+            ),
         )
     assert ours.dtype == dtype and (ours.float() - theirs).abs().max() < near * theirs.abs().max()
 
@@ -265,5 +293,7 @@ def test_memory_of_a_window_does_not_grow_with_the_video(monkeypatch):
 
     monkeypatch.setattr(CoTracker, "step", step)
     model = loaded()
-    Chunked(CoTrackerPredictor(model, 1), 2)(film(30, (40, 56)), QUERIES[:, 1:4] * torch.tensor([1, 0.3, 0.3]))
+    Chunked(CoTrackerPredictor(model, 1), 2)(
+        film(30, (40, 56)), QUERIES[:, 1:4] * torch.tensor([1, 0.3, 0.3])
+    )
     assert max(most) == model.window

@@ -1,0 +1,82 @@
+"""The checks of settings: each returns the value, or raises a ValueError in one sentence."""
+
+import math
+from collections.abc import Collection, Sequence
+from numbers import Integral, Real
+
+
+def whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+    """The value, a whole number within the bounds; True and False are none."""
+    if not _is(Integral, value) or not _within(value, least, most):
+        raise _error(name, f"a whole number{_bounds(least, most)}", value)
+    return value
+
+
+def number(
+    name: str, value: object, least: float | None = None, most: float | None = None
+) -> float:
+    """The value, a finite number within the bounds; True and False are none."""
+    if not _is(Real, value) or not _within(value, least, most):
+        raise _error(name, f"a number{_bounds(least, most)}", value)
+    return value
+
+
+def share(name: str, value: object) -> float:
+    """The value, a number from 0 to 1: a share, or a probability."""
+    return number(name, value, 0, 1)
+
+
+def switch(name: str, value: object) -> bool:
+    """The value, True or False."""
+    if not isinstance(value, bool):
+        raise _error(name, "true or false", value)
+    return value
+
+
+def pair(
+    name: str,
+    value: object,
+    least: float | None = None,
+    most: float | None = None,
+    whole: bool = False,
+    ordered: bool = True,
+) -> tuple[float, float]:
+    """The value as a tuple of two finite numbers within the bounds.
+
+    whole: both are whole numbers.  ordered: the second is no less than the first, as in a range.
+    """
+    kind = Integral if whole else Real
+    items = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    good = len(items) == 2 and all(_is(kind, item) and _within(item, least, most) for item in items)
+    if not good or (ordered and items[0] > items[1]):
+        noun = "whole numbers" if whole else "numbers"
+        order = ", the lower first" if ordered else ""
+        raise _error(name, f"two {noun}{_bounds(least, most)}{order}", value)
+    return tuple(items)
+
+
+def choice(name: str, value: object, choices: Collection) -> object:
+    """The value, one of the choices."""
+    if not any(value == one and type(value) is type(one) for one in choices):
+        *others, last = map(str, choices)
+        wanted = f"{', '.join(others)} or {last}" if others else last
+        raise _error(name, wanted, value)
+    return value
+
+
+def _is(kind: type, value: object) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _within(value: float, least: float | None, most: float | None) -> bool:
+    return (least is None or least <= value) and (most is None or value <= most)
+
+
+def _bounds(least: float | None, most: float | None) -> str:
+    if least is None:
+        return "" if most is None else f" of at most {most:g}"
+    return f" of at least {least:g}" if most is None else f" from {least:g} to {most:g}"
+
+
+def _error(name: str, wanted: str, value: object) -> ValueError:
+    return ValueError(f"{name} must be {wanted}, not {value}")
