@@ -23,10 +23,15 @@ from tqdm import tqdm
 from cotracker import __version__
 from cotracker.benchmarks.results import commit
 from cotracker.config.overrides import refuse_misspelt
-from cotracker.data.kubric.layout import describe, write_clip
-from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
+from cotracker.data.kubric.layout import describe_clip, write_clip
+from cotracker.data.kubric.manifest import (
+    lock_folder,
+    manifest_header,
+    update_manifest,
+    write_manifest,
+)
 from cotracker.data.stream import attempted
-from cotracker.data.workers import spread
+from cotracker.data.workers import map_in_processes
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SAVE_EVERY = 5.0  # seconds between two writings of the manifest
@@ -62,17 +67,19 @@ def run(settings: dict) -> int:
     generator = build(settings)
     config = {key: value for key, value in node.items() if key not in ("_target_", "_convert_")}
     files = {key: settings[key] for key in ("images", "quality", "by_products")}
-    made = heading(node["_target_"], config, settings["seed"], __version__, commit()) | files
+    made = (
+        manifest_header(node["_target_"], config, settings["seed"], __version__, commit()) | files
+    )
     try:
-        with claimed(out):
-            manifest = settle(out, made)
+        with lock_folder(out):
+            manifest = update_manifest(out, made)
             todo = missing(settings, [entry["name"] for entry in manifest["clips"]])
             began = time.monotonic()
             try:
                 collect(out, manifest, settings, todo, generator)
             finally:
                 write_manifest(out, manifest)
-                manifest = settle(
+                manifest = update_manifest(
                     out, made
                 )  # with the clips that were under way when it was stopped
     except OSError as error:
@@ -167,8 +174,8 @@ def making(
 ) -> AbstractContextManager[Iterator[dict]]:
     """The manifest's entries of the clips as they are done; the clips under way when it is left are finished first."""
     if settings["workers"] == 0:
-        return spread(partial(write_one, generator, out, settings), todo, 0)
-    return spread(work, todo, settings["workers"], partial(begin, out, settings))
+        return map_in_processes(partial(write_one, generator, out, settings), todo, 0)
+    return map_in_processes(work, todo, settings["workers"], partial(begin, out, settings))
 
 
 _write: Callable[
@@ -190,7 +197,7 @@ def write_one(generator, out: Path, settings: dict, number: int) -> dict:
     """The entry of clip `number`, drawn as the training stream draws example `number`, and written to `out`."""
     name, seed = clip_name(number), settings["seed"]
     if (out / name).exists():  # of a worker that outlived a killed run by a moment
-        return describe(out / name)
+        return describe_clip(out / name)
 
     def make(rng: np.random.Generator, attempt: int) -> tuple:
         return generator.recording(rng) if settings["by_products"] else (generator.clip(rng), None)

@@ -1,4 +1,4 @@
-"""What every reader of a benchmark offers, so that evaluation and the data check read any of them."""
+"""What each reader of a benchmark offers, so that evaluation and the data check read any."""
 
 from pathlib import Path
 from typing import Protocol

@@ -32,7 +32,9 @@ class HeldOut:
     level; 3-D scenes by more, as OpenGL decides which points are seen: there, carry the cache along.
     """
 
-    broken: tuple[str, ...] = ()  # as readers of files say what they could not read
+    broken: tuple[str, ...] = ()  # as a BenchmarkReader of files
+    faults: dict[Path, str] = {}
+    files: list[Path] = []
 
     def __init__(self, generator: Source, count: int = 20, seed: int = 0, cache: str | None = None):
         if type(seed) is not int or seed < 0:
@@ -47,7 +49,7 @@ class HeldOut:
             "photographs": _photographs(settings.get("textures")),
             "code": _code(type(generator).__module__),
         }
-        self.made = {"count": count} | self._drawn_from
+        self.identity = {"count": count} | self._drawn_from
         self.folder = None if cache is None else Path(cache).expanduser() / self._key()
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""TAP-Vid's data sets (Doersch et al. 2022; RoboTAP: Vecerik et al. 2023) as Clips of 256x256 frames.
+"""TAP-Vid's data sets (Doersch et al. 2022; RoboTAP: Vecerik et al. 2023) as Clips of 256x256.
 
 Their files are pickles of records {video, points, occluded}. Opening a data set reads no video.
 """

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from cotracker.benchmarks.results import commit
 from cotracker.data.badja import BADJA
 from cotracker.data.kubric.layout import clip_names, read_clip
-from cotracker.data.statistics import Samples, pooled, samples, summary
+from cotracker.data.statistics import Samples, measure_motion, pool_samples, summarise_samples
 from cotracker.data.stream import TrainingStream
 from cotracker.files import output_folder
 from cotracker.types import Clip
@@ -109,7 +109,7 @@ def report(arguments: argparse.Namespace, command: str) -> None:
         whole, numbers = {}, {}
         for name, label in zip(arguments.sets, labels):
             whole[label], sizes, tiles = gathered(name, label, arguments)
-            numbers[label] = {"sizes": sizes} | summary(whole[label])
+            numbers[label] = {"sizes": sizes} | summarise_samples(whole[label])
             if tiles:
                 (out / sheets[label]).write_bytes(small_jpg(sheet(tiles)))
         made = {"command": command, "commit": commit(), "sets": numbers}
@@ -132,12 +132,12 @@ def gathered(
     found, sizes, tiles = [], Counter(), []
     count, clips = clips_of(name, arguments)
     for clip in tqdm(clips, desc=label, total=count, unit="clip", leave=False):
-        found.append(samples(clip))
+        found.append(measure_motion(clip))
         frames, _, height, width = clip.video.shape
         sizes[f"{frames}x{height}x{width}"] += 1
         if arguments.sheets and len(tiles) < TILES:
             tiles.append(tile(clip))
-    return pooled(found), dict(sizes), tiles
+    return pool_samples(found), dict(sizes), tiles
 
 
 def clips_of(name: str, arguments: argparse.Namespace) -> tuple[int, Iterator[Clip]]:

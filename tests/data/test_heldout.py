@@ -139,7 +139,7 @@ def test_pooled_is_over_all_videos():
 def test_the_breakdown_stands_in_the_results_and_leaves_the_metrics_alone():
     clips = HeldOut(Dots(), count=2)
     plain = Benchmark("dots", clips, first, tapvid)
-    benchmark = replace(plain, made=clips.made, breakdown=by_motion_and_occlusion)
+    benchmark = replace(plain, made=clips.identity, breakdown=by_motion_and_occlusion)
     rows, plain_rows = rows_of(Static(), benchmark), rows_of(Static(), plain)
     assert metric_keys(rows) == metric_keys(plain_rows) and mean(rows) == pytest.approx(
         mean(plain_rows), nan_ok=True
@@ -219,9 +219,9 @@ def test_whatever_changes_the_clips_changes_what_they_are_made_from(tmp_path, mo
     ]
     (tmp_path / "b.jpg").write_bytes(b"another")
     others.append(HeldOut(Dots(textures=textures), cache="c"))
-    assert len({json.dumps(clips.made) for clips in [one, *others]}) == 5
+    assert len({json.dumps(clips.identity) for clips in [one, *others]}) == 5
     assert len({clips.folder for clips in [one, *others]}) == 5
-    assert one.made["settings"]["speed"] == [1.0, 2.0] and one.made["generator"] == "Dots"
+    assert one.identity["settings"]["speed"] == [1.0, 2.0] and one.identity["generator"] == "Dots"
     assert HeldOut(Dots(), count=3, cache="c").folder == HeldOut(Dots(), count=20, cache="c").folder
     monkeypatch.setattr(heldout, "_version", {"numpy": "9.9"}.get)
     assert HeldOut(Dots(), cache="c").folder != others[2].folder
@@ -231,12 +231,12 @@ def test_the_code_that_draws_counts_also_where_it_is_imported(tmp_path, monkeypa
     from cotracker.data import video
     from cotracker.data.synthetic import textures
 
-    before = HeldOut(Sprites()).made["code"]
+    before = HeldOut(Sprites()).identity["code"]
     for module, counts in ((video, False), (textures, True)):
         copy = tmp_path / "copy.py"
         copy.write_bytes(Path(module.__file__).read_bytes() + b"\n")
         monkeypatch.setattr(module, "__file__", str(copy))
-        assert (HeldOut(Sprites()).made["code"] != before) == counts
+        assert (HeldOut(Sprites()).identity["code"] != before) == counts
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "x", True])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cotracker.data.pickles import load_npy_dict, open_pickle
-from cotracker.data.pickles.arrays import Stored, StoredArray, loaded
-from cotracker.data.pickles.machine import Machine
+from cotracker.data.pickles.arrays import StoredArray, StoredBytes, load_value
+
 
 
 def opened(path: Path, pickled: bytes):
@@ -70,18 +70,18 @@ def test_arrays_and_plain_values_come_back(tmp_path, protocol):
             read.flags.writeable = True
             read.fill(0)  # the next reading is another array
         if array.ndim and len(array):
-            np.testing.assert_array_equal(stored.rows(1, 2), array[1:2])
+            np.testing.assert_array_equal(stored.read_rows(1, 2), array[1:2])
 
 
 def test_objects_and_long_bytes_are_read_when_asked(tmp_path):
     items = [b"x" * 5000, b"short", None, "text"]
     held = {"array": np.array([*items, np.arange(400)], object), "list": items}
     back, _ = opened(tmp_path / "a.pkl", pickle.dumps(held))
-    assert back["list"][0] == Stored(tmp_path / "a.pkl", back["list"][0].place, 5000)
-    assert [loaded(item) for item in back["list"]] == items
+    assert back["list"][0] == StoredBytes(tmp_path / "a.pkl", back["list"][0].offset, 5000)
+    assert [load_value(item) for item in back["list"]] == items
     read = back["array"].read()
     assert list(read[:4]) == items and np.array_equal(read[4], np.arange(400))
-    assert list(back["array"].rows(0, 2)) == items[:2]
+    assert list(back["array"].read_rows(0, 2)) == items[:2]
 
 
 def test_a_file_that_changes_is_noticed(tmp_path):

@@ -20,7 +20,7 @@ from tapvid_fixture import (
 )
 
 from cotracker.benchmarks.protocols import first
-from cotracker.data.pickles.arrays import Stored
+from cotracker.data.pickles.arrays import StoredBytes
 from cotracker.data.tapvid import DAVIS, TapVid
 
 
@@ -137,13 +137,13 @@ def test_reading_twice_gives_the_same_and_writes_nothing(tmp_path, which, made):
 def test_opening_a_set_reads_none_of_its_videos_and_a_clip_only_its_own(tmp_path, monkeypatch):
     held = {str(k): record(120, 160, seed=k) for k in range(4)}
     path = write(tmp_path / "tapvid_davis.pkl", held)
-    counted, read = [], Stored.read
+    counted, read = [], StoredBytes.read
 
     def counting(self, start, stop):
         counted.append(stop - start)
         return read(self, start, stop)
 
-    monkeypatch.setattr(Stored, "read", counting)
+    monkeypatch.setattr(StoredBytes, "read", counting)
     reader = TapVid(tmp_path)
     assert len(reader) == 4 and counted == []
     reader[2]

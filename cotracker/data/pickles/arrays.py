@@ -119,7 +119,7 @@ class StoredArray:
         return values.reshape(self.shape, order="F" if self._fortran else "C")
 
     def read_rows(self, start: int, stop: int) -> np.ndarray:
-        """Values [start:stop] of the first axis; only these are read where their order allows it."""
+        """Values [start:stop] of the first axis; no others are read if their order allows it."""
         if self.dtype.hasobject and len(self.shape) == 1:
             return _object_array(self.objects[start:stop])
         if self.dtype.hasobject or self._fortran:
