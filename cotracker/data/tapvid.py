@@ -171,22 +171,23 @@ def _read_video(stored, frames: int) -> Tensor:
 
 
 def _check_video(stored, frames: int) -> None:
-    if isinstance(stored, StoredArray):
+    if isinstance(stored, list):
+        count = len(stored)
+    elif isinstance(stored, StoredArray):
         shape = stored.shape
         jpegs = stored.dtype.kind in "SO" and len(shape) == 1
         if not jpegs and not (stored.dtype == np.uint8 and len(shape) == 4 and shape[3] == 3):
             raise ValueError(f"is {stored.dtype} {shape}, where uint8 T H W 3 or JPEGs T should be")
-    elif isinstance(stored, list):
-        shape = (len(stored),)
+        count = 0 if 0 in (*shape, stored.dtype.itemsize) else shape[0]
     else:
         raise ValueError(
             "has no array and no list of JPEGs for its video: copy or make the file again"
         )
-    if 0 in shape:
+    if not count:
         raise ValueError("has no pixels: copy or make the file again")
-    if shape[0] != frames:
+    if count != frames:
         raise ValueError(
-            f"has {shape[0]} frames, but its points are for {frames}: copy or make the file again"
+            f"has {count} frames, but its points are for {frames}: copy or make the file again"
         )
 
 

@@ -290,7 +290,7 @@ def test_an_mp4_may_stand_for_the_frames(tmp_path):
     assert good.findings == () and good.frames == FRAMES and good.followed > 0.9
     write_video(tmp_path / "a" / "frames.mp4", iter(video[:6]), 12, (HEIGHT, WIDTH))
     (finding,) = check_clip(tmp_path / "a", LEAST).findings
-    assert finding.kind == "frames" and "has 6 frames but" in finding.says
+    assert finding.kind == "frames" and "has 6 frames but" in finding.message
     cut_short(tmp_path / "a" / "frames.mp4")
     (finding,) = check_clip(tmp_path / "a", LEAST).findings
     assert finding.kind == "frames" and "frames.mp4" in str(finding)

@@ -82,7 +82,7 @@ def test_kinetics(tmp_path):
         expect(reader[k], held, jpeg_frames(held), reader.names[k])
     assert len(reader.broken) == 8
     path = tmp_path / "tapvid_kinetics" / "0002_of_0010.pkl"
-    assert reader.broken[0] == f"{path} is missing, and the videos in it: copy it in, or make it"
+    assert reader.broken[0] == f"{path} is missing, and the videos in it: copy or make it"
 
 
 def test_kinetics_as_a_dict_and_as_an_array_of_objects(tmp_path):
@@ -265,7 +265,7 @@ def test_no_set_is_said_in_one_sentence(tmp_path):
     ):
         TapVid(tmp_path)
     with pytest.raises(
-        ValueError, match="which must be one of davis, kinetics, rgb_stacking, robotap, not sintel"
+        ValueError, match="which must be davis, kinetics, rgb_stacking or robotap, not sintel"
     ):
         TapVid(tmp_path, "sintel")
     write(tmp_path / "tapvid_davis.pkl", 7)

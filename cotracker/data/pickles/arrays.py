@@ -9,8 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 # Numbers, bools, text, bytes, times and objects; no structures, which such data never has.
-_DTYPE = re.compile(r"[<>=|]?([biufc]\d{1,2}|[SU][1-9]\d{0,8}|[mM]8|O8?)")
-_LONGEST_SIDE = 2**31
+_DTYPE = re.compile(r"[<>=|]?([biufc]\d{1,2}|[SU]\d{1,9}|[mM]8|O8?)")
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class StoredArray:
         data: bytes | StoredBytes | list,
     ) -> None:
         """Sets shape, dtype, order of axes and values; ValueError if they do not fit each other."""
-        if not isinstance(dtype, StoredDtype) or not all(map(_is_side, shape)):
+        if not isinstance(dtype, StoredDtype) or not _is_shape(shape):
             raise ValueError("an array has no shape")
         is_list = isinstance(data, list)
         if dtype.dtype.hasobject != is_list:
@@ -137,8 +136,8 @@ class StoredArray:
         return bytearray(self._data[first:last])
 
 
-def _is_side(value) -> bool:
-    return type(value) is int and 0 <= value < _LONGEST_SIDE
+def _is_shape(shape: tuple) -> bool:
+    return all(type(side) is int and side >= 0 for side in shape)
 
 
 def _object_array(items: list) -> np.ndarray:
