@@ -43,9 +43,9 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, help="default: outputs/demo, or outputs/<name of the video>"
     )
     parser.add_argument("--checkpoint", help="default: the one that ships")
-    parser.add_argument("--updates", default="6")
+    parser.add_argument("--iters", default="6")
     arguments = parser.parse_args(argv)
-    options = ["--updates", arguments.updates]
+    options = ["--iters", arguments.iters]
     options += ["--checkpoint", arguments.checkpoint] if arguments.checkpoint else []
     if arguments.video is not None:
         out = arguments.out or Path("outputs") / (arguments.video.stem or "video")

@@ -23,6 +23,7 @@ from cotracker.trackers.tracker import Tracker
 
 __all__ = ["commit", "heading", "identity", "record", "refuse_unlike", "versions", "write"]
 NAME, HEADING = "results.json", "rows/.heading.json"
+FORMAT = 2  # of results.json: 1, which said nothing of its format, called iters updates
 WORST = 5  # so many of the worst videos are listed
 
 
@@ -62,6 +63,7 @@ def record(
     names = [row["name"] for row in rows]
     bad = [one["name"] for one in broken or []]
     whole = heading | {
+        "format": FORMAT,
         "protocol_hash": protocol_hash(heading),
         "commit": commit(),
         "versions": versions(),

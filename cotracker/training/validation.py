@@ -37,13 +37,13 @@ def checked(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker
 
 def _chain(model: CoTracker, chain: dict) -> Tracker:
     support = (chain["global_grid"], chain["local_grid"])
-    return build_chain(model, chain["updates"], chain["resolution"], chain["single_point"], support)
+    return build_chain(model, chain["iters"], chain["resolution"], chain["single_point"], support)
 
 
 def measured(model: CoTracker, benchmark: Benchmark, chain: dict, group: Group) -> dict[str, float]:
     """The benchmark's means for the model as it is, on every rank; the videos are dealt over the ranks.
 
-    chain: updates, resolution, single_point, global_grid, local_grid, as in configs/tracker/cotracker.yaml.
+    chain: iters, resolution, single_point, global_grid, local_grid, as in configs/tracker/cotracker.yaml.
     """
     rows = evaluate(_chain(model, chain), benchmark, group.rank, group.world)
     return mean([row for part in group.gathered(rows) for row in part])

@@ -218,7 +218,7 @@ def test_single_point_evaluation_encodes_each_frame_once_and_equals_one_query_at
     """The real chain of the paper's evaluation, with the checkpoint that ships."""
     clip, encoded = _sliding(), []
     tracker = predictor(
-        None, updates=2, resolution=(48, 64), global_grid=2, local_grid=2, device="cpu"
+        None, iters=2, resolution=(48, 64), global_grid=2, local_grid=2, device="cpu"
     )
     seen = Watching(tracker)
     network = next(module for module in tracker.modules() if type(module).__name__ == "CoTracker")

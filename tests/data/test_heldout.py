@@ -25,7 +25,6 @@ from cotracker.benchmarks.workers import Helpers
 from cotracker.data import heldout
 from cotracker.data.heldout import HeldOut
 from cotracker.data.stream import TrainingStream
-from cotracker.data.synthetic.sprites import Sprites
 from cotracker.types import Clip, Tracks
 
 ROOT = Path(__file__).parents[2]
@@ -216,33 +215,27 @@ def test_whatever_changes_the_clips_changes_what_they_are_made_from(tmp_path, mo
         HeldOut(Dots(points=4, textures=textures), cache="c"),
         HeldOut(Dots(textures=textures), seed=1, cache="c"),
         HeldOut(Dots(), cache="c"),
+        HeldOut(Dots(textures=textures), version=2, cache="c"),
     ]
     (tmp_path / "b.jpg").write_bytes(b"another")
     others.append(HeldOut(Dots(textures=textures), cache="c"))
-    assert len({json.dumps(clips.identity) for clips in [one, *others]}) == 5
-    assert len({clips.folder for clips in [one, *others]}) == 5
+    assert len({json.dumps(clips.identity) for clips in [one, *others]}) == 6
+    assert len({clips.folder for clips in [one, *others]}) == 6
     assert one.identity["settings"]["speed"] == [1.0, 2.0] and one.identity["generator"] == "Dots"
     assert HeldOut(Dots(), count=3, cache="c").folder == HeldOut(Dots(), count=20, cache="c").folder
     monkeypatch.setattr(heldout, "_version", {"numpy": "9.9"}.get)
     assert HeldOut(Dots(), cache="c").folder != others[2].folder
 
 
-def test_the_code_that_draws_counts_also_where_it_is_imported(tmp_path, monkeypatch):
-    from cotracker.data import video
-    from cotracker.data.synthetic import textures
-
-    before = HeldOut(Sprites()).identity["code"]
-    for module, counts in ((video, False), (textures, True)):
-        copy = tmp_path / "copy.py"
-        copy.write_bytes(Path(module.__file__).read_bytes() + b"\n")
-        monkeypatch.setattr(module, "__file__", str(copy))
-        assert (HeldOut(Sprites()).identity["code"] != before) == counts
-
-
 @pytest.mark.parametrize("seed", [-1, 1.5, "x", True])
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ValueError, match="benchmark.clips.seed must be a whole number, 0 or more"):
         HeldOut(Dots(), seed=seed)
+
+
+def test_a_version_is_a_whole_number_from_one():
+    with pytest.raises(ValueError, match="benchmark.clips.version must be a whole number, 1 or more, not 0"):
+        HeldOut(Dots(), version=0)
 
 
 def composed(name: str, *words: str):
