@@ -18,7 +18,6 @@ import numpy as np
 from tqdm import tqdm
 
 from cotracker import __version__
-from cotracker.benchmarks.results import commit
 from cotracker.data.kubric.layout import describe_clip, write_clip
 from cotracker.data.kubric.manifest import (
     lock_folder,
@@ -27,6 +26,7 @@ from cotracker.data.kubric.manifest import (
     write_manifest,
 )
 from cotracker.data.workers import map_in_processes
+from cotracker.provenance import commit
 
 try:
     from cotracker.data.kubric import movi, tfrecord

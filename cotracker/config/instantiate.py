@@ -43,7 +43,17 @@ def build_benchmark(
     identity, broken = clips.identity, tuple(clips.broken)
     if limit is not None:
         clips, names = _First(clips, limit), names[:limit]
-    return Benchmark(config.name, clips, *functions, expected, identity, breakdown, names, broken)
+    return Benchmark(
+        config.name,
+        clips,
+        *functions,
+        both_directions=config.both_directions,
+        expected=expected,
+        made=identity,
+        breakdown=breakdown,
+        names=names,
+        broken=broken,
+    )
 
 
 class _First(Sequence):

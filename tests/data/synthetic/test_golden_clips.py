@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from test_scenes3d import draws
+from test_scenes3d import renders
 
 from cotracker.config.instantiate import made
 from cotracker.data.heldout import HeldOut
@@ -30,7 +30,7 @@ by_osmesa = pytest.mark.skipif(
     reason="a GPU filters textures otherwise, by more than a grey level in the mean",
 )
 CASES = [
-    pytest.param(name, k, marks=[draws, by_osmesa] if name.startswith("scenes3d") else [])
+    pytest.param(name, k, marks=[renders, by_osmesa] if name.startswith("scenes3d") else [])
     for name, numbers in CLIPS.items()
     for k in numbers
 ]
@@ -77,12 +77,12 @@ def test_a_clip_is_the_one_that_was_drawn_before(name, k):
 @pytest.mark.parametrize("name", ["sprites_val", "scenes3d_val"])
 def test_the_golden_clips_are_of_the_version_that_the_config_names(name):
     with np.load(FILE) as file:
-        assert held_out(name).made["version"] == int(file[f"{name}.version"]), f"write them anew: {ADVICE}"
+        assert held_out(name).identity["version"] == int(file[f"{name}.version"]), f"write them anew: {ADVICE}"
 
 
 def write() -> None:
     """Writes all golden clips anew."""
-    arrays = {f"{name}.version": np.array(held_out(name).made["version"]) for name in CLIPS if name not in GENERATORS}
+    arrays = {f"{name}.version": np.array(held_out(name).identity["version"]) for name in CLIPS if name not in GENERATORS}
     for name, numbers in CLIPS.items():
         for k in numbers:
             arrays |= {f"{name}.{k}.{key}": value for key, value in kept(name, drawn(name, k)).items()}
