@@ -154,7 +154,7 @@ def clips_of(name: str, arguments: argparse.Namespace) -> tuple[int, Iterator[Cl
 
 
 def generator(name: str, textures: str | None):
-    """The source that configs/data/NAME.yaml describes. ValueError: there is none, or it cannot be made."""
+    """The source of configs/data/NAME.yaml; ValueError where it cannot be made."""
     names = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
     if name not in names:
         raise ValueError(
