@@ -83,13 +83,13 @@ def test_a_clip_is_as_before(name, k):
 @pytest.mark.parametrize("name", ["sprites_val", "scenes3d_val"])
 def test_the_golden_clips_are_of_the_version_that_the_config_names(name):
     with np.load(FILE) as file:
-        assert held_out(name).made["version"] == int(file[f"{name}.version"]), ADVICE
+        assert held_out(name).identity["version"] == int(file[f"{name}.version"]), ADVICE
 
 
 def write() -> None:
     """Writes all golden clips."""
     held = [name for name in CLIPS if name not in GENERATORS]
-    arrays = {f"{name}.version": np.array(held_out(name).made["version"]) for name in held}
+    arrays = {f"{name}.version": np.array(held_out(name).identity["version"]) for name in held}
     for name, numbers in CLIPS.items():
         for k in numbers:
             for key, value in summarise(name, sample(name, k)).items():
