@@ -185,7 +185,7 @@ def print_breakdown(breakdown: dict) -> None:
 def write_failures(
     tracker: Tracker, benchmark: Benchmark, rows: list[Row], count: int, folder: Path
 ) -> None:
-    """Writes <rank>_<video>.png of the worst videos, and points.json, which names what they show."""
+    """Writes <rank>_<video>.png of the worst videos, and points.json, which lists their points."""
     entries = []
     for name, picture, points in render_failures(tracker, benchmark, rows, count):
         file = f"{len(entries) + 1}_{suite.slug(name)[:80]}.png"

@@ -37,7 +37,7 @@ class Benchmark:
     broken: tuple[str, ...] = ()
 
     def describe(self) -> dict:
-        """The benchmark's part of a result's protocol: two functions' names, and a hash of `made`."""
+        """Its part of a result's protocol: the names of two functions, and a hash of `made`."""
         protocol = {"queries": self.protocol.__name__, "metric": self.metric.__name__}
         if self.made:
             made = json.dumps(self.made, sort_keys=True).encode()

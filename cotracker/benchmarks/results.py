@@ -44,7 +44,7 @@ def make_heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> d
 
 
 def identity(heading: dict) -> str:
-    """A hash of what makes two rows comparable; a checkpoint counts by its weights, not its name."""
+    """A hash of what makes two rows comparable; a checkpoint counts by its weights alone."""
     return _hash(heading | {"checkpoint": heading["checkpoint"]["hash"]})
 
 

@@ -115,7 +115,7 @@ def predict(tracker: Tracker, clip: Clip, targets: EvalTargets) -> Tracks:
 
 
 def merge_ranks(parts: list[list[Row]], count: int, skipped: set[int]) -> list[Row]:
-    """The rows of all ranks in the order of the benchmark's `count` videos, without those skipped."""
+    """All ranks' rows in the order of the benchmark's `count` videos, without those skipped."""
     rows = [iter(part) for part in parts]
     return [next(rows[index % len(rows)]) for index in range(count) if index not in skipped]
 

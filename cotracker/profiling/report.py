@@ -35,7 +35,7 @@ def format_table(rows: list[dict]) -> str:
 
 
 def fit_exponents(rows: list[dict]) -> dict[str, dict[str, float]]:
-    """{points or frames: {series: k}}, of time ~ size^k fitted to series that differ in it alone."""
+    """{points or frames: {series: k}}: time ~ size^k in series that differ in it alone."""
     exponents = {}
     for by in ("points", "frames"):
         for name, pairs in group_series(rows, by).items():

@@ -58,7 +58,7 @@ def plot_lines(path: Path, panels: list[tuple[str, str, dict[str, Points]]], cap
             plot.plot(*zip(*points), marker="o", color=f"C{labels.index(label)}", label=label)
         plot.set(title=title, xlabel=x_name)
         plot.set_ylim(bottom=0)
-        plot.legend()
+        plot.legend(loc="lower right")
     figure.supxlabel(caption, fontsize="small")
     _save(figure, path)
 

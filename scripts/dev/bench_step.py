@@ -101,7 +101,7 @@ def measure_in_process(setting: str, options: argparse.Namespace) -> dict:
 
 
 def measure(setting: str, options: argparse.Namespace) -> dict:
-    """One row: medians of seconds, the peaks of memory and of matrix products, FLOPs of one step."""
+    """One row: median seconds, peaks of memory and of matrix products, FLOPs of one step."""
     torch.set_num_threads(options.threads)
     device, bfloat16 = torch.device(options.device), setting.startswith("bfloat16")
     dtype = torch.bfloat16 if bfloat16 else torch.float32

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from cotracker import checks
 from cotracker.data.badja import BADJA
 from cotracker.data.kubric.layout import clip_names, read_clip
-from cotracker.data.statistics import Samples, pooled, samples, summary
+from cotracker.data.statistics import Samples, measure_motion, pool_samples, summarise_samples
 from cotracker.data.stream import TrainingStream
 from cotracker.files import output_folder, write_json, write_text
 from cotracker.provenance import commit
@@ -107,7 +107,7 @@ def report(arguments: argparse.Namespace, command: str) -> None:
         found, numbers = {}, {}
         for name, label in zip(arguments.sets, labels):
             found[label], sizes, tiles = collect(name, label, arguments)
-            numbers[label] = {"sizes": sizes} | summary(found[label])
+            numbers[label] = {"sizes": sizes} | summarise_samples(found[label])
             if tiles:
                 (out / sheets[label]).write_bytes(encode_jpg(sheet(tiles)))
         write_json(out / "report.json", {"command": command, "commit": commit(), "sets": numbers})
@@ -127,12 +127,12 @@ def collect(
     found, sizes, tiles = [], Counter(), []
     count, clips = clips_of(name, arguments)
     for clip in tqdm(clips, desc=label, total=count, unit="clip", leave=False):
-        found.append(samples(clip))
+        found.append(measure_motion(clip))
         frames, _, height, width = clip.video.shape
         sizes[f"{frames}x{height}x{width}"] += 1
         if arguments.sheets and len(tiles) < TILES:
             tiles.append(tile(clip))
-    return pooled(found), dict(sizes), tiles
+    return pool_samples(found), dict(sizes), tiles
 
 
 def clips_of(name: str, arguments: argparse.Namespace) -> tuple[int, Iterator[Clip]]:
@@ -154,7 +154,7 @@ def clips_of(name: str, arguments: argparse.Namespace) -> tuple[int, Iterator[Cl
 
 
 def generator(name: str, textures: str | None):
-    """The source that configs/data/NAME.yaml describes. ValueError: there is none, or it cannot be made."""
+    """The source of configs/data/NAME.yaml; ValueError where it cannot be made."""
     names = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
     if name not in names:
         raise ValueError(

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cotracker.data.check.track_image import grey, judge
+from cotracker.data.check.track_image import judge, to_grey
 from cotracker.data.kubric.layout import clip_names, read_clip
 
 
@@ -51,7 +51,7 @@ def main() -> None:
         for name in tqdm(clip_names(folder)[: arguments.most]):
             clip = read_clip(folder / name)
             frames = np.stack(
-                [grey(np.ascontiguousarray(one)) for one in clip.video.permute(0, 2, 3, 1).numpy()]
+                [to_grey(np.ascontiguousarray(one)) for one in clip.video.permute(0, 2, 3, 1).numpy()]
             )
             target, size = (clip.tracks.numpy(), clip.visible.numpy()), frames.shape[:0:-1]
             for key, (_, corrupt) in CORRUPTED.items():

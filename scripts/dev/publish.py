@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def publish(path: Path, out: Path, results: list[Path], words: list[str]) -> None:
-    """Writes `out`; ValueError for another checkpoint's result, or a card without licence or data."""
+    """Writes `out`; ValueError for another checkpoint's result, or missing licence or data."""
     model, card = checkpoint.load_model(path), checkpoint.read_card(path)
     metrics = [read_result(result, card["hash"]) for result in results]
     notes = dict(parse_note(word) for word in words)

@@ -1,4 +1,4 @@
-"""`cotracker compare` and `cotracker table`: alike or refused, paired differences, the paper's numbers beside ours."""
+"""`cotracker compare` and `cotracker table`: comparable or refused, paired differences, tables."""
 
 import csv
 import io
@@ -85,7 +85,7 @@ def test_only_like_results_are_compared(other, unlike):
 
 
 def test_differences_are_paired():
-    """Videos differ by far more than the trackers do: the paired interval sees it, the means' intervals do not."""
+    """Videos differ more than trackers: only the paired interval leaves out 0."""
     rng = np.random.default_rng(0)
     base = rng.uniform(10, 90, 30)
     better = base + rng.normal(2, 1, 30)
@@ -135,7 +135,7 @@ def test_the_command(tmp_path, capsys):
 
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's text is not here")
 def test_every_number_is_the_papers():
-    """Each row's numbers stand in the paper's text, in this order, below the right table's heading."""
+    """Each row's numbers are in the paper's text, in this order, below the table's heading."""
     text = re.sub(r"</?u>", "", PAPER.read_text())
     sections = re.split(r"\nTable (\d): ", text)
     below = {

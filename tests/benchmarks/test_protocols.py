@@ -1,4 +1,4 @@
-"""Who is asked what, and when: protocols against the reference, plain loops, and trackers that know the truth."""
+"""Protocols against the reference, plain loops, and trackers that know the target."""
 
 import math
 from dataclasses import replace
@@ -52,7 +52,7 @@ def _random_clip(rng, frames=12, points=6):
     return _clip(xy, visible, (height, width), masks, rng.random((frames, points)) < 0.9)
 
 
-def _asked_by_loops(clip, protocol):
+def _queries_by_loops(clip, protocol):
     """[(frame, point)] in order, and whether a frame counts for a query, by plain Python."""
     frames, points = clip.visible.shape
     shown = [
@@ -72,12 +72,12 @@ def _asked_by_loops(clip, protocol):
 
 @pytest.mark.parametrize("protocol", [first, strided])
 def test_protocol_and_metrics_equal_plain_loops(protocol):
-    """Also of answers that are random in place and visibility; distances measured by math.hypot, one by one."""
+    """Also of random answers; distances are measured by math.hypot, one by one."""
     rng, nothing = np.random.default_rng(7), 0
     for case in range(40):
         clip = _random_clip(rng)
         targets = protocol(clip)
-        asked, counts = _asked_by_loops(clip, protocol)
+        asked, counts = _queries_by_loops(clip, protocol)
         assert targets.queries[0].tolist() == [[t, *clip.tracks[t, n].tolist()] for t, n in asked]
         truth = clip.tracks[:, [n for _, n in asked]].numpy()
         answers = _tracks(
@@ -110,9 +110,9 @@ def test_protocol_and_metrics_equal_plain_loops(protocol):
 
 
 class Knowing(Tracker):
-    """Knows a clip's truth, found again by a query's place; a causal one only from the query's frame on.
+    """Knows a clip's target, found by the query's position; a causal one only from its frame on.
 
-    Each point's places are its own, so that a query names it. Reversed videos are told by their first frame's picture.
+    No two points share a position. A reversed video is known by its first frame.
     """
 
     def __init__(self, clip: Clip, causal: bool):
@@ -166,7 +166,7 @@ def test_a_causal_tracker_alone_would_lose():
 
 
 def test_a_truth_at_zero_is_joined_by_time():
-    """v1 took an exact 0 for "not tracked"; here the backward answer, wrong on purpose, stays before the query."""
+    """v1 took an exact 0 for "not tracked"; here the backward answer stays before the query."""
     clip = _numbered_clip(3)
     tracks = clip.tracks.clone()
     tracks[8] = torch.tensor([0.0, 0.0])
@@ -205,7 +205,7 @@ def test_training_mode_is_given_back_and_taken_inside_the_wrapper():
 
 
 def _sliding(frames=14):
-    """A real small video: a smooth texture that slides by (1.5, 0.5) pixels a frame, and points on it."""
+    """A smooth texture that moves by (1.5, 0.5) pixels a frame, and points on it."""
     t, y, x = np.meshgrid(np.arange(frames), np.arange(64), np.arange(80), indexing="ij")
     x, y = x - 1.5 * t, y - 0.5 * t
     waves = np.stack([np.sin(x / 4 + y / 7), np.sin(y / 5 - x / 9 + 1), np.sin((x + y) / 6 + 2)])
@@ -256,7 +256,7 @@ class Watching(Tracker):
 
 
 def test_strided_joins_what_forward_and_backward_say():
-    """The real network: from the query on its forward answer, before it that of the reversed video."""
+    """From the query on the forward answer, before it that of the reversed video."""
     clip = _sliding(11)
     tracker = predictor(
         None, 2, (48, 64), single_point=False, global_grid=2, local_grid=0, device="cpu"

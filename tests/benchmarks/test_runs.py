@@ -46,7 +46,7 @@ def clip(name, seed=0, frames=6):
 
 
 class Clips:
-    """Counts how often each clip is read; some cannot be, or only until their frames are asked for."""
+    """Counts the reads of each clip; some cannot be read, or only their first frames."""
 
     def __init__(self, names, broken=(), lazily=()):
         self.names, self.bad, self.lazily, self.read = list(names), broken, lazily, []
@@ -190,10 +190,11 @@ def test_protocol_hash_changes_with_every_field():
     heading = results.make_heading("t", Static(), benchmark(Clips(["a"])))
     heading["protocol"] |= {"iters": 6, "support": {"global_grid": 6}}
     one = results.protocol_hash(heading)
-    others = [heading | {"benchmark": "c"}, *(
-        heading | {"protocol": heading["protocol"] | {key: value}}
-        for key, value in {"queries": "first", "metric": "x", "iters": 4, "support": {"global_grid": 5}}.items()
-    )]  # fmt: skip
+    changes = {"queries": "first", "metric": "x", "iters": 4, "support": {"global_grid": 5}}
+    others = [
+        heading | {"protocol": heading["protocol"] | {key: value}} for key, value in changes.items()
+    ]
+    others.append(heading | {"benchmark": "c"})
     assert len({one, *map(results.protocol_hash, others)}) == 6
     assert results.protocol_hash(heading | {"checkpoint": {"name": "x", "hash": "y"}}) == one
     renamed = [heading | {"checkpoint": {"name": name, "hash": "y"}} for name in "ab"]

@@ -1,4 +1,4 @@
-"""Drawn benchmarks: clips that no training sees, always the same; errors by motion and occlusion counted by hand."""
+"""Held-out clips: always the same, and never trained on; errors by motion and occlusion."""
 
 import json
 import math
@@ -139,7 +139,7 @@ def test_pooled_is_over_all_videos():
 def test_the_breakdown_stands_in_the_results_and_leaves_the_metrics_alone():
     clips = HeldOut(Dots(), count=2)
     plain = Benchmark("dots", clips, first, tapvid)
-    benchmark = replace(plain, made=clips.made, breakdown=by_motion_and_occlusion)
+    benchmark = replace(plain, made=clips.identity, breakdown=by_motion_and_occlusion)
     rows, plain_rows = rows_of(Static(), benchmark), rows_of(Static(), plain)
     assert metric_keys(rows) == metric_keys(plain_rows) and mean(rows) == pytest.approx(
         mean(plain_rows), nan_ok=True
@@ -220,9 +220,9 @@ def test_whatever_changes_the_clips_changes_what_they_are_made_from(tmp_path, mo
     ]
     (tmp_path / "b.jpg").write_bytes(b"another")
     others.append(HeldOut(Dots(textures=textures), cache="c"))
-    assert len({json.dumps(clips.made) for clips in [one, *others]}) == 6
+    assert len({json.dumps(clips.identity) for clips in [one, *others]}) == 6
     assert len({clips.folder for clips in [one, *others]}) == 6
-    assert one.made["settings"]["speed"] == [1.0, 2.0] and one.made["generator"] == "Dots"
+    assert one.identity["settings"]["speed"] == [1.0, 2.0] and one.identity["generator"] == "Dots"
     assert HeldOut(Dots(), count=3, cache="c").folder == HeldOut(Dots(), count=20, cache="c").folder
     monkeypatch.setattr(heldout, "_version", {"numpy": "9.9"}.get)
     assert HeldOut(Dots(), cache="c").folder != others[2].folder

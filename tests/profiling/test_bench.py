@@ -1,4 +1,4 @@
-"""`cotracker bench`: rows that say what they must, files, figures, comparisons; and memory of whole processes."""
+"""`cotracker bench`: rows, files, plots, comparisons; and memory of whole processes."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ NUMBERS = {
 
 @pytest.fixture
 def here(monkeypatch):
-    """Measures in this process, with a small matrix product for the peak; tests/profiling/test_plan.py starts real children."""
+    """Measures in this process, with a small matrix product; test_plan.py starts processes."""
     threads = torch.get_num_threads()
     monkeypatch.setattr(bench, "matrix_peak", partial(machine.matrix_peak, side=64))
     monkeypatch.setattr(bench, "measure_in_process", bench.measure)
@@ -138,11 +138,17 @@ def test_other_files_are_refused(tmp_path, text):
         bench_report.read(tmp_path / "a.json")
 
 
-def test_wrong_arguments_are_refused_before_anything_runs(tmp_path, capsys):
-    for words, said in ((["--points", "0"], "0 is not a whole number"), (["--resolution", "10"], "is not a size such"),
-                        (["--json", f"{tmp_path}/no/a.json"], "does not exist")):  # fmt: skip
-        assert main(["bench", *words]) == 2
-        assert said in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ("--points 0", "0 is not a whole number"),
+        ("--resolution 10", "is not a size such"),
+        ("--json no/a.json", "does not exist"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_runs(capsys, words, sentence):
+    assert main(["bench", *words.split()]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -167,7 +173,7 @@ print(tracks.xy.shape[1], peak_memory(torch.device("cpu")))
 
 @pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_file(tmp_path):
-    """Frames held as floats, or their maps, would be 35 or 62 MB more for the longer one; the cache is made small."""
+    """All frames as floats, or their maps, would be 35 or 62 MB more for the longer file."""
     peaks = {}
     for frames in (48, 200):
         path = tmp_path / f"{frames}.mp4"

@@ -55,7 +55,7 @@ def test_sets_of_points_over_one_video(local):
 
 
 def test_operations_of_the_papers_model():
-    """256 points over 24 frames of 384x512 with 6 iterations: about 3.8 TFLOP, a third of it the encoder's."""
+    """256 points, 24 frames of 384x512, 6 iterations: about 3.8 TFLOP, a third the encoder's."""
     model = CoTracker()
     whole, encoder = flops.run(model, 256, 24, (384, 512), 6), 24 * flops.encode(model, (384, 512))
     assert 3.6e12 < whole < 4.1e12 and 0.28 < encoder / whole < 0.36

@@ -1,4 +1,4 @@
-"""scripts/dev/curve.py: curves come back as written; a run like the logged ones is so, another is not."""
+"""scripts/dev/curve.py: curves are read as written; like runs are told from others."""
 
 import json
 from pathlib import Path

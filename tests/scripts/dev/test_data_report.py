@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from cotracker.data.kubric.layout import write_clip
-from cotracker.data.statistics import pooled, samples, summary
+from cotracker.data.statistics import measure_motion, pool_samples, summarise_samples
 from cotracker.types import Clip
 from cotracker.visualize.plots import Axis, encode_jpg, plot_cumulative, sheet, tile
 
@@ -38,13 +38,13 @@ def test_motion_is_measured_at_384_by_512():
     clip = clip_of(
         [line((5, 5), (3, 4), 8)], [[1] * 8], size=(192, 512)
     )  # 3 and 8 pixels at 384x512
-    found = samples(clip)
+    found = measure_motion(clip)
     assert found["step"] == pytest.approx(np.full(7, 73**0.5), rel=1e-5)
     assert found["step_5"] == pytest.approx(np.full(3, 73**0.5), rel=1e-5)
 
 
 def test_motion_counts_only_between_two_sights():
-    found = samples(clip_of([line((0, 9), (2, 0), 7)], [[1, 1, 0, 1, 1, 1, 0]]))
+    found = measure_motion(clip_of([line((0, 9), (2, 0), 7)], [[1, 1, 0, 1, 1, 1, 0]]))
     assert len(found["step"]) == 3 and len(found["step_5"]) == 1
 
 
@@ -52,11 +52,11 @@ def test_turns():
     right, down = line((10, 10), (2, 0), 6), line((20, 10), (0, 2), 6)[1:]
     back = line((20, 10), (-2, 0), 6)[1:]
     slow = line((9, 9), (0.3, 0), 11)
-    found = samples(
+    found = measure_motion(
         clip_of([right + down, right + back, line((9, 9), (1, 1), 11), slow], [[1] * 11] * 4)
     )
     np.testing.assert_allclose(np.sort(found["turn"]), [0, 90, 180], atol=1e-3)
-    hidden = samples(clip_of([right + down], [[1] * 5 + [0] + [1] * 5]))  # at the corner
+    hidden = measure_motion(clip_of([right + down], [[1] * 5 + [0] + [1] * 5]))  # at the corner
     assert len(hidden["turn"]) == 0
 
 
@@ -69,7 +69,7 @@ def test_what_is_hidden_and_what_comes_back():
         [0, 0, 1, 1, 1, 1, 1, 1, 0, 0],
         [0] * 10,  # never seen: no point at all
     ]
-    found = samples(clip_of([still, leaves, still, still], seen))
+    found = measure_motion(clip_of([still, leaves, still, still], seen))
     assert sorted(found["gap"]) == [1, 2, 3]
     assert found["returns"].tolist() == [True, True, False]
     assert found["comes_back"].tolist() == [False, True, False]
@@ -84,7 +84,7 @@ def test_only_annotated_frames_count():
     known[[0, 4, 9, 15]] = True
     xy = line((0, 7), (3, 0), 16)
     seen = known & (np.arange(16) != 9)
-    found = samples(clip_of([xy, xy], [seen, known], valid=[known, known]))
+    found = measure_motion(clip_of([xy, xy], [seen, known], valid=[known, known]))
     assert len(found["step"]) == 0 and len(found["outside"]) == 0 and len(found["comes_back"]) == 0
     np.testing.assert_allclose(found["step_5"], [3] * 4)  # 0-4 twice, 4-9 and 9-15 once
     assert found["gap"] == pytest.approx(
@@ -97,7 +97,7 @@ def test_only_annotated_frames_count():
 def test_a_clip_without_a_known_point_is_named():
     clip = clip_of([line((0, 7), (3, 0), 16)], [[0] * 16], valid=[[0] * 16])
     with pytest.raises(ValueError, match="has no point whose place is known"):
-        samples(clip)
+        measure_motion(clip)
 
 
 def test_the_summary_of_all_clips():
@@ -113,7 +113,7 @@ def test_the_summary_of_all_clips():
         "lifetime": np.ones(1),
         "turn": np.zeros(0),
     }
-    said = summary(pooled([one, other]))
+    said = summarise_samples(pool_samples([one, other]))
     assert (said["gap"], said["unseen"], said["points"], said["places"]) == (3, 0.25, 3, 4)
     assert (
         said["gap_95"] == np.percentile([1, 2, 3, 4, 101], 95)
@@ -123,20 +123,18 @@ def test_the_summary_of_all_clips():
     assert "unseen_95" not in said
 
 
-def test_a_cumulative_curve_passes_through_its_samples(tmp_path):
-    """Two samples: the line is at 50 % between them, and there alone of the picture's middle rows."""
+def test_a_cumulative_curve_is_plotted(tmp_path):
+    """Of samples at 25 and 75 a line that is level between them; none of an empty set."""
     lines = {"none": np.zeros(0), "half": np.array([25.0, 75.0])}
     plot_cumulative(tmp_path / "a.png", [(Axis("x", 0, 100), lines)])
     with Image.open(tmp_path / "a.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))[:, :640].astype(int)
-    assert pixels.shape[0] == 360
-    colour = (np.abs(pixels - [255, 127, 14]) < 30).all(-1)  # C1
-    rows, columns = np.nonzero(colour)
-    level = np.bincount(rows).argsort()[-6:]  # the horizontal parts at 0, 50 and 100 %
-    spans = {row: np.ptp(columns[rows == row]) for row in level}
-    assert max(spans.values()) > 200
-    first = (np.abs(pixels - [31, 119, 180]) < 30).all(-1)  # C0, which has no samples
-    assert colour.sum() > 300 and not first.any()
+    blue, orange = ((np.abs(pixels - c) < 30).all(-1) for c in ([31, 119, 180], [255, 127, 14]))
+    assert pixels.shape == (360, 640, 3) and not blue.any()
+    rows, columns = np.nonzero(orange)
+    middle, bottom = sorted(np.bincount(rows).argsort()[-3:])[1:]  # 50 % has a line of two rows
+    half, none = (np.ptp(columns[rows == row]) for row in (middle, bottom))
+    assert half == pytest.approx(2 * none, abs=6) and none > 100 and bottom > middle + 100
 
 
 def test_a_tile_shows_the_known_points_and_a_sheet_all_tiles():

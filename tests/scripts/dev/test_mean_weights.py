@@ -20,7 +20,7 @@ TINY = {
 
 @pytest.fixture
 def two(tmp_path):
-    """The files of two models whose weights differ, the other begun from the one, and their cards."""
+    """The files and cards of two models, the second continued from the first."""
     cards = []
     for seed, name in enumerate(("one", "other")):
         torch.manual_seed(seed)
