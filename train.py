@@ -29,7 +29,7 @@ from cotracker.benchmarks import results
 from cotracker.config.instantiate import build, build_benchmark
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.stream import Mixture, TrainingStream, loader
-from cotracker.trackers.tracker import usable_device
+from cotracker.trackers.tracker import resolve_device
 from cotracker.training.cuda_graph import ReplayedStep
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> int | None:
     t, settings = cfg.train, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(settings)
     export_slurm()
-    group = join(usable_device(_own_device(t.device)), t.timeout_minutes)
+    group = join(resolve_device(_own_device(t.device)), t.timeout_minutes)
     if t.threads:
         torch.set_num_threads(t.threads)
     let_tf32(t.tf32)

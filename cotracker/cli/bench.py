@@ -10,35 +10,93 @@ import torch
 from tqdm import tqdm
 
 from cotracker.benchmarks import results
+from cotracker.cli.arguments import DEVICES, parse_positive, parse_size
 from cotracker.profiling import bench
 from cotracker.profiling import report as bench_report
+from cotracker.trackers.options import PRECISIONS
 
 
 def add_to(commands) -> None:
     """Adds `bench` to the subparsers of the command line."""
-    command = commands.add_parser("bench", help="time the tracker and its parts on this machine, beside its peak")
+    command = commands.add_parser(
+        "bench", help="time the tracker and its parts on this machine, beside its peak"
+    )
     command.set_defaults(run=run)
     add = command.add_argument
     alone = "alone: the same without sharing"
     kinds = f"joint: all points together; single: the single-point protocol; {alone}; stages: parts (default: joint)"
     add("--kind", nargs="+", choices=bench.KINDS, default=["joint"], help=kinds)
-    add("--model", default=bench.FULL, metavar="NAME", help="full, the paper's with random weights, or a checkpoint")
-    add("--points", nargs="+", type=_positive, default=[64, 256, 1024], metavar="N", help="default: 64 256 1024")
-    add("--frames", nargs="+", type=_positive, default=[24], metavar="T", help="default: 24")
-    add("--resolution", nargs="+", type=_size, default=[(384, 512)], metavar="HxW", help="default: 384x512")
-    add("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32"], help="default: float32")
-    add("--threads", nargs="+", type=_positive, default=[os.cpu_count() or 1], metavar="K", help="default: all cores")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
-    add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
-    repeats = "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
-    add("--repeats", type=_repeats, default=3, metavar="K", help=repeats)
-    add("--compile", action="store_true", help="compile the transformer (see CoTracker.compile_parts)")
-    add("--replay", action="store_true", help="windows as CUDA graphs, on a GPU (see CoTracker.replay_windows)")
-    add("--video", metavar="FILE", help="a video file to track, with its decoding, instead of drawn frames")
-    add("--points-at-once", type=_positive, metavar="K", help="track so many points at a time (default: all)")
+    add(
+        "--model",
+        default=bench.FULL,
+        metavar="NAME",
+        help="full, the paper's with random weights, or a checkpoint",
+    )
+    add(
+        "--points",
+        nargs="+",
+        type=parse_positive,
+        default=[64, 256, 1024],
+        metavar="N",
+        help="default: 64 256 1024",
+    )
+    add("--frames", nargs="+", type=parse_positive, default=[24], metavar="T", help="default: 24")
+    add(
+        "--resolution",
+        nargs="+",
+        type=parse_size,
+        default=[(384, 512)],
+        metavar="HxW",
+        help="default: 384x512",
+    )
+    add("--dtype", nargs="+", choices=PRECISIONS, default=["float32"], help="default: float32")
+    add(
+        "--threads",
+        nargs="+",
+        type=parse_positive,
+        default=[os.cpu_count() or 1],
+        metavar="K",
+        help="default: all cores",
+    )
+    add("--device", choices=DEVICES, default="auto", help="default: auto, a GPU where there is one")
+    add(
+        "--iters",
+        type=parse_positive,
+        default=6,
+        metavar="M",
+        help="refinement iterations (default: 6)",
+    )
+    repeats = (
+        "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
+    )
+    add("--repeats", type=_parse_repeats, default=3, metavar="K", help=repeats)
+    add("--compile", action="store_true", help="compile the transformer")
+    add("--cuda-graphs", action="store_true", help="on a GPU, run windows as CUDA graphs")
+    add(
+        "--video",
+        metavar="FILE",
+        help="a video file to track, with its decoding, instead of drawn frames",
+    )
+    add(
+        "--points-at-once",
+        type=parse_positive,
+        metavar="K",
+        help="points tracked together (default: all)",
+    )
     add("--json", type=Path, metavar="FILE", help="write all numbers there")
-    add("--plot", type=Path, metavar="PNG", help="draw time against points there, as the paper's figure 8")
-    add("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="measure nothing: compare two such JSON files")
+    add(
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help="draw time against points there, as the paper's figure 8",
+    )
+    add(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("OLD", "NEW"),
+        help="measure nothing: compare two such JSON files",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -58,7 +116,12 @@ def run(arguments: argparse.Namespace) -> None:
         for name, exponent in found.items():
             print(f"time grows as {by} to the power {exponent:.2f}: {name}")
     if arguments.json:
-        held = {"commit": results.commit(), "versions": results.versions(), "rows": rows, "exponents": fitted}
+        held = {
+            "commit": results.commit(),
+            "versions": results.versions(),
+            "rows": rows,
+            "exponents": fitted,
+        }
         bench_report.write(arguments.json, held)
     if arguments.plot:
         bench_report.draw(arguments.plot, rows)
@@ -72,34 +135,36 @@ def settings(arguments: argparse.Namespace) -> list[bench.Setting]:
     common = bench.Setting(
         model=arguments.model,
         device=device,
-        updates=arguments.updates,
+        updates=arguments.iters,
         repeats=arguments.repeats,
         compiled=arguments.compile,
-        replayed=arguments.replay,
+        replayed=arguments.cuda_graphs,
         video=arguments.video,
         points_at_once=arguments.points_at_once,
     )
-    asked = (arguments.kind, arguments.dtype, arguments.threads, arguments.resolution, arguments.frames)
+    asked = (
+        arguments.kind,
+        arguments.dtype,
+        arguments.threads,
+        arguments.resolution,
+        arguments.frames,
+    )
     return [
         dataclasses.replace(
-            common, kind=kind, dtype=dtype, threads=threads, height=size[0], width=size[1], frames=frames, points=points
+            common,
+            kind=kind,
+            dtype=dtype,
+            threads=threads,
+            height=size[0],
+            width=size[1],
+            frames=frames,
+            points=points,
         )
-        for kind, dtype, threads, size, frames, points in itertools.product(*asked, arguments.points)
+        for kind, dtype, threads, size, frames, points in itertools.product(
+            *asked, arguments.points
+        )
     ]
 
 
-def _positive(text: str) -> int:
-    if not (text.isdecimal() and 0 < len(text) < 10 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
-
-
-def _repeats(text: str) -> int:
-    return 0 if text == "0" else _positive(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not all(side.isdecimal() and 32 <= int(side) <= 4096 for side in (height, width)):
-        raise argparse.ArgumentTypeError(f"{text} is not a size such as 384x512 (height x width, each 32 to 4096)")
-    return int(height), int(width)
+def _parse_repeats(text: str) -> int:
+    return 0 if text == "0" else parse_positive(text)

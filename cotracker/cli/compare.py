@@ -13,11 +13,18 @@ FORMATS = ("markdown", "latex", "csv")
 
 def add_to(commands) -> None:
     """Adds `compare` and `table` to the subparsers of the command line."""
-    command = commands.add_parser("compare", help="results of evaluate.py beside each other, with paired differences")
+    command = commands.add_parser(
+        "compare", help="results of evaluate.py beside each other, with paired differences"
+    )
     command.set_defaults(run=compare)
     add = command.add_argument
     may = "fields of the protocol that may differ, as where two settings are compared: updates, support, points, …"
-    add("results", nargs="+", metavar="RESULT", help="results.json, or its folder; differences are to the first")
+    add(
+        "results",
+        nargs="+",
+        metavar="RESULT",
+        help="results.json, or its folder; differences are to the first",
+    )
     add("--allow", nargs="+", default=[], metavar="FIELD", help=may)
     command = commands.add_parser("table", help="a table of the paper, its numbers beside ours")
     command.set_defaults(run=table)
@@ -54,7 +61,10 @@ def table(arguments: argparse.Namespace) -> None:
             result = load(file)
             found.append((row or tables.row_of(chosen, result, str(file)), result))
     shown = tables.Shown(chosen, tables.filled(chosen, found))
-    print({"markdown": shown.markdown, "latex": shown.latex, "csv": shown.csv}[arguments.format](), end="")
+    print(
+        {"markdown": shown.markdown, "latex": shown.latex, "csv": shown.csv}[arguments.format](),
+        end="",
+    )
 
 
 def _row_and_path(given: str) -> tuple[str | None, str]:

@@ -27,7 +27,8 @@ from cotracker.model.correlation import correlate
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling import flops
 from cotracker.profiling.machine import matrix_peak, now, peak_memory
-from cotracker.trackers.cotracker import build_chain, in_precision
+from cotracker.trackers.build import build_chain, lower_precision
+from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.wrappers import Chunked, Resized
 from cotracker.types import Tracks, Video
@@ -156,7 +157,7 @@ def make_model(setting: Setting) -> CoTracker:
         model.compile_parts()
     if setting.replayed:
         model.replay_windows()
-    return in_precision(model.eval().to(setting.device), setting.dtype)
+    return lower_precision(model.eval().to(setting.device), setting.dtype)
 
 
 def make_video(setting: Setting) -> Video:
@@ -178,9 +179,15 @@ def make_queries(setting: Setting) -> Tensor:
 
 def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
     """The chain of the setting's kind."""
-    single = setting.kind == "single"
-    support = None if setting.kind == "joint" else (6, 6)
-    tracker = build_chain(model, setting.updates, None, single, support)
+    side = 0 if setting.kind == "joint" else 6
+    options = TrackerOptions(
+        iters=setting.updates,
+        resolution=None,
+        support_grid=side,
+        local_support_grid=side,
+        single_point=setting.kind == "single",
+    )
+    tracker = build_chain(model, options)
     if setting.points_at_once is not None:
         tracker = Chunked(tracker, setting.points_at_once)
     return tracker if setting.video is None else Resized(tracker, setting.size)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from cotracker.data.video import open_video
-from cotracker.geometry import resize_video
+from cotracker.geometry import flip_points, resize_video
 from cotracker.pseudo import flow
 from cotracker.queries import at_frames
-from cotracker.trackers.cotracker import predictor
-from cotracker.trackers.flip_tta import mirrored
+from cotracker.trackers.build import build_tracker
+from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.wrappers import Bidirectional
 from cotracker.types import Clip
@@ -47,7 +47,7 @@ class PseudoLabels:
 
     videos: a folder of video files, or of folders of frames.  frames: of a clip, from a random start.  height, width:
     the size that a clip is labelled at and comes out in.  points: asked for.  checkpoint: a file or a name, None for
-    the one that ships.  precision, updates: as for load_tracker.  left_out: names (without ending) never used.
+    the one that ships.  precision, iters: as for load_tracker.  left_out: names (without ending) never used.
     Lengths: see Trust.  ValueError: there is no such folder, or no video in it long enough.
     """
 
@@ -59,7 +59,7 @@ class PseudoLabels:
         width: int = 512,
         points: int = 256,
         checkpoint: str | None = None,
-        updates: int = 6,
+        iters: int = 6,
         precision: str = "float32",
         left_out: Sequence[str] = (),
         returned: float = Trust.returned,
@@ -81,9 +81,10 @@ class PseudoLabels:
             )
         self.frames, self.size, self.points = frames, (height, width), points
         self.trust = Trust(returned, agreed, flow, sure)
-        self.tracker = predictor(
-            checkpoint, updates, None, False, 0, 0, precision=precision, device="cpu"
+        options = TrackerOptions(
+            iters=iters, resolution=None, support_grid=0, precision=precision, device="cpu"
         )
+        self.tracker = build_tracker(checkpoint, options)
 
     def clip(self, rng: np.random.Generator) -> Clip:
         """A random stretch of a random video, labelled; ValueError where no point is believed."""

@@ -8,7 +8,9 @@ from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import evaluate, mean
 from cotracker.model.cotracker import CoTracker
 from cotracker.queries import grid, training_mix
-from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
+from cotracker.trackers.build import build_chain
+from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.attention import group_attention
 from cotracker.training.distributed import Group
@@ -25,10 +27,6 @@ def checked(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker
         raise ValueError(
             f"evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of {names}, not {best}"
         )
-    if type(evaluation["single_point"]) is not bool:
-        raise ValueError(
-            f"evaluation.single_point must be true or false, not {evaluation['single_point']}"
-        )
     try:
         _chain(model, evaluation)
     except ValueError as error:
@@ -36,14 +34,22 @@ def checked(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker
 
 
 def _chain(model: CoTracker, chain: dict) -> Tracker:
-    support = (chain["global_grid"], chain["local_grid"])
-    return build_chain(model, chain["updates"], chain["resolution"], chain["single_point"], support)
+    return build_chain(
+        model,
+        TrackerOptions(
+            iters=chain["iters"],
+            resolution=chain["resolution"],
+            support_grid=chain["support_grid"],
+            local_support_grid=chain["local_support_grid"],
+            single_point=chain["single_point"],
+        ),
+    )
 
 
 def measured(model: CoTracker, benchmark: Benchmark, chain: dict, group: Group) -> dict[str, float]:
     """The benchmark's means for the model as it is, on every rank; the videos are dealt over the ranks.
 
-    chain: updates, resolution, single_point, global_grid, local_grid, as in configs/tracker/cotracker.yaml.
+    chain: iters, resolution, single_point and the two support grids, as in TrackerOptions.
     """
     rows = evaluate(_chain(model, chain), benchmark, group.rank, group.world)
     return mean([row for part in group.gathered(rows) for row in part])

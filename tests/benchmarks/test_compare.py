@@ -16,7 +16,7 @@ from cotracker.benchmarks.paper import tables
 
 PAPER = Path(__file__).parents[2].parent / "shared" / "paper.txt"
 CHAIN = {"queries": "first", "metric": "tapvid", "updates": 6, "window": 8, "stride": 4, "threshold": 0.5,
-         "points": "single", "support": {"global_grid": 6, "local_grid": 6}, "resolution": [384, 512]}  # fmt: skip
+         "points": "single", "support": {"support_grid": 6, "local_support_grid": 6}, "resolution": [384, 512]}  # fmt: skip
 
 
 def result(aj, tracker="cotracker", weights="1", benchmark="davis", **protocol):
@@ -46,7 +46,7 @@ def written(folder, held):
         (result([1.0], weights="2", window=16, stride=8, threshold=0.8), []),
         (result([1.0], window=16), ["window 8, against 16"]),
         (result([1.0], weights="2", updates=4), ["updates 6, against 4"]),
-        (result([1.0], weights="2", support=None), ["support {'global_grid': 6, 'local_grid': 6}, against nothing"]),
+        (result([1.0], weights="2", support=None), ["support {'support_grid': 6, 'local_support_grid': 6}, against nothing"]),
         (result([1.0], weights="2", points="joint"), ["points single, against joint"]),
         (result([1.0], queries="strided", direction="both"),
          ["queries first, against strided", "direction nothing, against both"]),
@@ -267,8 +267,8 @@ def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     "changed, note",
     [
         ({"points": "joint"}, "with points joint, not single"),
-        ({"support": {"global_grid": 6, "local_grid": 0}}, "with local_grid 0, not 6"),
-        ({"support": None}, "with global_grid 0, not 6 and local_grid 0, not 6"),
+        ({"support": {"support_grid": 6, "local_support_grid": 0}}, "with local_support_grid 0, not 6"),
+        ({"support": None}, "with support_grid 0, not 6 and local_support_grid 0, not 6"),
     ],
 )
 def test_other_points_or_support_are_marked_where_the_paper_has_one_answer(

@@ -108,13 +108,10 @@ def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
 @pytest.mark.parametrize(
     "setting, sentence",
     [
-        ("resolution=[0,0]", "resolution must be (height, width)"),
-        ("resolution=abc", "resolution must be (height, width)"),
-        ("threshold=abc", "threshold must be a number from 0 to below 1"),
-        ("threshold=1", "threshold must be a number from 0 to below 1"),
-        ("updates=2.5", "updates must be a whole number of at least 1, not 2.5"),
-        ("global_grid=many", "support must be the sides of two grids"),
-        ("local_grid=65", "support must be the sides of two grids"),
+        ("resolution=[0,0]", "resolution must be two whole numbers from 32 to 4096, not [0, 0]"),
+        ("threshold=abc", "threshold must be a number from 0 to 1, not abc"),
+        ("iters=2.5", "iters must be a whole number of at least 1, not 2.5"),
+        ("local_support_grid=65", "local_support_grid must be a whole number from 0 to 64, not 65"),
     ],
 )
 def test_wrong_settings_of_the_network_are_answered_in_one_sentence(

@@ -192,11 +192,11 @@ def test_intervals():
 
 def test_protocol_hash_changes_with_every_field():
     heading = results.heading("t", Static(), benchmark(Clips(["a"])))
-    heading["protocol"] |= {"updates": 6, "support": {"global_grid": 6}}
+    heading["protocol"] |= {"updates": 6, "support": {"support_grid": 6}}
     one = results.protocol_hash(heading)
     others = [heading | {"benchmark": "c"}, *(
         heading | {"protocol": heading["protocol"] | {key: value}}
-        for key, value in {"queries": "first", "metric": "x", "updates": 4, "support": {"global_grid": 5}}.items()
+        for key, value in {"queries": "first", "metric": "x", "updates": 4, "support": {"support_grid": 5}}.items()
     )]  # fmt: skip
     assert len({one, *map(results.protocol_hash, others)}) == 6
     assert results.protocol_hash(heading | {"checkpoint": {"name": "x", "hash": "y"}}) == one

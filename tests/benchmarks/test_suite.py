@@ -16,13 +16,12 @@ from PIL import Image
 from tapvid_fixture import write_davis, write_kinetics
 
 import evaluate
-from cotracker import checkpoint
+from cotracker import checkpoint, load_tracker
 from cotracker.benchmarks.paper import figures as series
 from cotracker.benchmarks.paper import numbers as paper
 from cotracker.benchmarks.paper import suite
 from cotracker.benchmarks.results import protocol_hash
 from cotracker.config.overrides import misspelt
-from cotracker.trackers.cotracker import predictor
 from cotracker.visualize.plots import lines
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -59,7 +58,7 @@ def test_every_cell_composes(weights, name):
     for row in config.rows:
         for column in config.columns:
             one = suite.cell(CONFIGS, config, row, column)
-            assert one.checkpoint == str(weights) and one.tracker.checkpoint == str(weights)
+            assert one.checkpoint == str(weights) and one.tracker.name_or_path == str(weights)
             assert callable(get_object(one.benchmark.protocol)) and callable(
                 get_object(one.benchmark.metric)
             )
@@ -115,7 +114,7 @@ def test_settings_of_the_paper():
         "single_both": (True, 6, 6), "all": (False, 0, 0), "all_grid": (False, 6, 0), "all_both": (False, 6, 6),
     }.items():  # fmt: skip
         one = cells[name]
-        assert (one.single_point, one.global_grid, one.local_grid) == (single, wide, near), name
+        assert (one.single_point, one.support_grid, one.local_support_grid) == (single, wide, near), name
         assert one.updates == 6 and list(one.resolution) == [384, 512]
     nine = suite.config(
         CONFIGS, ["experiment=table9", "datasets=x", "checkpoints.stride8.file=cotracker_small"]
@@ -147,11 +146,13 @@ def test_what_is_missing_is_named_with_the_command():
         suite.cell(CONFIGS, config, config.rows[0], "badja")
 
 
-def test_converted_weights_can_be_run_as_published(weights):
-    words = ["experiment=table3_small", "tracker.published=true"]
+@pytest.mark.parametrize("word, value", [(None, None), ("tracker.v1_compat=true", True)])
+def test_converted_weights_are_run_as_their_card_says_or_as_asked(weights, word, value):
+    words = ["experiment=table3_small", *([word] if word else [])]
     assert misspelt(CONFIGS / "suites", "suite", words) is None
-    config = given(weights, "table3_small", "tracker.published=true")
-    assert suite.cell(CONFIGS, config, config.rows[0], "scenes3d_3px").tracker.published is True
+    config = given(weights, "table3_small", *words[1:])
+    cell = suite.cell(CONFIGS, config, config.rows[0], "scenes3d_3px")
+    assert cell.tracker.v1_compat is value
 
 
 def test_a_wrong_setting_is_refused(weights):
@@ -171,7 +172,7 @@ def test_a_wrong_setting_is_refused(weights):
 
 
 def result(label, **more):
-    asked = {"queries": "first", "support": {"global_grid": 6, "local_grid": 6}}
+    asked = {"queries": "first", "support": {"support_grid": 6, "local_support_grid": 6}}
     held = {"benchmark": label["column"], "tracker": "cotracker", "protocol": asked, "label": label,
             "device": "cpu, 1 threads",
             "checkpoint": {"name": "x", "hash": "y"}, "found": 2, "expected": 2, "mean": {"seg": 50.0, "3px": 10.0},
@@ -324,7 +325,7 @@ def test_the_papers_tables_from_folders_as_people_have_them(tmp_path, weights, m
 
 
 def test_a_model_looks_through_another_window(weights):
-    assert predictor(weights, window=4, device="cpu").describe()["window"] == 4
-    assert predictor(weights, device="cpu").describe()["window"] == 8
+    assert load_tracker(weights, window=4, device="cpu").describe()["window"] == 4
+    assert load_tracker(weights, device="cpu").describe()["window"] == 8
     with pytest.raises(ValueError, match="window must be an even number"):
-        predictor(weights, window=5, device="cpu")
+        load_tracker(weights, window=5, device="cpu")

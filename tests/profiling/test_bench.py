@@ -17,7 +17,7 @@ from cotracker.profiling import bench, machine
 from cotracker.profiling import report as bench_report
 
 SMALL = ["bench", "--model", "cotracker_small", "--resolution", "32x48", "--frames", "8", "--threads", "1",
-         "--updates", "1", "--repeats", "1", "--device", "cpu"]  # fmt: skip
+         "--iters", "1", "--repeats", "1", "--device", "cpu"]  # fmt: skip
 
 
 NUMBERS = dict(seconds=2.0, median=2.5, cpu_seconds=2.0, frames_per_second=12.0, gigabytes=1.0, load=0.0,
@@ -144,7 +144,7 @@ from cotracker.data import video
 from cotracker.profiling.machine import peak_memory
 torch.set_num_threads(1)
 video.CACHE_BYTES = 2**22
-tracker = cotracker.load_tracker(None, updates=1, resolution=(120, 160), support=None, device="cpu")
+tracker = cotracker.load_tracker(iters=1, resolution=(120, 160), support_grid=0, device="cpu")
 tracks = tracker(video.open_video(sys.argv[1]), torch.tensor([[[0.0, 40, 50], [3, 90, 80]]]))
 print(tracks.xy.shape[1], peak_memory(torch.device("cpu")))
 """

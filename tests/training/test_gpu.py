@@ -14,7 +14,8 @@ from cotracker.data.stream import TrainingStream, loader
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.sprites.render_torch import render_batch
 from cotracker.model.cotracker import CoTracker
-from cotracker.trackers.cotracker import CoTrackerPredictor, in_precision
+from cotracker.trackers.build import lower_precision
+from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.training.cuda_graph import ReplayedStep, padded
 from cotracker.training.objective import Objective
 from cotracker.training.precision import let_tf32
@@ -68,7 +69,7 @@ def test_float32_tracks_are_those_of_a_cpu(replayed):
 
 def test_bfloat16_tracks_are_near():
     expected = tracked(shipped(), CPU)[0]
-    error = (tracked(in_precision(shipped(), "bfloat16"), GPU)[0] - expected).norm(dim=-1)
+    error = (tracked(lower_precision(shipped(), "bfloat16"), GPU)[0] - expected).norm(dim=-1)
     assert error.median() < 0.1 and error.quantile(0.9) < 1
 
 
@@ -94,8 +95,8 @@ def test_a_training_step_has_the_gradients_of_a_cpu(handover):
 
 def test_bfloat16_tracks_replayed_are_those_that_are_not():
     plain, model = (
-        tracked(in_precision(shipped(), "bfloat16"), GPU)[0],
-        in_precision(shipped(), "bfloat16"),
+        tracked(lower_precision(shipped(), "bfloat16"), GPU)[0],
+        lower_precision(shipped(), "bfloat16"),
     )
     model.replay_windows()
     for _ in range(2):

@@ -17,13 +17,13 @@ NAMED = {
     ("davis_strided", "strided"): "davis_strided", ("kinetics", "first"): "kinetics_first",
 }  # fmt: skip
 EVALUATED = {
-    "updates": [6],
+    "iters": [6],
     "resolution": [[384, 512], [378, 504]],
 }  # sections 4.2 and A; the second for DINOv2
 ASKED = {
     "points": ["single"],
-    "global_grid": [6],
-    "local_grid": [6],
+    "support_grid": [6],
+    "local_support_grid": [6],
 }  # section 4.2; table 1 is about others
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
@@ -237,7 +237,7 @@ def _unlike_the_paper(result: dict, table: int) -> str:
     if result["tracker"] != "cotracker":
         return f"by tracker={result['tracker']}"
     said = result["protocol"]
-    support = said.get("support") or {"global_grid": 0, "local_grid": 0}
+    support = said.get("support") or {"support_grid": 0, "local_support_grid": 0}
     said = said | {key: value for key, value in support.items() if key in ASKED}
     wanted = EVALUATED if table == 1 else EVALUATED | ASKED
     other = [
