@@ -29,19 +29,18 @@ from cotracker.benchmarks import results
 from cotracker.config.instantiate import build, build_benchmark
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.stream import Mixture, TrainingStream, loader
+from cotracker.model.runtime import compile_transformer
 from cotracker.trackers.tracker import resolve_device
-from cotracker.training.cuda_graph import ReplayedStep
+from cotracker.training.cuda_graph import GraphedStep
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log, peak_memory
 from cotracker.training.optim import Optimiser
-from cotracker.training.precision import let_tf32
+from cotracker.training.precision import dtype_of, let_tf32
 from cotracker.training.settings import check
 from cotracker.training.state import Progress, card_of, resume, save
 from cotracker.training.stopping import Stop
 from cotracker.training.validation import checked, measured, pictures
 from cotracker.types import Clip
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
@@ -117,9 +116,9 @@ def build_parts(cfg: DictConfig, group: Group) -> dict:
     if t.only is not None:
         train_only(model, list(t.only))
     if t.compile:
-        model.compile_parts()
-    if t.replay and (group.device.type != "cuda" or group.world > 1):
-        raise ValueError("train.replay=true is for one process on a GPU: leave it out elsewhere")
+        compile_transformer(model)
+    if t.cuda_graphs and (group.device.type != "cuda" or group.world > 1):
+        raise ValueError("train.cuda_graphs=true is for one process on a GPU: leave it out elsewhere")
     scaled = t.precision == "float16"
     modules = [model, objective]
     optimiser = Optimiser(
@@ -207,12 +206,13 @@ class Run:
         )
         self.t = t = settings["train"]
         self.model, self.optimiser = parts["model"], parts["optimiser"]
-        trainee = Trainee(self.model, parts["objective"], DTYPES[t["precision"]]).train()
+        dtype = dtype_of(t["precision"], group.device)
+        trainee = Trainee(self.model, parts["objective"], dtype).train()
         self.trainee = group.wrapped(trainee, static=t["accumulate"] == 1)
-        self.replayed = None
-        if t["replay"]:
+        self.graphed_step = None
+        if t["cuda_graphs"]:
             parts = self.model, parts["objective"], self.optimiser.parameters
-            self.replayed = ReplayedStep(*parts, DTYPES[t["precision"]])
+            self.graphed_step = GraphedStep(*parts, dtype)
         pinned = group.device.type == "cuda"
         self.clips = loader(
             stream,
@@ -283,8 +283,8 @@ class Run:
             bad += [list(z) for z in zip(clip.seed, clip.replaced, clip.reason) if z[1]]
             clip = clip.to(group.device, non_blocking=True)
             more = turn + 1 < t["accumulate"] and group.world > 1
-            if self.replayed:
-                scalars = self.replayed(clip)[1]
+            if self.graphed_step:
+                scalars = self.graphed_step(clip)[1]
             else:
                 with self.trainee.no_sync() if more else nullcontext():
                     loss, scalars = self.trainee(clip)

@@ -10,6 +10,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import torch
 
+import cotracker
 from cotracker.cli import bench, compare, data, track
 
 COMMANDS = (data, compare, bench, track)
@@ -76,6 +77,8 @@ def _make_parser() -> argparse.ArgumentParser:
         prog="cotracker",
         description="Track points through a video, check data to train on, compare results.",
     )
+    version = f"cotracker {cotracker.__version__}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )

@@ -135,10 +135,10 @@ def settings(arguments: argparse.Namespace) -> list[bench.Setting]:
     common = bench.Setting(
         model=arguments.model,
         device=device,
-        updates=arguments.iters,
+        iters=arguments.iters,
         repeats=arguments.repeats,
         compiled=arguments.compile,
-        replayed=arguments.cuda_graphs,
+        cuda_graphs=arguments.cuda_graphs,
         video=arguments.video,
         points_at_once=arguments.points_at_once,
     )

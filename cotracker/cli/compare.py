@@ -18,7 +18,7 @@ def add_to(commands) -> None:
     )
     command.set_defaults(run=compare)
     add = command.add_argument
-    may = "fields of the protocol that may differ, as where two settings are compared: updates, support, points, …"
+    may = "fields of the protocol that may differ, as where two settings are compared: iters, support, points, …"
     add(
         "results",
         nargs="+",

@@ -25,6 +25,7 @@ from cotracker import checkpoint
 from cotracker.data.video import open_video, write_video
 from cotracker.model.correlation import correlate
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.runtime import compile_transformer
 from cotracker.profiling import flops
 from cotracker.profiling.machine import matrix_peak, now, peak_memory
 from cotracker.trackers.build import build_chain, lower_precision
@@ -54,10 +55,10 @@ class Setting:
     dtype: str = "float32"
     threads: int = 2
     device: str = "cpu"
-    updates: int = 6
+    iters: int = 6
     repeats: int = 3
     compiled: bool = False
-    replayed: bool = False  # windows as CUDA graphs
+    cuda_graphs: bool = False  # windows as CUDA graphs
     video: str | None = None  # a file; else frames are drawn
     points_at_once: int | None = None
 
@@ -111,7 +112,7 @@ def measure_stages(setting: Setting) -> list[dict]:
     length = min(model.window, video.shape[1])
     maps = model.encode(video[:, :length], 1)
     cells = queries[:, None, :, 1:].expand(-1, length, -1, -1) / model.stride
-    features = torch.randn(1, length, setting.points, model.config["channels"], device=cells.device)
+    features = torch.randn(1, length, setting.points, model.config.channels, device=cells.device)
     tokens = torch.randn(
         1, length, setting.points, model.transformer.embed.in_features, device=cells.device
     )
@@ -133,10 +134,10 @@ def measure_stages(setting: Setting) -> list[dict]:
             "decode": (decode, 0),
             "encode": (lambda: model.encode(frame), flops.encode(model, setting.size)),
             "correlate": (
-                lambda: correlate(maps, features, cells, model.neighbourhood, model.radius),
+                lambda: correlate(maps, features, cells, model.config.neighbourhood, model.config.radius),
                 flops.correlate(model, *counted),
             ),
-            "transform": (lambda: model.transformed(tokens), flops.transform(model, *counted)),
+            "transform": (lambda: model.transformer(tokens), flops.transform(model, *counted)),
             "stitch": (stitch, 0),
         }
         said = dataclasses.asdict(setting)
@@ -154,9 +155,7 @@ def make_model(setting: Setting) -> CoTracker:
         else checkpoint.load_model(checkpoint.find(setting.model))
     )
     if setting.compiled:
-        model.compile_parts()
-    if setting.replayed:
-        model.replay_windows()
+        compile_transformer(model)
     return lower_precision(model.eval().to(setting.device), setting.dtype)
 
 
@@ -181,11 +180,12 @@ def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
     """The chain of the setting's kind."""
     side = 0 if setting.kind == "joint" else 6
     options = TrackerOptions(
-        iters=setting.updates,
+        iters=setting.iters,
         resolution=None,
         support_grid=side,
         local_support_grid=side,
         single_point=setting.kind == "single",
+        cuda_graphs=setting.cuda_graphs,
     )
     tracker = build_chain(model, options)
     if setting.points_at_once is not None:
@@ -203,12 +203,12 @@ def _answer(
 
 def _counted(setting: Setting, model: CoTracker) -> int:
     """Operations of one whole run."""
-    frames, size, updates, points = setting.frames, setting.size, setting.updates, setting.points
+    frames, size, iters, points = setting.frames, setting.size, setting.iters, setting.points
     if setting.kind == "joint":
         turns = -(-points // (setting.points_at_once or points))
-        return turns * flops.run(model, -(-points // turns), frames, size, updates)
+        return turns * flops.run(model, -(-points // turns), frames, size, iters)
     return flops.run(
-        model, 1 + 36 + 36, frames, size, updates, points, points if setting.kind == "alone" else 1
+        model, 1 + 36 + 36, frames, size, iters, points, points if setting.kind == "alone" else 1
     )
 
 

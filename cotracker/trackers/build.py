@@ -3,11 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from cotracker import checkpoint
+import torch
+
+from cotracker import checkpoint, checks
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.runtime import to_bfloat16, warn_if_emulated
 from cotracker.trackers.cotracker import THRESHOLD, CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
-from cotracker.trackers.options import TrackerOptions
+from cotracker.trackers.options import PRECISIONS, TrackerOptions
 from cotracker.trackers.tracker import Tracker, resolve_device
 from cotracker.trackers.wrappers import OneByOne, Resized, Supported
 
@@ -30,8 +33,6 @@ def build_tracker(
         options = replace(options, v1_compat=card.get("v1_compat", False))
     model = checkpoint.load_model(path, options.window)
     model = lower_precision(model.to(resolve_device(options.device)), options.precision)
-    if options.cuda_graphs:
-        model.replay_windows()
     identity = {"name": path.stem, "hash": card["hash"]}
     return build_chain(model, options, identity).eval()
 
@@ -41,12 +42,14 @@ def build_chain(
 ) -> Tracker:
     """HorizontalFlipTTA(Resized(OneByOne(Supported(CoTrackerPredictor(model)))) of the options.
 
-    What the options switch off is left out; device, precision, cuda_graphs and window are the
-    model's. threshold None is 0.5 here, v1_compat None is False.
+    What the options switch off is left out; device, precision and window are the model's.
+    threshold None is 0.5 here, v1_compat None is False.
     """
     threshold = THRESHOLD if options.threshold is None else options.threshold
     v1_compat = bool(options.v1_compat)
-    tracker: Tracker = CoTrackerPredictor(model, options.iters, threshold, v1_compat, identity)
+    tracker: Tracker = CoTrackerPredictor(
+        model, options.iters, threshold, v1_compat, identity, options.cuda_graphs
+    )
     grids = (options.support_grid, options.local_support_grid)
     if any(grids):
         tracker = Supported(tracker, *grids, v1_compat=v1_compat)
@@ -59,4 +62,8 @@ def build_chain(
 
 def lower_precision(model: CoTracker, precision: str) -> CoTracker:
     """The model for inference: "float32" leaves it as it is, "bfloat16" converts it in place."""
-    return model if precision == "float32" else model.to_bfloat16()
+    checks.choice("precision", precision, PRECISIONS)
+    if precision == "float32":
+        return model
+    warn_if_emulated(torch.bfloat16, model.frequencies.device.type)
+    return to_bfloat16(model)

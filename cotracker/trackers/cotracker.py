@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from cotracker import checks
-from cotracker.model.cotracker import CoTracker, window_starts
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.cuda_graphs import CudaGraphs
+from cotracker.model.windows import window_starts
 from cotracker.trackers.options import check_threshold
 from cotracker.trackers.tracker import Tracker, check_frames
 from cotracker.trackers.views import MappedVideo
@@ -23,6 +25,8 @@ class CoTrackerPredictor(Tracker):
     v1_compat: the stitched values as they come: zeros before a point's first window, the
         network's output within it, the query frame included.
     identity: what describe() records of the weights.
+    cuda_graphs: on a GPU a window's iterations run as one CUDA graph a shape; launching kernels
+        one by one is most of a small window's time.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class CoTrackerPredictor(Tracker):
         threshold: float = THRESHOLD,
         v1_compat: bool = False,
         identity: dict | None = None,
+        cuda_graphs: bool = False,
     ):
         super().__init__()
         self.model = model
@@ -39,6 +44,7 @@ class CoTrackerPredictor(Tracker):
         self.threshold = check_threshold(threshold)
         self.v1_compat = v1_compat
         self.identity = identity or {}
+        self.refine = CudaGraphs(model.refine, model) if cuda_graphs else model.refine
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         with torch.inference_mode():
@@ -65,8 +71,8 @@ class CoTrackerPredictor(Tracker):
         for start in window_starts(frames, model.window):
             stop = min(start + model.window, frames)
             maps = self._extend_maps(maps, video, start, stop)
-            state, estimate = model.step(state, maps, self.iters)
-            active = estimate.asked[:, None]
+            state, estimate = model.step(state, maps, self.iters, refine=self.refine)
+            active = estimate.active[:, None]
             shared = xy[:, start:stop]
             xy[:, start:stop] = torch.where(active[..., None], estimate.tracks[-1], shared)
             shared = logits[:, start:stop]

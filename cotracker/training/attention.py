@@ -8,11 +8,11 @@ from cotracker.model.cotracker import CoTracker
 
 @torch.no_grad()
 def group_attention(
-    model: CoTracker, video: Tensor, queries: Tensor, real: Tensor | None = None
+    model: CoTracker, video: Tensor, queries: Tensor, point_mask: Tensor | None = None
 ) -> Tensor | None:
     """B N N: the share of each point's attention that each point gets; None for a model without group layers.
 
-    video B T 3 H W, queries B N 3. Mean over layers, heads and frames of the last update in the last window.
+    video B T 3 H W, queries B N 3. Mean over layers, heads and frames of the last iteration in the last window.
     """
     if not len(model.transformer.group):
         return None
@@ -23,7 +23,7 @@ def group_attention(
 
     handles = [block.attention.register_forward_hook(keep) for block in model.transformer.group]
     try:
-        model(video, queries, real=real)
+        model(video, queries, point_mask=point_mask)
     finally:
         for handle in handles:
             handle.remove()

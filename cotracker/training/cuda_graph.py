@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cotracker.model.graphs import last_used, mapped, tensors_of
+from cotracker.model.cuda_graphs import last_used, mapped, tensors_of
 from cotracker.training.objective import Objective, Posed
 from cotracker.types import Clip
 
 POINTS = 512  # clips are padded to a multiple of so many points, so that there are few shapes
 
 
-class ReplayedStep:
+class GraphedStep:
     """step(clip) -> loss and scalars, as the objective's; the parameters' gradients are set, not added to.
 
     What comes out is written over by the next call. A shape's first call takes seconds and captures it. All captured

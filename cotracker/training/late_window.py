@@ -12,7 +12,8 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from cotracker.model.cotracker import Carry, CoTracker, Estimate
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import Estimate, WindowState
 from cotracker.types import Clip
 
 NEAR = 40.0  # pixels of a frame 512 wide: from so far a point takes another with it
@@ -43,18 +44,18 @@ def drawn_window(
 
 
 def later_window(
-    model: CoTracker, clip: Clip, maps: list[Tensor], handed: tuple[Tensor, Tensor], updates: int
-) -> tuple[Estimate, Carry]:
-    """The Estimate of such a window, which starts at frame 1 of the clip, and the Carry that it was given.
+    model: CoTracker, clip: Clip, maps: list[Tensor], handed: tuple[Tensor, Tensor], iters: int
+) -> tuple[Estimate, WindowState]:
+    """The Estimate of such a window, which starts at frame 1 of the clip, and the WindowState that it was given.
 
     clip: those frames alone.  maps: theirs.  All points visible in frame 0, the queries' own, are asked for.
     """
-    real, where = clip.visible[:, 0] & clip.valid[:, 0], clip.tracks[:, 0].nan_to_num(0)
+    point_mask, where = clip.visible[:, 0] & clip.valid[:, 0], clip.tracks[:, 0].nan_to_num(0)
     queries = torch.cat([torch.zeros_like(where[..., :1]), where], dim=-1)
-    features = model.begin_features([level[:, :1] for level in maps], queries, real)
-    carry = Carry(queries, real, features, *handed, 1)
-    _, estimate = model.step(carry, [level[:, 1:] for level in maps], updates)
-    return estimate, carry
+    track_feat = model.sample_track_feat([level[:, :1] for level in maps], queries, point_mask)
+    state = WindowState(queries, point_mask, track_feat, *handed, 1)
+    _, estimate = model.step(state, [level[:, 1:] for level in maps], iters)
+    return estimate, state
 
 
 def led_astray(

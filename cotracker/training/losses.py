@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cotracker.geometry import inside_frame
-from cotracker.model.cotracker import Estimate
+from cotracker.model.windows import Estimate
 from cotracker.types import Clip
 
 
@@ -20,7 +20,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def _truth(estimate: Estimate, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
     """True tracks B S N 2 (0 where nothing counts), visible B S N, and what counts B S N, in one window's frames."""
     frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
-    counts = clip.valid[:, frames] & estimate.asked[:, None]
+    counts = clip.valid[:, frames] & estimate.active[:, None]
     return (
         torch.where(counts[..., None], clip.tracks[:, frames], 0.0),
         clip.visible[:, frames],

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cotracker.model.cotracker import CoTracker, Estimate, window_starts
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import Estimate, window_starts
 from cotracker.queries import training_mix
 from cotracker.training.late_window import drawn_window, later_window
 from cotracker.training.losses import matching_loss, measures, track_loss, visibility_loss
@@ -20,7 +21,7 @@ class Objective(nn.Module):
     """(model, collated Clip) -> loss, scalars: tracks + visibility_weight x visibility + matching_weight x matching.
 
     Every part is the mean over the clips of each clip's own, so that it is the same however a batch is dealt out.
-    gamma discounts early updates (eq. 2).  updates: M in training.  unrolled: windows follow each other through a
+    gamma discounts early updates (eq. 2).  iters: M in training.  unrolled: windows follow each other through a
     clip (section 3.3); False trains each by itself, its points asked for anew (table 5).  late_queries: share of points
     queried at any frame where they are visible, the others at their first (appendix A).  small_errors adds so much of
     log(1 + |error|) to eq. 2's |error| in pixels: its slope is greatest at zero, so precision counts beside reach.
@@ -34,7 +35,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        updates: int = 4,
+        iters: int = 4,
         gamma: float = 0.8,
         unrolled: bool = True,
         visibility_weight: float = 10.0,
@@ -48,7 +49,7 @@ class Objective(nn.Module):
         points: int | None = None,
     ):
         super().__init__()
-        _check_whole({"updates": updates, "matching_frames": matching_frames}, least=1)
+        _check_whole({"iters": iters, "matching_frames": matching_frames}, least=1)
         _check_whole({} if points is None else {"points": points}, least=0)
         shares = {
             "late_queries": late_queries,
@@ -74,8 +75,8 @@ class Objective(nn.Module):
             )
         if type(unrolled) is not bool:
             raise ValueError(f"objective.unrolled must be true or false, not {unrolled}")
-        self.updates, self.gamma, self.unrolled, self.late_queries = (
-            updates,
+        self.iters, self.gamma, self.unrolled, self.late_queries = (
+            iters,
             gamma,
             unrolled,
             late_queries,
@@ -140,13 +141,13 @@ class Objective(nn.Module):
         self, model: CoTracker, clip: Clip, maps: list[Tensor], posed: "Posed"
     ) -> list[Estimate]:
         if posed.handed is not None:
-            return [later_window(model, clip, maps, posed.handed, self.updates)[0]]
+            return [later_window(model, clip, maps, posed.handed, self.iters)[0]]
         estimates = []
         for start, queries, real in zip(
             self._starts(maps[0].shape[1], model.window), posed.queries, posed.real
         ):
             frames = slice(start, None if self.unrolled else start + model.window)
-            found = model.track([level[:, frames] for level in maps], queries, self.updates, real)
+            found = model.track([level[:, frames] for level in maps], queries, self.iters, real)
             estimates += [estimate._replace(start=start + estimate.start) for estimate in found]
         return estimates
 
@@ -177,7 +178,7 @@ class Objective(nn.Module):
         first = seen.int().argmax(dim=1)
         where = tracks.gather(1, first[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
         queries, real = torch.cat([first[..., None], where], dim=-1), seen.any(dim=1)
-        features = model.begin_features(maps, queries, real)
+        features = model.sample_track_feat(maps, queries, real)
         return matching_loss(
             features, maps[0], tracks, seen, real, model.stride, (10 * self.log_temperature).exp()
         )

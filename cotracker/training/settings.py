@@ -21,13 +21,13 @@ LIMITS = {  # of train.*: kind, least and largest value; None where null is allo
     "budget_minutes": (NUMBER, 0, 10**9, None),
     "timeout_minutes": (NUMBER, 0.01, 10**5),
 }
-CHOICES = {"precision": ("float32", "bfloat16", "float16"), "tf32": (True, False), "compile": (True, False),
-           "lr_by_budget": (True, False), "replay": (True, False), "draw_on_device": (True, False),
+CHOICES = {"precision": ("auto", "float32", "bfloat16", "float16"), "tf32": (True, False), "compile": (True, False),
+           "lr_by_budget": (True, False), "cuda_graphs": (True, False), "draw_on_device": (True, False),
            "dry_run": (True, False)}  # fmt: skip
 
 # Settings that a continued run may change: they do not touch what is computed, or only how it is dealt out, or rounded.
 FREE_NAMES = """batch accumulate most_skipped log_every save_every evaluate_every pictures_every workers threads device
-    budget_minutes timeout_minutes dry_run replay draw_on_device"""
+    budget_minutes timeout_minutes dry_run cuda_graphs draw_on_device"""
 FREE = {"out", "data.root", "model.recompute"} | {f"train.{name}" for name in FREE_NAMES.split()}
 FREE_GROUPS = ("card.", "evaluation.", "checkpoint.")
 
@@ -65,15 +65,15 @@ def _check_together(settings: dict) -> None:
         raise ValueError(
             "train.lr_by_budget=true needs train.budget_minutes, which the rate then follows"
         )
-    if t["replay"] is True and (
+    if t["cuda_graphs"] is True and (
         t["accumulate"] > 1 or t["precision"] == "float16" or t["compile"] is True
     ):
         raise ValueError(
-            "train.replay=true is for one batch a step, not in float16 and not compiled"
+            "train.cuda_graphs=true is for one batch a step, not in float16 and not compiled"
         )
-    if t["replay"] is True and settings["model"].get("recompute"):
+    if t["cuda_graphs"] is True and settings["model"].get("recompute"):
         raise ValueError(
-            "train.replay=true keeps what model.recompute=true would compute again: leave one of them out"
+            "train.cuda_graphs=true keeps what model.recompute=true would compute again: leave one of them out"
         )
 
 

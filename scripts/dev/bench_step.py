@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cotracker.benchmarks import results
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.runtime import compile_transformer
 from cotracker.profiling.machine import matrix_peak, now
 from cotracker.training.objective import Objective
 from cotracker.training.optim import Optimiser
@@ -83,7 +84,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--compile", action="store_true", help="model.compile_parts() before the first step"
+        "--compile", action="store_true", help="compile the transformer before the first step"
     )
     parser.add_argument(
         "--tiny", action="store_true", help="a very small model: to test this program"
@@ -146,7 +147,7 @@ def stepper(
     torch.manual_seed(0)
     model = CoTracker(**(TINY if options.tiny else {}), recompute=recompute).to(device).train()
     if options.compile:
-        model.compile_parts()
+        compile_transformer(model)
     objective = Objective().to(device)
     optimiser = Optimiser([model, objective], 1000, 0, 5e-4, 1e-5, 0.05, 1.0, 0)
     clip = example(options).to(device)

@@ -162,7 +162,7 @@ def test_nearest():
 HEADING = {
     "benchmark": "b",
     "tracker": "t",
-    "protocol": {"updates": 6, "resolution": [3, 4]},
+    "protocol": {"iters": 6, "resolution": [3, 4]},
     "checkpoint": {"name": "a.safetensors", "hash": "12"},
 }
 BENCHMARK = Benchmark("b", [], max, min, ("one", "two"))
@@ -194,8 +194,8 @@ def test_unlike_results_say_what_differs(tmp_path):
         ),
         (
             "protocol",
-            {"updates": 4, "resolution": [3, 4]},
-            r'protocol there is \{"updates": 6\}, here \{"updates": 4\}',
+            {"iters": 4, "resolution": [3, 4]},
+            r'protocol there is \{"iters": 6\}, here \{"iters": 4\}',
         ),
     ]:
         with pytest.raises(ValueError, match=sentence):

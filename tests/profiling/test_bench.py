@@ -65,7 +65,7 @@ def test_whole_runs_and_stages_are_measured_written_and_drawn(here, tmp_path, ca
 
 def test_stages_and_the_protocol_in_this_process(here):
     setting = bench.Setting(kind="stages", model="cotracker_small", points=4, frames=8, height=32, width=48,
-                            threads=1, updates=1, repeats=1)  # fmt: skip
+                            threads=1, iters=1, repeats=1)  # fmt: skip
     rows = bench.measure(setting)
     assert [r["stage"] for r in rows] == list(bench.STAGES)
     assert [bool(r["gflop"]) for r in rows] == [False, True, True, True, False]
@@ -109,11 +109,11 @@ def test_runs_with_and_without_graphs_are_not_taken_for_one_another(tmp_path, ca
     old, new = tmp_path / "old.json", tmp_path / "new.json"
     bench_report.write(old, {"rows": [row(seconds=4.0)]})  # of a bench that knew no graphs
     bench_report.write(
-        new, {"rows": [row(seconds=1.0, replayed=True), row(seconds=2.0, replayed=False)]}
+        new, {"rows": [row(seconds=1.0, cuda_graphs=True), row(seconds=2.0, cuda_graphs=False)]}
     )
     assert main(["bench", "--compare", str(old), str(new)]) == 0
     assert " 0.50 " in capsys.readouterr().out
-    lines = bench_report.table([row(replayed=True), row(replayed=False)]).splitlines()
+    lines = bench_report.table([row(cuda_graphs=True), row(cuda_graphs=False)]).splitlines()
     assert "joint graphs" in lines[1] and "graphs" not in lines[2]
 
 

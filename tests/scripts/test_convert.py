@@ -88,7 +88,7 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
     tracker = cotracker.load_tracker(
         out, iters=4, resolution=None, support_grid=0, device="cpu"
     )
-    assert tracker.threshold == 0.9 and tracker.model.scrambled_flags
+    assert tracker.threshold == 0.9 and tracker.model.config.scrambled_flags
     tracks, golden = tracker(video(5), queries(rows=[0, 2, 5, 4])), stored("golden")
     np.testing.assert_allclose(tracks.xy.numpy(), golden["T5.tracks"], rtol=0, atol=3e-4)
     np.testing.assert_allclose(tracks.visibility.numpy(), golden["T5.vis"], rtol=0, atol=6e-5)

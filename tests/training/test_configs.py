@@ -219,7 +219,7 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.fuse_width=8", "model.hidden=16", "model.heads=2",
              "model.levels=2", "model.motion_waves=4", "train.steps=2", "train.save_every=2", "train.workers=0",
              "train.batch=1", "train.threads=1", "train.device=cpu", "train.evaluate_every=0",
-             "train.replay=false"]  # fmt: skip
+             "train.cuda_graphs=false"]  # fmt: skip
     data = whole["data"]
     for k, source in enumerate(data.get("sources", [data])):
         at = f"data.sources.{k}" if "sources" in data else "data"
@@ -288,7 +288,7 @@ def test_overrides_reach_the_model():
     small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.hidden=32"]
     model = instantiate(composed("train", "model.stride=8", "model.window=16", *small)["model"])
     assert (model.stride, model.window) == (8, 16)
-    assert model.config["widths"] == [8, 8, 8, 8] and model.config["radius"] == 4
+    assert model.config.widths == (8, 8, 8, 8) and model.config.radius == 4
 
 
 @pytest.mark.parametrize("argument, right", [

@@ -16,7 +16,7 @@ from cotracker.data.synthetic.sprites.render_torch import render_batch
 from cotracker.model.cotracker import CoTracker
 from cotracker.trackers.build import lower_precision
 from cotracker.trackers.cotracker import CoTrackerPredictor
-from cotracker.training.cuda_graph import ReplayedStep, padded
+from cotracker.training.cuda_graph import GraphedStep, padded
 from cotracker.training.objective import Objective
 from cotracker.training.precision import let_tf32
 from train import run
@@ -49,27 +49,33 @@ def questions() -> tuple[torch.Tensor, torch.Tensor]:
     return clip.video[None], torch.cat([first[:, None].float(), where], dim=-1)[None]
 
 
-def tracked(model: CoTracker, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    video, queries = (value.to(device) for value in questions())
-    answer = CoTrackerPredictor(model.to(device), 6)(video, queries)
+def tracker_of(
+    model: CoTracker, device: torch.device, cuda_graphs: bool = False
+) -> CoTrackerPredictor:
+    return CoTrackerPredictor(model.to(device), 6, cuda_graphs=cuda_graphs)
+
+
+def tracked(tracker: CoTrackerPredictor) -> tuple[torch.Tensor, torch.Tensor]:
+    device = tracker.model.frequencies.device
+    answer = tracker(*(value.to(device) for value in questions()))
     return answer.xy.cpu(), answer.visibility.cpu()
 
 
-@pytest.mark.parametrize("replayed", [False, True])
-def test_float32_tracks_are_those_of_a_cpu(replayed):
-    expected, model = tracked(shipped(), CPU), shipped()
-    if replayed:
-        model.replay_windows()
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_float32_tracks_are_those_of_a_cpu(cuda_graphs):
+    expected = tracked(tracker_of(shipped(), CPU))
+    tracker = tracker_of(shipped(), GPU, cuda_graphs)
     for _ in range(2):
-        xy, visibility = tracked(model, GPU)
+        xy, visibility = tracked(tracker)
         error = (xy - expected[0]).norm(dim=-1)
         assert error.quantile(0.99) < 0.01 and error.max() < 0.2
         assert (visibility - expected[1]).abs().quantile(0.99) < 0.01
 
 
 def test_bfloat16_tracks_are_near():
-    expected = tracked(shipped(), CPU)[0]
-    error = (tracked(lower_precision(shipped(), "bfloat16"), GPU)[0] - expected).norm(dim=-1)
+    expected = tracked(tracker_of(shipped(), CPU))[0]
+    tracker = tracker_of(lower_precision(shipped(), "bfloat16"), GPU)
+    error = (tracked(tracker)[0] - expected).norm(dim=-1)
     assert error.median() < 0.1 and error.quantile(0.9) < 1
 
 
@@ -77,7 +83,7 @@ def test_bfloat16_tracks_are_near():
 def test_a_training_step_has_the_gradients_of_a_cpu(handover):
     clip = next(iter(loader(TrainingStream(FILM, 3), 2)))
     settings = {
-        "updates": 2,
+        "iters": 2,
         "small_errors": 4.0,
         "handover": handover,
         "handover_astray": 0.3,
@@ -93,25 +99,25 @@ def test_a_training_step_has_the_gradients_of_a_cpu(handover):
     assert (found[0][1] - found[1][1]).norm() < 0.02 * found[0][1].norm()
 
 
-def test_bfloat16_tracks_replayed_are_those_that_are_not():
-    plain, model = (
-        tracked(lower_precision(shipped(), "bfloat16"), GPU)[0],
-        lower_precision(shipped(), "bfloat16"),
+def test_bfloat16_tracks_as_cuda_graphs_are_those_that_are_not():
+    plain, graphed = (
+        tracker_of(lower_precision(shipped(), "bfloat16"), GPU, cuda_graphs)
+        for cuda_graphs in (False, True)
     )
-    model.replay_windows()
+    expected = tracked(plain)[0]
     for _ in range(2):
-        error = (tracked(model, GPU)[0] - plain).norm(dim=-1)
+        error = (tracked(graphed)[0] - expected).norm(dim=-1)
         assert error.median() < 0.01 and error.quantile(0.9) < 0.1
 
 
 @pytest.mark.parametrize("handover, sizes", [(0.0, 1), (1.0, 1), (1.0, 2)])
-def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover, sizes):
+def test_a_graphed_step_has_the_gradients_of_a_plain_one(handover, sizes):
     """Two sizes in turn: steps of several shapes share their memory."""
     films = [FILM, replace(FILM, height=128, width=96)][:sizes]
     drawn = [iter(loader(TrainingStream(film, 3), 2)) for film in films]
     batches = [next(drawn[k % sizes]) for k in range(3 * sizes)]
     settings = {
-        "updates": 2,
+        "iters": 2,
         "small_errors": 4.0,
         "handover": handover,
         "handover_astray": 0.3,
@@ -119,7 +125,7 @@ def test_a_replayed_step_has_the_gradients_of_a_plain_one(handover, sizes):
     }
     model, objective = shipped().train().to(GPU), Objective(points=32, **settings).to(GPU)
     parameters = [*model.parameters(), *objective.parameters()]
-    step, losses = ReplayedStep(model, objective, parameters, torch.float32), []
+    step, losses = GraphedStep(model, objective, parameters, torch.float32), []
     for clip in batches:
         clip = clip.to(GPU)
         loss, scalars = step(clip)
@@ -147,7 +153,7 @@ def test_scenes_are_drawn_as_on_a_cpu():
 
 
 @pytest.mark.parametrize(
-    "precision, replay, drawn",
+    "precision, cuda_graphs, drawn",
     [
         ("float32", "false", "false"),
         ("float32", "false", "true"),
@@ -156,8 +162,8 @@ def test_scenes_are_drawn_as_on_a_cpu():
         ("float16", "false", "false"),
     ],
 )
-def test_a_run_is_resumed_and_its_batches_are_pinned(precision, replay, drawn, tmp_path):
-    words = ["experiment=smoke", "train.device=auto", f"train.precision={precision}", f"train.replay={replay}",
+def test_a_run_is_resumed_and_its_batches_are_pinned(precision, cuda_graphs, drawn, tmp_path):
+    words = ["experiment=smoke", "train.device=auto", f"train.precision={precision}", f"train.cuda_graphs={cuda_graphs}",
              f"train.draw_on_device={drawn}", f"out={tmp_path}/run"]  # fmt: skip
     for steps in (4, 8):
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):

@@ -239,12 +239,12 @@ def test_only_the_parts_named_are_trained(smoke, tmp_path):
     ("train.batch=0", "train.batch must be a whole number from 1"),
     ("train.steps=-1", "train.steps must be"),
     ("train.clip=-1", "train.clip must be"),
-    ("train.precision=half", "train.precision must be float32, bfloat16 or float16, not half"),
+    ("train.precision=half", "train.precision must be auto, float32, bfloat16 or float16, not half"),
     ("train.device=gpu7", "device gpu7 cannot be used"),
     ("seed=-1", "seed must be a whole number"),
     ("model.window=7", "model.window must be an even number"),
     ("model.widths=5", "model cannot be built"),
-    ("objective.updates=0", "objective.updates must be a whole number, 1 or more"),
+    ("objective.iters=0", "objective.iters must be a whole number, 1 or more"),
     ("objective.points=2.5", "objective.points must be a whole number, 0 or more, not 2.5"),
     ("objective.gamma=abc", "objective.gamma must be a number"),
     ("objective.matching_weight=-1", "objective.matching_weight must be a number"),
@@ -326,7 +326,7 @@ def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
     ]
     run(config(f"out={tmp_path}", *ablation))
     model = checkpoint.load_model(tmp_path / "model.safetensors")
-    assert (model.stride, model.window, model.radius) == (8, 16, 2)
+    assert (model.stride, model.window, model.config.radius) == (8, 16, 2)
     answer = subprocess.run(
         command("model.windw=16"), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
     )
@@ -507,28 +507,28 @@ def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
         name: getattr(example, name)[:, frames] for name in ("video", "tracks", "visible", "valid")
     }
     maps = model.encode(parts["video"])
-    found, carry = later_window(model, replace(example, **parts), maps, handed, 2)
-    assert found.start == carry.start == 1 and not carry.queries[..., 0].any()
-    carry = carry._replace(
-        start=start, queries=carry.queries + torch.tensor([float(asked_at), 0.0, 0.0])
+    found, state = later_window(model, replace(example, **parts), maps, handed, 2)
+    assert found.start == state.start == 1 and not state.queries[..., 0].any()
+    state = state._replace(
+        start=start, queries=state.queries + torch.tensor([float(asked_at), 0.0, 0.0])
     )
     assert (
-        torch.equal(carry.real, example.visible[:, asked_at] & example.valid[:, asked_at])
-        and carry.real.any()
+        torch.equal(state.point_mask, example.visible[:, asked_at] & example.valid[:, asked_at])
+        and state.point_mask.any()
     )
-    assert torch.equal(carry.queries[carry.real][:, 1:], example.tracks[:, asked_at][carry.real])
+    assert torch.equal(state.queries[state.point_mask][:, 1:], example.tracks[:, asked_at][state.point_mask])
     # the window's own maps, and features, are those of the whole video; errors have the size asked for
     whole = model.encode(example.video)
     assert torch.allclose(maps[0], whole[0][:, frames], atol=1e-5)
-    expected = model.begin_features(whole, carry.queries, carry.real)
-    assert torch.allclose(carry.features[carry.real], expected[carry.real], atol=1e-5)
+    expected = model.sample_track_feat(whole, state.queries, state.point_mask)
+    assert torch.allclose(state.track_feat[state.point_mask], expected[state.point_mask], atol=1e-5)
     valid = example.valid[:, start - 4 : start + 4]
-    errors = (carry.tracks - example.tracks[:, start - 4 : start + 4]).norm(dim=-1)[valid]
+    errors = (state.tracks - example.tracks[:, start - 4 : start + 4]).norm(dim=-1)[valid]
     assert 0.1 < errors.median() / (0.5 * example.video.shape[-1] / 512) < 2
-    agree = ((carry.logits > 0) == example.visible[:, start - 4 : start + 4]).float().mean()
+    agree = ((state.logits > 0) == example.visible[:, start - 4 : start + 4]).float().mean()
     assert 0.75 < agree < 0.98
     # and the estimate is a whole run's, where the tracks handed over are that run's own
-    alone = model.step(carry, [level[:, start : start + 8] for level in whole], 2)[1]
+    alone = model.step(state, [level[:, start : start + 8] for level in whole], 2)[1]
     assert torch.allclose(alone.tracks[-1], found.tracks[-1], atol=1e-3)
 
 
@@ -566,7 +566,7 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
     example = clip(frames=24)
     torch.manual_seed(0)
     model = CoTracker(**TINY)
-    objective = Objective(updates=2, handover=1.0, matching_weight=1.0, small_errors=4.0)
+    objective = Objective(iters=2, handover=1.0, matching_weight=1.0, small_errors=4.0)
     loss, scalars = objective(model, example)
     again, _ = objective(model, example)
     assert loss.item() == again.item() and scalars["matching"] > 0
@@ -576,10 +576,10 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
         for p in [*model.parameters(), objective.log_temperature]
     )
     short, _ = objective(model, clip(frames=8))
-    plain, _ = Objective(updates=2, matching_weight=1.0, small_errors=4.0)(model, clip(frames=8))
+    plain, _ = Objective(iters=2, matching_weight=1.0, small_errors=4.0)(model, clip(frames=8))
     assert short.item() == plain.item()  # too short for a later window
     led = Objective(
-        updates=2, handover=1.0, handover_astray=0.5, matching_weight=1.0, small_errors=4.0
+        iters=2, handover=1.0, handover_astray=0.5, matching_weight=1.0, small_errors=4.0
     )
     assert led(model, example)[0].item() != loss.item()
     with pytest.raises(ValueError, match="objective.handover must be a number from 0 to 1"):
@@ -593,7 +593,7 @@ def test_training_on_later_windows_alone_moves_every_part_of_the_network():
 )
 def test_a_step_whose_batch_is_posed_waits_for_no_device_and_padding_counts_for_nothing(settings):
     example, torch_model = clip(frames=24), CoTracker(**TINY)
-    objective = Objective(updates=2, small_errors=4.0, matching_weight=1.0, points=6, **settings)
+    objective = Objective(iters=2, small_errors=4.0, matching_weight=1.0, points=6, **settings)
     posed = objective.posed(example, 8)
     with Waits() as waits:
         loss, _ = objective.computed(torch_model, posed)
@@ -602,33 +602,33 @@ def test_a_step_whose_batch_is_posed_waits_for_no_device_and_padding_counts_for_
     more = padded(example)
     assert more.tracks.shape[2] == 512 and not more.valid[:, :, 8:].any()
     if "handover" not in settings:  # whose errors are drawn for all points, padded ones too
-        whole = Objective(updates=2, small_errors=4.0, matching_weight=1.0, **settings)
+        whole = Objective(iters=2, small_errors=4.0, matching_weight=1.0, **settings)
         expected = whole(torch_model, example)[0].item()
         assert whole(torch_model, more)[0].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_replay_is_refused_where_it_cannot_be(tmp_path):
-    with pytest.raises(ValueError, match="train.replay=true is for one process on a GPU"):
-        run(config(f"out={tmp_path}/none", "train.replay=true", "train.device=cpu"))
-    with pytest.raises(ValueError, match="train.replay=true is for one batch a step"):
-        run(config(f"out={tmp_path}/none", "train.replay=true", "train.accumulate=2"))
+    with pytest.raises(ValueError, match="train.cuda_graphs=true is for one process on a GPU"):
+        run(config(f"out={tmp_path}/none", "train.cuda_graphs=true", "train.device=cpu"))
+    with pytest.raises(ValueError, match="train.cuda_graphs=true is for one batch a step"):
+        run(config(f"out={tmp_path}/none", "train.cuda_graphs=true", "train.accumulate=2"))
     with pytest.raises(ValueError, match="leave one of them out"):
-        run(config(f"out={tmp_path}/none", "train.replay=true", "model.recompute=true"))
+        run(config(f"out={tmp_path}/none", "train.cuda_graphs=true", "model.recompute=true"))
 
 
 def test_windows_trained_apart_are_clips_of_their_own():
     example = clip(frames=10)
     torch.manual_seed(0)
     model = CoTracker(**TINY)
-    apart = Objective(updates=2, unrolled=False)(model, example)[0]
+    apart = Objective(iters=2, unrolled=False)(model, example)[0]
     alone = []
     for start in (0, 4):
         span = slice(start, start + 8)
         part = replace(example, video=example.video[:, span], tracks=example.tracks[:, span],
                        visible=example.visible[:, span], valid=example.valid[:, span])  # fmt: skip
-        alone.append(Objective(updates=2)(model, part)[0])
+        alone.append(Objective(iters=2)(model, part)[0])
     assert apart.item() == pytest.approx(sum(alone).item(), rel=1e-5)
-    assert apart.item() != pytest.approx(Objective(updates=2)(model, example)[0].item(), rel=1e-3)
+    assert apart.item() != pytest.approx(Objective(iters=2)(model, example)[0].item(), rel=1e-3)
     with pytest.raises(ValueError, match="objective.unrolled must be true or false"):
         Objective(unrolled=1)
 
@@ -640,7 +640,7 @@ def test_a_batch_counts_each_clip_alike_however_many_of_its_points_count():
     visible[1, 0, 0] = True  # the second clip has one point, asked in one frame
     example = replace(example, visible=visible)
     torch.manual_seed(0)
-    model, objective = CoTracker(**TINY), Objective(updates=2, matching_weight=1.0)
+    model, objective = CoTracker(**TINY), Objective(iters=2, matching_weight=1.0)
     singles = []
     for b in range(2):
         parts = {
@@ -670,7 +670,7 @@ def test_some_points_are_tracked_and_all_are_matched():
     example = clip(frames=8, points=12)
     torch.manual_seed(0)
     model = CoTracker(**TINY)
-    settings = dict(updates=2, matching_weight=1.0, late_queries=0.0)
+    settings = dict(iters=2, matching_weight=1.0, late_queries=0.0)
     few, all_points = (
         Objective(points=4, **settings)(model, example)[1],
         Objective(**settings)(model, example)[1],
@@ -696,7 +696,7 @@ def test_matching_asks_for_each_point_where_it_is_first_seen_of_the_frames_at_ha
             seen = [k for k, t in enumerate(frames) if example.visible[b, t, n]]
             if seen:
                 q = torch.tensor([[[seen[0], *example.tracks[b, frames[seen[0]], n].tolist()]]])
-                feature = model.begin_features([level[b : b + 1] for level in maps], q)
+                feature = model.sample_track_feat([level[b : b + 1] for level in maps], q)
                 for k in seen:
                     truth = example.tracks[b, frames[k], n][None, None, None]
                     one = torch.ones(1, 1, 1, dtype=torch.bool)
