@@ -46,11 +46,13 @@ def _sample_moving(video: Tensor, frame: int, count: int, rng: np.random.Generat
     flow = _flow_method().calc(_grey(video[frame]), _grey(video[beside]), None)[::GRAIN, ::GRAIN]
     rows, columns = np.mgrid[: flow.shape[0], : flow.shape[1]] * float(GRAIN)
     start = np.stack([columns, rows], axis=-1).reshape(-1, 2)
-    end = start + flow.reshape(-1, 2).astype(float)
-    affine, _ = cv2.estimateAffine2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=1.0)
+    steps = flow.reshape(-1, 2).astype(float)
+    affine, _ = cv2.estimateAffine2D(
+        start, start + steps, method=cv2.RANSAC, ransacReprojThreshold=1.0
+    )
     if affine is None:
         return np.zeros((0, 2))
-    departure = np.linalg.norm(start @ affine[:, :2].T + affine[:, 2] - end, axis=1)
+    departure = np.linalg.norm(start @ affine[:, :2].T + affine[:, 2] - start - steps, axis=1)
     chance = np.minimum(departure, MAX_DEPARTURE) + 1e-3
     chosen = rng.choice(len(start), count, p=chance / chance.sum())
     jitter = rng.uniform(-GRAIN / 2, GRAIN / 2, (count, 2))
