@@ -30,7 +30,7 @@ cotracker.model.cotracker.CoTracker cotracker.training.objective.Objective cotra
 cotracker.trackers.cotracker.predictor cotracker.baselines.static.Static
 cotracker.baselines.lucas_kanade.LucasKanade cotracker.baselines.dis_flow.DISFlow
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric
-cotracker.data.augment.published cotracker.data.augment.no_augmentation
+cotracker.data.augment.AugmentConfig cotracker.data.augment.no_augmentation
 cotracker.data.synthetic.sprites.Sprites cotracker.data.synthetic.scenes3d.Scenes3D
 cotracker.data.heldout.HeldOut cotracker.data.tapvid.TapVid cotracker.data.badja.BADJA
 cotracker.data.fastcapture.FastCapture

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from test_scenes3d import draws
+from test_scenes3d import renders
 
 from cotracker.config.instantiate import made
 from cotracker.data.heldout import HeldOut
@@ -30,7 +30,7 @@ by_osmesa = pytest.mark.skipif(
     reason="a GPU filters textures otherwise, by more than a grey level in the mean",
 )
 CASES = [
-    pytest.param(name, k, marks=[draws, by_osmesa] if name.startswith("scenes3d") else [])
+    pytest.param(name, k, marks=[renders, by_osmesa] if name.startswith("scenes3d") else [])
     for name, numbers in CLIPS.items()
     for k in numbers
 ]
