@@ -55,7 +55,7 @@ def test_a_published_name_says_stride_and_window(layout, name, stride, window, c
     )
     card = checkpoint.read_card(out)
     assert (card["model"]["stride"], card["model"]["window"]) == (stride, window)
-    assert card["published"] is True and card["threshold"] == 0.9 and card["source"] == name
+    assert card["v1_compat"] is True and card["threshold"] == 0.9 and card["source"] == name
     assert card["licence"] == "CC-BY-NC 4.0 (published weights)" and "check" in card["licence_note"]
     loaded = checkpoint.load_model(out).state_dict()
     for key, value in published_state(layout).items():

@@ -30,7 +30,7 @@ BAD_QUERIES = [
     (lambda q: q.tolist(), r"queries must be a tensor \(B, N, 3\) .*, not list: use torch.tensor"),
     (lambda q: q.long(), "queries must be floating point, not torch.int64: use queries.float()"),
     (lambda q: q[0], r"queries must have shape \(B, N, 3\) .*, not \(5, 3\)"),
-    (lambda q: q.expand(3, -1, -1), "queries are for 3 videos, but the video holds 2"),
+    (lambda q: q[:1].expand(3, -1, -1), "queries are for 3 videos, but the video holds 2"),
     (lambda q: torch.where(q == q[0, 1, 2], float("nan"), q), "queries hold NaN or infinity"),
     (lambda q: q + torch.tensor([1.0, 0, 0]), "frames 0 to 11, queries have 1 to 12"),
     (lambda q: q - torch.tensor([1.0, 0, 0]), "frames 0 to 11, queries have -1 to 10"),
