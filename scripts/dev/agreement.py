@@ -1,7 +1,7 @@
 """How far a tracker agrees with itself on real videos, where no truth is known: a measure for choosing between recipes.
 
 python scripts/dev/agreement.py VIDEO … --checkpoint NAME [NAME …]
-Of all places and frames asked for, the share that is seen and believed (cotracker/pseudo/__init__.py): found again from another
+Of all places and frames asked for, the share that is visible and trusted (cotracker/pseudo/__init__.py): found again from another
 frame of the mirrored video, and not contradicted by flow. The same places for every checkpoint.
 """
 
@@ -66,7 +66,7 @@ def first_frames(path: Path, count: int) -> torch.Tensor:
 
 
 def agreement(video: torch.Tensor, tracker: Tracker, points: int) -> float:
-    """The share of points x frames that is seen and believed, 0 to 1."""
+    """The share of points x frames that is visible and trusted, 0 to 1."""
     try:
         clip = label(video, tracker, points, np.random.default_rng(0))
     except ValueError as error:

@@ -75,14 +75,14 @@ def test_a_tracker_that_is_right_is_believed_and_its_labels_are_the_truth():
 
 def test_a_tracker_that_stands_still_contradicts_the_flow():
     video = panning()
-    with pytest.raises(ValueError, match="no point of the video is believed"):
+    with pytest.raises(ValueError, match="no point of the video is trusted"):
         label(video, Knowing(video, speed=torch.zeros(2)), 60, np.random.default_rng(0))
 
 
 def test_a_tracker_that_does_not_lead_back_is_not_believed():
     video = panning()
     drift = lambda time, mirrored, away: away.abs()[..., None] * torch.tensor([0.0, 0.9])  # noqa: E731
-    with pytest.raises(ValueError, match="no point of the video is believed"):
+    with pytest.raises(ValueError, match="no point of the video is trusted"):
         label(video, Knowing(video, drift), 60, np.random.default_rng(0))
 
 
