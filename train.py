@@ -24,23 +24,23 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from cotracker import __version__, checkpoint, files
-from cotracker.benchmarks import results
+from cotracker import __version__, checkpoint, files, provenance
 from cotracker.config.instantiate import build, build_benchmark
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.loader import make_loader
 from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.model.runtime import compile_transformer
+from cotracker.profiling.machine import peak_memory
 from cotracker.trackers.tracker import resolve_device
 from cotracker.training.cuda_graph import GraphedStep
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
-from cotracker.training.log import Log, peak_memory
+from cotracker.training.log import Log
 from cotracker.training.optim import Optimiser
 from cotracker.training.precision import dtype_of, let_tf32
 from cotracker.training.settings import check
 from cotracker.training.state import Progress, card_of, resume, save
 from cotracker.training.stopping import Stop
-from cotracker.training.validation import checked, measured, pictures
+from cotracker.training.validation import check_evaluation, render_pictures, validate
 from cotracker.types import Clip
 
 
@@ -229,7 +229,7 @@ class Run:
         named = cfg.evaluation.benchmarks.items() if t["evaluate_every"] else ()
         self.benchmarks = {name: build_benchmark(node, f"{at}.{name}") for name, node in named}
         if self.benchmarks:
-            checked(settings["evaluation"], self.benchmarks, self.model)
+            check_evaluation(settings["evaluation"], self.benchmarks, self.model)
         self.examples_a_step = t["batch"] * t["accumulate"] * group.world
 
     def train(self) -> Stop:
@@ -259,7 +259,7 @@ class Run:
             elif last or asked or progress.step % t["save_every"] == 0:
                 self.save()
             if self.log and t["pictures_every"] and progress.step % t["pictures_every"] == 0:
-                for name, picture in pictures(self.model, clip).items():
+                for name, picture in render_pictures(self.model, clip).items():
                     self.log.picture(progress.step, name, picture)
         if used_up(t, progress):
             group.tell(f"the {t['budget_minutes']} minutes are over after {progress.step} steps")
@@ -319,7 +319,7 @@ class Run:
         rates = {"lr": rate, "data_wait": waited, "seconds": seconds}
         rates["clips_per_second"] = self.examples_a_step / seconds
         rates["frames_per_second"] = rates["clips_per_second"] * clip.video.shape[1]
-        rates["peak_memory"] = peak_memory(group.device)
+        rates["peak_memory"] = peak_memory(group.device) / 1e9
         totals = {"replaced": progress.replaced, "not_finite": progress.not_finite}
         return dict(zip(means, values)) | rates | totals, asked > 0, clip
 
@@ -355,7 +355,7 @@ class Run:
         """Measures the model on every benchmark, over all ranks, and keeps it where it is the best so far."""
         progress, evaluation = self.progress, self.settings["evaluation"]
         for name, benchmark in self.benchmarks.items():
-            values = measured(self.optimiser.best_model, benchmark, evaluation, self.group)
+            values = validate(self.optimiser.best_model, benchmark, evaluation, self.group)
             if not self.log:
                 continue
             self.log.measured(progress.step, name, values)
@@ -383,7 +383,7 @@ class Run:
         self.step(batches, stop)
         taken = [self.step(batches, stop)[0] for _ in range(steps)]
         seconds = sorted(numbers["seconds"] for numbers in taken)[steps // 2]
-        memory = max(group.gathered(peak_memory(group.device)))
+        memory = max(group.gathered(peak_memory(group.device) / 1e9))
         parameters = [p.numel() for p in self.model.parameters()]
         trained = [p.numel() for p in self.model.parameters() if p.requires_grad]
         left = max(t["steps"] - self.progress.step + steps + 1, 0)
@@ -420,10 +420,10 @@ def prepare_folder(out: Path, cfg: DictConfig) -> None:
         else platform.processor() or platform.machine()
     )
     place = {
-        "commit": results.commit(),
+        "commit": provenance.commit(),
         "device": device,
         "threads": torch.get_num_threads(),
-    } | results.versions()
+    } | provenance.versions()
     place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
     files.write_bytes(out / "environment.json", json.dumps(place, indent=1).encode())
 

@@ -25,10 +25,15 @@ from tqdm import tqdm
 
 from cotracker import __version__, checks
 from cotracker.config.overrides import refuse_misspelt
-from cotracker.data.kubric.layout import describe, write_clip
-from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
+from cotracker.data.kubric.layout import describe_clip, write_clip
+from cotracker.data.kubric.manifest import (
+    lock_folder,
+    manifest_header,
+    update_manifest,
+    write_manifest,
+)
 from cotracker.data.stream import sample_until_good
-from cotracker.data.workers import spread
+from cotracker.data.workers import map_in_processes
 from cotracker.provenance import commit
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -66,10 +71,12 @@ def run(settings: dict) -> int:
     generator = build(settings)
     config = {key: value for key, value in node.items() if key not in ("_target_", "_convert_")}
     files = {key: settings[key] for key in ("images", "quality", "by_products")}
-    head = heading(node["_target_"], config, settings["seed"], __version__, commit()) | files
+    head = (
+        manifest_header(node["_target_"], config, settings["seed"], __version__, commit()) | files
+    )
     try:
-        with claimed(out):
-            manifest = settle(out, head)
+        with lock_folder(out):
+            manifest = update_manifest(out, head)
             todo = missing_clips(settings, [entry["name"] for entry in manifest["clips"]])
             began = time.monotonic()
             try:
@@ -77,7 +84,7 @@ def run(settings: dict) -> int:
             finally:
                 write_manifest(out, manifest)
                 # with the clips that were being written when it was stopped
-                manifest = settle(out, head)
+                manifest = update_manifest(out, head)
     except OSError as error:
         raise ValueError(
             f"cannot write into {out} ({error}): make room or choose another folder; "
@@ -151,8 +158,10 @@ def write_clips(
     When the block is left, the clips that were started are finished first.
     """
     if settings["workers"] == 0:
-        return spread(partial(write_one, generator, out, settings), todo, 0)
-    return spread(write_in_worker, todo, settings["workers"], partial(init_worker, out, settings))
+        return map_in_processes(partial(write_one, generator, out, settings), todo, 0)
+    return map_in_processes(
+        write_in_worker, todo, settings["workers"], partial(init_worker, out, settings)
+    )
 
 
 _write: Callable[[int], dict]  # of this worker, since a generator cannot travel with every index
@@ -173,7 +182,7 @@ def write_one(generator, out: Path, settings: dict, index: int) -> dict:
     name = clip_name(index)
     seed = settings["seed"]
     if (out / name).exists():  # by a worker that outlived a killed run for a moment
-        return describe(out / name)
+        return describe_clip(out / name)
 
     def make(rng: np.random.Generator, attempt: int) -> tuple:
         return generator.recording(rng) if settings["by_products"] else (generator.clip(rng), None)

@@ -9,11 +9,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from cotracker.benchmarks import results
-from cotracker.cli.arguments import DEVICES, parse_positive, parse_size
-from cotracker.profiling import bench
+from cotracker import provenance
+from cotracker.profiling import bench, setting
 from cotracker.profiling import report as bench_report
-from cotracker.trackers.options import PRECISIONS
 
 
 def add_to(commands) -> None:
@@ -25,53 +23,64 @@ def add_to(commands) -> None:
     add = command.add_argument
     alone = "alone: the same without sharing"
     kinds = f"joint: all points together; single: the single-point protocol; {alone}; stages: parts (default: joint)"
-    add("--kind", nargs="+", choices=bench.KINDS, default=["joint"], help=kinds)
+    add("--kind", nargs="+", choices=setting.KINDS, default=["joint"], help=kinds)
     add(
         "--model",
-        default=bench.FULL,
+        default=setting.FULL,
         metavar="NAME",
         help="full, the paper's with random weights, or a checkpoint",
     )
     add(
         "--points",
         nargs="+",
-        type=parse_positive,
+        type=_positive,
         default=[64, 256, 1024],
         metavar="N",
         help="default: 64 256 1024",
     )
-    add("--frames", nargs="+", type=parse_positive, default=[24], metavar="T", help="default: 24")
+    add("--frames", nargs="+", type=_positive, default=[24], metavar="T", help="default: 24")
     add(
         "--resolution",
         nargs="+",
-        type=parse_size,
+        type=_size,
         default=[(384, 512)],
         metavar="HxW",
         help="default: 384x512",
     )
-    add("--dtype", nargs="+", choices=PRECISIONS, default=["float32"], help="default: float32")
+    add(
+        "--dtype",
+        nargs="+",
+        choices=["float32", "bfloat16"],
+        default=["float32"],
+        help="default: float32",
+    )
     add(
         "--threads",
         nargs="+",
-        type=parse_positive,
+        type=_positive,
         default=[os.cpu_count() or 1],
         metavar="K",
         help="default: all cores",
     )
-    add("--device", choices=DEVICES, default="auto", help="default: auto, a GPU where there is one")
+    add(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="default: auto, a GPU where there is one",
+    )
     add(
         "--iters",
-        type=parse_positive,
+        type=_positive,
         default=6,
         metavar="M",
-        help="refinement iterations (default: 6)",
+        help="iterations in a window (default: 6)",
     )
     repeats = (
         "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
     )
-    add("--repeats", type=_parse_repeats, default=3, metavar="K", help=repeats)
-    add("--compile", action="store_true", help="compile the transformer")
-    add("--cuda-graphs", action="store_true", help="on a GPU, run windows as CUDA graphs")
+    add("--repeats", type=_repeats, default=3, metavar="K", help=repeats)
+    add("--compile", action="store_true", help="compile the transformer by torch.compile")
+    add("--cuda-graphs", action="store_true", help="windows as CUDA graphs, on a GPU")
     add(
         "--video",
         metavar="FILE",
@@ -79,9 +88,9 @@ def add_to(commands) -> None:
     )
     add(
         "--points-at-once",
-        type=parse_positive,
+        type=_positive,
         metavar="K",
-        help="points tracked together (default: all)",
+        help="track so many points at a time (default: all)",
     )
     add("--json", type=Path, metavar="FILE", help="write all numbers there")
     add(
@@ -102,37 +111,37 @@ def add_to(commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measures every combination, each in its own process, and prints a table; or compares two files."""
     if arguments.compare:
-        print(bench_report.compared(*map(bench_report.read, arguments.compare)))
+        print(bench_report.format_comparison(*map(bench_report.read, arguments.compare)))
         return
     for path in (arguments.json, arguments.plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise ValueError(f"the folder of {path} does not exist: make it, or choose another")
     rows = []
-    for setting in tqdm(settings(arguments), desc="measuring", unit="setting"):
-        rows += bench.in_own_process(setting)
-    print(bench_report.table(rows))
-    fitted = bench_report.exponents(rows)
+    for one in tqdm(settings(arguments), desc="measuring", unit="setting"):
+        rows += bench.measure_in_process(one)
+    print(bench_report.format_table(rows))
+    fitted = bench_report.fit_exponents(rows)
     for by, found in fitted.items():
         for name, exponent in found.items():
             print(f"time grows as {by} to the power {exponent:.2f}: {name}")
     if arguments.json:
         held = {
-            "commit": results.commit(),
-            "versions": results.versions(),
+            "commit": provenance.commit(),
+            "versions": provenance.versions(),
             "rows": rows,
             "exponents": fitted,
         }
         bench_report.write(arguments.json, held)
     if arguments.plot:
-        bench_report.draw(arguments.plot, rows)
+        bench_report.plot(arguments.plot, rows)
 
 
-def settings(arguments: argparse.Namespace) -> list[bench.Setting]:
+def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
     """All combinations of what was asked."""
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    common = bench.Setting(
+    common = setting.Setting(
         model=arguments.model,
         device=device,
         iters=arguments.iters,
@@ -166,5 +175,20 @@ def settings(arguments: argparse.Namespace) -> list[bench.Setting]:
     ]
 
 
-def _parse_repeats(text: str) -> int:
-    return 0 if text == "0" else parse_positive(text)
+def _positive(text: str) -> int:
+    if not (text.isdecimal() and 0 < len(text) < 10 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def _repeats(text: str) -> int:
+    return 0 if text == "0" else _positive(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not all(side.isdecimal() and 32 <= int(side) <= 4096 for side in (height, width)):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a size such as 384x512 (height x width, each 32 to 4096)"
+        )
+    return int(height), int(width)

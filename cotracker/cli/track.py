@@ -18,7 +18,7 @@ from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, read_pictur
 from cotracker.files import output_folder, refuse_overwriting
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling.machine import peak_memory
-from cotracker.profiling.plan import MOST_POINTS, plan, working_bytes
+from cotracker.profiling.plan import MOST_POINTS, Workload, plan, working_bytes
 from cotracker.trackers.build import build_tracker
 from cotracker.trackers.options import PRECISIONS, TrackerOptions
 from cotracker.trackers.track import track_video
@@ -216,16 +216,15 @@ def _plan_chunks(
     cached = 0 if tracker.device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape))
     in_use = peak_memory(tracker.device) + cached
     budget = working_bytes(tracker.device, arguments.memory, in_use)
-    made = plan(
-        model,
-        video.shape[1],
-        options.resolution,
-        points.shape[1],
-        budget,
-        options.iters,
-        options.support_grid**2,
+    work = Workload(
+        frames=video.shape[1],
+        size=options.resolution,
+        points=points.shape[1],
+        iters=options.iters,
+        support=options.support_grid**2,
         video_size=tuple(video.shape[-2:]),
     )
+    made = plan(model, work, budget)
     operations = made.operations * (2 if options.flip_tta else 1)
     together = min(made.points_at_once, points.shape[1])
     print(

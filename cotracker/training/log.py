@@ -1,13 +1,11 @@
 """What a run says while it goes: TensorBoard, a line of JSON a step, a line on the console."""
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.tensorboard import SummaryWriter
 
 FILES = ("log.jsonl", "evaluations.jsonl", "replaced.jsonl", "not_finite.jsonl")
@@ -96,14 +94,6 @@ def _forget_after(path: Path, step: int) -> None:
         return
     whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
     path.write_text("".join(line + "\n" for line in whole if json.loads(line)["step"] <= step))
-
-
-def peak_memory(device: torch.device) -> float:
-    """The most memory held so far in GB: of the GPU, or on the CPU of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def _hours(seconds: float) -> str:

@@ -1,9 +1,12 @@
-"""For train.py: what a run shows beside its losses: held-out benchmarks, and pictures of what it does."""
+"""What a training run shows beside its losses: held-out benchmarks, and pictures of its tracks."""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cotracker import checks
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import evaluate, mean
 from cotracker.model.cotracker import CoTracker
@@ -17,72 +20,75 @@ from cotracker.training.distributed import Group
 from cotracker.types import Clip, Tracks
 from cotracker.visualize import attention_sheet, contact_sheet
 
-POINTS = 48  # at most so many are drawn
+POINTS = 48  # rendered at most
 
 
-def checked(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker) -> None:
-    """Nothing, or ValueError, one sentence, where settings under `evaluation` cannot be: asked before a run begins."""
-    best, names = evaluation["best"], ", ".join(benchmarks)
+def check_evaluation(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker) -> None:
+    """ValueError where the settings under `evaluation` cannot be used; called before a run."""
+    best = evaluation["best"]
     if best is not None and str(best).partition("/")[0] not in benchmarks:
         raise ValueError(
-            f"evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of {names}, not {best}"
+            "evaluation.best must be null or BENCHMARK/METRIC, "
+            f"with BENCHMARK of {', '.join(benchmarks)}, not {best}"
         )
+    checks.switch("evaluation.single_point", evaluation["single_point"])
     try:
-        _chain(model, evaluation)
+        _build_tracker(model, evaluation)
     except ValueError as error:
         raise ValueError(f"evaluation: {error}") from error
 
 
-def _chain(model: CoTracker, chain: dict) -> Tracker:
-    return build_chain(
-        model,
-        TrackerOptions(
-            iters=chain["iters"],
-            resolution=chain["resolution"],
-            support_grid=chain["support_grid"],
-            local_support_grid=chain["local_support_grid"],
-            single_point=chain["single_point"],
-        ),
-    )
+def validate(
+    model: CoTracker, benchmark: Benchmark, evaluation: dict, group: Group
+) -> dict[str, float]:
+    """The benchmark's means for the current model, on every rank; the ranks share the videos.
 
-
-def measured(model: CoTracker, benchmark: Benchmark, chain: dict, group: Group) -> dict[str, float]:
-    """The benchmark's means for the model as it is, on every rank; the videos are dealt over the ranks.
-
-    chain: iters, resolution, single_point and the two support grids, as in TrackerOptions.
+    evaluation: iters, resolution, single_point, support_grid, local_support_grid (configs/train.yaml).
     """
-    rows = evaluate(_chain(model, chain), benchmark, group.rank, group.world)
+    rows = evaluate(_build_tracker(model, evaluation), benchmark, group.rank, group.world)
     return mean([row for part in group.gathered(rows) for row in part])
 
 
 @torch.no_grad()
-def pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
-    """Of a collated batch's first clip: "tracks", the truth above what the model says, and "attention", one point's."""
+def render_pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
+    """Pictures H W 3 of a batch's first clip: "tracks" and "attention".
+
+    "tracks" has the target above the prediction. "attention" is that of one point; models without
+    group layers have none.
+    """
     count = min(POINTS, clip.tracks.shape[2])
     parts = {name: getattr(clip, name)[:1, :, :count] for name in ("tracks", "visible", "valid")}
     one = Clip(clip.video[:1], **parts, seed=clip.seed[:1])
-    queries, real = training_mix(one)
-    queries = torch.where(real[..., None], queries, 0.0)
-    seen = one.visible & one.valid & real[:, None]
-    truth = Tracks(torch.where(one.valid[..., None], one.tracks, -1e6), seen.float(), seen)
-    said = CoTrackerPredictor(model)(one.video, queries)
-    said = Tracks(torch.where(real[:, None, :, None], said.xy, -1e6), said.visibility, said.visible)
-    rows = [contact_sheet(one.video, tracks) for tracks in (truth, said)]
-    drawn = {
-        "tracks": np.concatenate(
-            [rows[0], np.full((4, rows[0].shape[1], 3), 255, np.uint8), rows[1]]
+    queries, point_mask = training_mix(one)
+    queries = torch.where(point_mask[..., None], queries, 0.0)
+    visible = one.visible & one.valid & point_mask[:, None]
+    target_xy = torch.where(one.valid[..., None], one.tracks, torch.nan)  # NaN is not drawn
+    predicted = CoTrackerPredictor(model)(one.video, queries)
+    predicted_xy = torch.where(point_mask[:, None, :, None], predicted.xy, torch.nan)
+    sheets = [
+        contact_sheet(one.video, tracks)
+        for tracks in (
+            Tracks(target_xy, visible.float(), visible),
+            replace(predicted, xy=predicted_xy),
         )
-    }
-    if real.any():
-        target = queries[:, real[0].int().argmax()][:, None]
-        drawn |= _attention(model, one.video, target)
-    return drawn
+    ]
+    line = np.full((4, sheets[0].shape[1], 3), 255, np.uint8)
+    pictures = {"tracks": np.concatenate([sheets[0], line, sheets[1]])}
+    if point_mask.any():
+        query = queries[:, point_mask[0].int().argmax()][:, None]
+        pictures |= _render_attention(model, one.video, query)
+    return pictures
 
 
-def _attention(model: CoTracker, video: Tensor, target: Tensor) -> dict[str, np.ndarray]:
-    """What a target 1 1 3 with 6x6 support points attends to, drawn in the last frame; {} without group layers."""
-    support = grid(6, tuple(video.shape[-2:]), frame=int(target[0, 0, 0])).to(target)
-    queries = torch.cat([target, support], dim=1)
+def _build_tracker(model: CoTracker, evaluation: dict) -> Tracker:
+    names = ("iters", "resolution", "single_point", "support_grid", "local_support_grid")
+    return build_chain(model, TrackerOptions(**{name: evaluation[name] for name in names}))
+
+
+def _render_attention(model: CoTracker, video: Tensor, query: Tensor) -> dict[str, np.ndarray]:
+    """What a query 1 1 3 with 6x6 support points attends to, in the last frame; or {}."""
+    support = grid(6, tuple(video.shape[-2:]), frame=int(query[0, 0, 0])).to(query)
+    queries = torch.cat([query, support], dim=1)
     weights = group_attention(model, video, queries)
     if weights is None:
         return {}

@@ -210,7 +210,7 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path, root):
     (root / "0009").rmdir()
     for field, value in (("points", 0), ("frames", None), ("height", "tall"), ("width", 2.5)):
         with pytest.raises(
-            ValueError, match=f"data.{field} must be a whole number, 1 or more, not {value}"
+            ValueError, match=f"data.{field} must be a whole number of at least 1, not {value}"
         ):
             Kubric(root, **{field: value})
 

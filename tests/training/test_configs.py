@@ -24,12 +24,16 @@ from train import run
 FOLDER = Path(__file__).parents[2] / "configs"
 ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
          "cluster": "train", "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
-GROUPS = [folder for folder in FOLDER.glob("*") if folder.is_dir() and folder.name != "suites"]
+GROUPS = [
+    folder
+    for folder in FOLDER.glob("*")
+    if folder.is_dir() and folder.name not in ("tables", "figures")
+]
 CHOICES = sorted(
     (folder.name, str(path.relative_to(folder).with_suffix("")))
     for folder in GROUPS
     for path in folder.rglob("*.yaml")
-)  # configs/suites is a folder of its own, for suites of runs: tests/benchmarks/test_suite.py
+)  # configs/tables and configs/figures are no groups: tests/benchmarks/test_suite.py
 NEEDS_WEIGHTS = ("table6_dinov2",)  # which are not shipped
 EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
 GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere

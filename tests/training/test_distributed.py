@@ -24,7 +24,7 @@ from cotracker import checkpoint
 from cotracker.config.instantiate import build_benchmark
 from cotracker.data.stream import TrainingStream
 from cotracker.training.distributed import Group, fresh
-from cotracker.training.validation import measured
+from cotracker.training.validation import validate
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {
@@ -344,7 +344,7 @@ def test_videos_are_measured_by_all_processes_and_training_goes_on(together, two
         Group(0, 1, torch.device("cpu")),
     )
     for name, row in (("best", best), ("model", rows[-1])):
-        values = measured(
+        values = validate(
             checkpoint.load_model(out / f"{name}.safetensors"), benchmark, cfg.evaluation, alone
         )
         assert (

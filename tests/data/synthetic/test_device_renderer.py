@@ -61,9 +61,7 @@ def test_both_renderers_draw_the_same():
         assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 3
 
 
-@pytest.mark.parametrize(
-    "name", ["pan", "zoom and roll", "tilt", "bend", "limbs", "revolution", "foreground"]
-)
+@pytest.mark.parametrize("name", ["zoom and roll", "tilt", "bend", "limbs", "revolution"])
 def test_both_renderers_draw_each_motion_the_same(name):
     for difference in differences(sample_scenes([1, 2], **PLAIN | NEARLY_STILL | ALONE[name])):
         assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 3
@@ -191,7 +189,7 @@ def on_device(layers, frame_of, size) -> np.ndarray:
     return render_batch([scene], CPU)[0].permute(0, 2, 3, 1).numpy()
 
 
-@pytest.mark.parametrize(("seed", "settings"), [(0, {}), (1, {}), (4, BLURRED)])
+@pytest.mark.parametrize(("seed", "settings"), [(0, {}), (4, BLURRED)])
 def test_painted_dots_land_where_the_tracks_say(seed, settings):
     errors, _, seen = all_dot_errors(seed, on_device, **TOGETHER | settings)
     assert len(errors) >= 30 and 0 in seen and len(seen) >= 3

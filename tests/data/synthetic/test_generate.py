@@ -18,7 +18,7 @@ from generated import ROOT, settings
 
 from cotracker.config.overrides import misspelt
 from cotracker.data.kubric import Kubric
-from cotracker.data.kubric.layout import clip_names, describe, read_by_products, read_clip
+from cotracker.data.kubric.layout import clip_names, describe_clip, read_by_products, read_clip
 from cotracker.data.stream import TrainingStream
 from cotracker.types import Clip
 
@@ -128,7 +128,7 @@ def test_the_manifest_says_what_made_it(uninterrupted):
         k: v for k, v in settings(*LARGER)["generator"].items() if k[0] != "_"
     }
     assert manifest["counts"] == {"clips": COUNT, "frames": 6 * COUNT, "points": 16 * COUNT}
-    assert manifest["clips"] == [describe(uninterrupted / f"{k:06d}") for k in range(COUNT)]
+    assert manifest["clips"] == [describe_clip(uninterrupted / f"{k:06d}") for k in range(COUNT)]
     assert (
         manifest["clips"][5]["size"] == [64, 96]
         and len({clip["sha256"] for clip in manifest["clips"]}) == COUNT
@@ -332,6 +332,6 @@ def test_a_full_disk_is_said_and_costs_nothing(tmp_path):
 
 
 def test_only_one_run_at_a_time_writes_into_a_folder(tmp_path):
-    with generate.claimed(tmp_path):
+    with generate.lock_folder(tmp_path):
         with pytest.raises(ValueError, match="another process is writing into"):
             generate.run(settings(*SMALL, "count=1", f"out={tmp_path}"))

@@ -54,7 +54,14 @@ def still(world: World, position, quaternion, fov: float = 50.0):
 
 
 MISSING = missing_opengl()
-renders = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+RENDERS = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+
+
+def renders(test):
+    """The test, marked as slow, and skipped where nothing can be rendered."""
+    for mark in RENDERS:
+        test = mark(test)
+    return test
 
 
 def simulate(seed: int, **settings):
