@@ -24,11 +24,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from cotracker import __version__, checkpoint, files
-from cotracker.benchmarks import results
+from cotracker import __version__, checkpoint, files, provenance
 from cotracker.config.instantiate import build, build_benchmark
 from cotracker.config.overrides import refuse_misspelt
-from cotracker.data.stream import Mixture, TrainingStream, loader
+from cotracker.data.loader import make_loader
+from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.model.runtime import compile_transformer
 from cotracker.trackers.tracker import usable_device
 from cotracker.training.cuda_graph import GraphedStep
@@ -158,7 +158,8 @@ def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> T
             raise ValueError(
                 "train.draw_on_device=true leaves nothing to augment before the device: say augment=none"
             )
-        source = (source if isinstance(source, Mixture) else Mixture([source], [1.0])).undrawn()
+        mixture = source if isinstance(source, Mixture) else Mixture([source], [1.0])
+        source = mixture.with_deferred_rendering()
     at_once = t.batch * group.world
     progress.block = progress.block or at_once * t.accumulate
     if isinstance(source, Mixture) and len(source.sources) > 1:
@@ -214,13 +215,13 @@ class Run:
             parts = self.model, parts["objective"], self.optimiser.parameters
             self.graphed_step = GraphedStep(*parts, dtype)
         pinned = group.device.type == "cuda"
-        self.clips = loader(
+        self.clips = make_loader(
             stream,
             t["batch"],
             t["workers"],
-            progress.examples,
-            group.rank,
-            group.world,
+            start=progress.examples,
+            rank=group.rank,
+            world=group.world,
             pinned=pinned,
         )
         at = "evaluation.benchmarks"
@@ -418,10 +419,10 @@ def prepare_folder(out: Path, cfg: DictConfig) -> None:
         else platform.processor() or platform.machine()
     )
     place = {
-        "commit": results.commit(),
+        "commit": provenance.commit(),
         "device": device,
         "threads": torch.get_num_threads(),
-    } | results.versions()
+    } | provenance.versions()
     place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
     files.write_bytes(out / "environment.json", json.dumps(place, indent=1).encode())
 

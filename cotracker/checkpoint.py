@@ -17,7 +17,9 @@ from cotracker.files import replace_file, write_bytes
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.v1_compat import V1_COMPAT
 
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+CHECKOUT = Path(__file__).resolve().parents[1]  # or the folder where the package is installed
+CARRIED = Path(__file__).resolve().with_name("checkpoints")  # in an installed package: see setup.py
+CHECKPOINTS = CHECKOUT / "checkpoints" if (CHECKOUT / "pyproject.toml").is_file() else CARRIED
 SHIPPED = "cotracker_small"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order

@@ -18,10 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from cotracker import __version__
-from cotracker.benchmarks.results import commit
 from cotracker.data.kubric.layout import describe, write_clip
 from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
 from cotracker.data.workers import spread
+from cotracker.provenance import commit
 
 try:
     from cotracker.data.kubric import movi, tfrecord

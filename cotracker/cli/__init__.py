@@ -223,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="cotracker", description="Track points through a video, check data to train on, compare results."
     )
+    parser.add_argument("--version", action="version", version=f"cotracker {cotracker.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     cli_data.add_to(commands)
     cli_compare.add_to(commands)

@@ -44,7 +44,17 @@ def build_benchmark(
     expected = tuple(clips.expected)
     if limit is not None:
         clips, names = _First(clips, limit), names[:limit]
-    return Benchmark(config.name, clips, *functions, expected, made_from, breakdown, names, broken)
+    return Benchmark(
+        config.name,
+        clips,
+        *functions,
+        both_directions=config.both_directions,
+        expected=expected,
+        made=made_from,
+        breakdown=breakdown,
+        names=names,
+        broken=broken,
+    )
 
 
 class _First(Sequence):

@@ -64,8 +64,9 @@ def warn_if_emulated(dtype: torch.dtype, device_type: str) -> None:
 
 def _instructions() -> set[str]:
     """The names of the processor's instructions, as PyTorch or else Linux knows them."""
-    if hasattr(torch.cpu, "get_capabilities"):
-        return {name for name, there in torch.cpu.get_capabilities().items() if there is True}
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is not None:
+        return {name for name, there in capabilities().items() if there is True}
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     return set(next((line for line in lines if line.startswith("flags")), "").split())
@@ -75,7 +76,9 @@ def _instructions() -> set[str]:
 
 _plain = False
 _FUSED_DTYPES = (torch.float32, torch.bfloat16) if multiplies(torch.bfloat16) else (torch.float32,)
-_HAS_LINEAR_POINTWISE = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # not without oneDNN
+_HAS_LINEAR_POINTWISE = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None) is not None
+)  # not without oneDNN
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cotracker import checkpoint
-from cotracker.benchmarks import results
+from cotracker import checkpoint, provenance
 from cotracker.training.distributed import Group
 from cotracker.training.settings import unlike
 
@@ -56,7 +55,7 @@ def card_of(settings: dict, progress: Progress) -> dict:
         "steps": progress.step,
         "examples": progress.examples,
         "training_hours": round(progress.seconds / 3600, 3),
-        "commit": results.commit(),
+        "commit": provenance.commit(),
         **settings["card"],
     }
     card["data"] = card["data"] or ", ".join(sources(settings["data"]))

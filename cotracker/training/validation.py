@@ -58,9 +58,9 @@ def pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
     queries, real = training_mix(one)
     queries = torch.where(real[..., None], queries, 0.0)
     seen = one.visible & one.valid & real[:, None]
-    truth = Tracks(torch.where(one.valid[..., None], one.tracks, -1e6), seen.float(), seen)
+    truth = Tracks(torch.where(one.valid[..., None], one.tracks, torch.nan), seen.float(), seen)
     said = CoTrackerPredictor(model)(one.video, queries)
-    said = Tracks(torch.where(real[:, None, :, None], said.xy, -1e6), said.visibility, said.visible)
+    said = Tracks(torch.where(real[:, None, :, None], said.xy, torch.nan), said.visibility, said.visible)
     rows = [contact_sheet(one.video, tracks) for tracks in (truth, said)]
     drawn = {
         "tracks": np.concatenate(

@@ -149,7 +149,9 @@ def _numbered_clip(seed):
 @pytest.mark.parametrize("protocol, metric", [(strided, tapvid), (strided, badja), (first, tapvid)])
 def test_who_knows_the_truth_has_a_hundred(causal, protocol, metric):
     clip = _numbered_clip(1)
-    (row,) = evaluate(Knowing(clip, causal), Benchmark("b", [clip], protocol, metric))
+    both = protocol is strided
+    benchmark = Benchmark("b", [clip], protocol, metric, both_directions=both)
+    (row,) = evaluate(Knowing(clip, causal), benchmark)
     values = [value for key, value in row.items() if key not in ("name", "seconds")]
     assert values == [pytest.approx(100)] * len(values) and values
 
@@ -159,7 +161,7 @@ def test_a_causal_tracker_alone_would_lose():
     clip = _numbered_clip(2)
     tracker = Knowing(clip, causal=True)
     tracker.both_directions = True  # a lie
-    (row,) = evaluate(tracker, Benchmark("b", [clip], strided, tapvid))
+    (row,) = evaluate(tracker, Benchmark("b", [clip], strided, tapvid, both_directions=True))
     assert row["aj"] < 80 and row["delta_avg"] < 80
 
 
@@ -170,13 +172,16 @@ def test_a_truth_at_zero_is_joined_by_time():
     tracks[8] = torch.tensor([0.0, 0.0])
     tracks[8, :, 0] = torch.arange(8) * 1e-3  # the first point stands at 0, 0
     clip = replace(clip, tracks=tracks)
-    (row,) = evaluate(Knowing(clip, True), Benchmark("b", [clip], strided, tapvid))
+    (row,) = evaluate(
+        Knowing(clip, True), Benchmark("b", [clip], strided, tapvid, both_directions=True)
+    )
     assert row["aj"] == pytest.approx(100)
 
 
 def test_wrapping_is_said_in_the_protocol():
     def said(tracker, protocol):
-        return results.heading("t", tracker, Benchmark("b", [], protocol, tapvid))["protocol"]
+        benchmark = Benchmark("b", [], protocol, tapvid, both_directions=protocol is strided)
+        return results.make_heading("t", tracker, benchmark)["protocol"]
 
     assert said(Static(), strided) == {
         "queries": "strided",
@@ -195,7 +200,7 @@ def test_training_mode_is_given_back_and_taken_inside_the_wrapper():
     clip, modes = _numbered_clip(4), []
     tracker = Knowing(clip, causal=True).train()
     tracker.register_forward_hook(lambda module, *rest: modes.append(module.training))
-    evaluate(tracker, Benchmark("b", [clip], strided, tapvid))
+    evaluate(tracker, Benchmark("b", [clip], strided, tapvid, both_directions=True))
     assert modes == [False, False] and tracker.training
 
 
@@ -257,9 +262,9 @@ def test_strided_joins_what_forward_and_backward_say():
         None, 2, (48, 64), single_point=False, global_grid=2, local_grid=0, device="cpu"
     )
     targets = strided(clip)
-    whole = with_required_direction(tracker, Benchmark("b", [clip], strided, tapvid))(
-        clip.video[None], targets.queries
-    )
+    whole = with_required_direction(
+        tracker, Benchmark("b", [clip], strided, tapvid, both_directions=True)
+    )(clip.video[None], targets.queries)
     forward = tracker(clip.video[None], targets.queries)
     turned = targets.queries.clone()
     turned[..., 0] = 10 - turned[..., 0]
@@ -271,3 +276,9 @@ def test_strided_joins_what_forward_and_backward_say():
     assert torch.equal(
         whole.visible, torch.where(before, backward.visible.flip(1), forward.visible)
     )
+
+
+def test_a_benchmark_that_does_not_name_both_directions_is_refused():
+    clip = _numbered_clip(5)
+    with pytest.raises(ValueError, match="b counts frames before a query: set both_directions"):
+        evaluate(Static(), Benchmark("b", [clip], strided, tapvid))

@@ -15,21 +15,21 @@ from omegaconf import OmegaConf
 import evaluate
 from cotracker.baselines.static import Static
 from cotracker.benchmarks.benchmark import Benchmark
-from cotracker.benchmarks.breakdown import by_motion_and_occlusion, pooled
+from cotracker.benchmarks.breakdown import by_motion_and_occlusion, pool
 from cotracker.benchmarks.metrics import tapvid
 from cotracker.benchmarks.protocols import first
-from cotracker.benchmarks.results import record
+from cotracker.benchmarks.results import make_record
 from cotracker.benchmarks.run import evaluate as rows_of
 from cotracker.benchmarks.run import mean, metric_keys
-from cotracker.benchmarks.workers import Helpers
 from cotracker.data import heldout
 from cotracker.data.heldout import HeldOut
 from cotracker.data.stream import TrainingStream
-from cotracker.data.synthetic.sprites import Sprites
+from cotracker.training.distributed import Group
 from cotracker.types import Clip, Tracks
 
 ROOT = Path(__file__).parents[2]
 DRAWN = ["sprites_val", "scenes3d_val"]
+ALONE = Group(0, 1, torch.device("cpu"))
 HEADING = {
     "benchmark": "b",
     "tracker": "t",
@@ -126,14 +126,14 @@ def test_errors_by_occlusion():
 def test_pooled_is_over_all_videos():
     one = {"motion": {"a": [1.0, 3.0, 4.0], "b": []}}
     other = {"motion": {"a": [5.0], "b": []}}
-    bins = pooled([one, other])["motion"]
+    bins = pool([one, other])["motion"]
     assert bins["a"] == {"count": 4, "median": 3.5, "within_4": 50.0}  # strictly below 4
     assert (
         bins["b"]["count"] == 0
         and math.isnan(bins["b"]["median"])
         and math.isnan(bins["b"]["within_4"])
     )
-    assert pooled([]) == {}
+    assert pool([]) == {}
 
 
 def test_the_breakdown_stands_in_the_results_and_leaves_the_metrics_alone():
@@ -144,8 +144,8 @@ def test_the_breakdown_stands_in_the_results_and_leaves_the_metrics_alone():
     assert metric_keys(rows) == metric_keys(plain_rows) and mean(rows) == pytest.approx(
         mean(plain_rows), nan_ok=True
     )
-    saved = json.loads(json.dumps(record(HEADING, benchmark, rows), allow_nan=False))
-    assert set(saved) - set(record(HEADING, plain, plain_rows)) == {"breakdown", "made"}
+    saved = json.loads(json.dumps(make_record(HEADING, benchmark, rows), allow_nan=False))
+    assert set(saved) - set(make_record(HEADING, plain, plain_rows)) == {"breakdown", "made"}
     assert all("errors" not in row for row in saved["videos"])
     counts = [values["count"] for values in saved["breakdown"]["motion"].values()]
     shown = sum(int((q.eval_mask & q.target.visible).sum()) for q in map(first, clips))
@@ -216,33 +216,30 @@ def test_whatever_changes_the_clips_changes_what_they_are_made_from(tmp_path, mo
         HeldOut(Dots(points=4, textures=textures), cache="c"),
         HeldOut(Dots(textures=textures), seed=1, cache="c"),
         HeldOut(Dots(), cache="c"),
+        HeldOut(Dots(textures=textures), version=2, cache="c"),
     ]
     (tmp_path / "b.jpg").write_bytes(b"another")
     others.append(HeldOut(Dots(textures=textures), cache="c"))
-    assert len({json.dumps(clips.made) for clips in [one, *others]}) == 5
-    assert len({clips.folder for clips in [one, *others]}) == 5
+    assert len({json.dumps(clips.made) for clips in [one, *others]}) == 6
+    assert len({clips.folder for clips in [one, *others]}) == 6
     assert one.made["settings"]["speed"] == [1.0, 2.0] and one.made["generator"] == "Dots"
     assert HeldOut(Dots(), count=3, cache="c").folder == HeldOut(Dots(), count=20, cache="c").folder
     monkeypatch.setattr(heldout, "_version", {"numpy": "9.9"}.get)
     assert HeldOut(Dots(), cache="c").folder != others[2].folder
 
 
-def test_the_code_that_draws_counts_also_where_it_is_imported(tmp_path, monkeypatch):
-    from cotracker.data import video
-    from cotracker.data.synthetic import textures
-
-    before = HeldOut(Sprites()).made["code"]
-    for module, counts in ((video, False), (textures, True)):
-        copy = tmp_path / "copy.py"
-        copy.write_bytes(Path(module.__file__).read_bytes() + b"\n")
-        monkeypatch.setattr(module, "__file__", str(copy))
-        assert (HeldOut(Sprites()).made["code"] != before) == counts
+def test_a_seed_is_a_whole_number():
+    with pytest.raises(
+        ValueError, match="benchmark.clips.seed must be a whole number of at least 0"
+    ):
+        HeldOut(Dots(), seed=-1)
 
 
-@pytest.mark.parametrize("seed", [-1, 1.5, "x", True])
-def test_a_seed_is_a_whole_number(seed):
-    with pytest.raises(ValueError, match="benchmark.clips.seed must be a whole number, 0 or more"):
-        HeldOut(Dots(), seed=seed)
+def test_a_version_is_a_whole_number_from_one():
+    with pytest.raises(
+        ValueError, match="benchmark.clips.version must be a whole number of at least 1, not 0"
+    ):
+        HeldOut(Dots(), version=0)
 
 
 def composed(name: str, *words: str):
@@ -265,7 +262,7 @@ def test_evaluate_prints_and_writes_the_breakdown(tmp_path, capsys):
         for setting in ("frames=6", "height=48", "width=64", "points=9")
     ]
     config = composed("sprites_val", *small, "benchmark.clips.count=2", f"out={tmp_path}")
-    evaluate.run(config, Helpers(1, []))
+    evaluate.evaluate_one(config, ALONE)
     saved = json.loads((tmp_path / "results.json").read_text())
     assert (
         list(saved["breakdown"]) == ["motion", "reappearing"]
@@ -277,7 +274,7 @@ def test_evaluate_prints_and_writes_the_breakdown(tmp_path, capsys):
         assert line.split(name)[1].split()[0] == str(values["count"])
     assert sum(values["count"] for values in saved["breakdown"]["motion"].values()) > 20
     with pytest.raises(ValueError, match="holds another result.*clips"):
-        evaluate.run(
+        evaluate.evaluate_one(
             composed("sprites_val", *small[:3], "benchmark.clips.count=2", f"out={tmp_path}"),
-            Helpers(1, []),
+            ALONE,
         )

@@ -10,7 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cotracker import checkpoint
-from cotracker.data.stream import TrainingStream, loader
+from cotracker.data.loader import make_loader
+from cotracker.data.stream import TrainingStream
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.sprites.render_torch import render_batch
 from cotracker.model.cotracker import CoTracker
@@ -80,7 +81,7 @@ def test_bfloat16_tracks_are_near():
 
 @pytest.mark.parametrize("handover", [0.0, 1.0])
 def test_a_training_step_has_the_gradients_of_a_cpu(handover):
-    clip = next(iter(loader(TrainingStream(FILM, 3), 2)))
+    clip = next(iter(make_loader(TrainingStream(FILM, 3), 2)))
     settings = {
         "iters": 2,
         "small_errors": 4.0,
@@ -113,7 +114,7 @@ def test_bfloat16_tracks_as_cuda_graphs_are_those_that_are_not():
 def test_a_graphed_step_has_the_gradients_of_a_plain_one(handover, sizes):
     """Two sizes in turn: steps of several shapes share their memory."""
     films = [FILM, replace(FILM, height=128, width=96)][:sizes]
-    drawn = [iter(loader(TrainingStream(film, 3), 2)) for film in films]
+    drawn = [iter(make_loader(TrainingStream(film, 3), 2)) for film in films]
     batches = [next(drawn[k % sizes]) for k in range(3 * sizes)]
     settings = {
         "iters": 2,
@@ -172,5 +173,5 @@ def test_a_run_is_resumed_and_its_batches_are_pinned(precision, cuda_graphs, dra
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert all(np.isfinite(line["loss"]) for line in lines[2:]) and lines[-1]["peak_memory"] < 8
-    batch = next(iter(loader(TrainingStream(FILM), 2, 1, pinned=True)))
+    batch = next(iter(make_loader(TrainingStream(FILM), 2, 1, pinned=True)))
     assert batch.video.is_pinned() and batch.valid.is_pinned() and batch.seed == [(0, 0), (0, 1)]

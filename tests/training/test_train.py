@@ -177,13 +177,14 @@ def test_clips_are_drawn_on_the_device_instead_of_by_workers(tmp_path):
 def test_what_no_device_can_draw_is_refused(tmp_path):
     asked = f"out={tmp_path}/out", "train.draw_on_device=true"
     with pytest.raises(
-        ValueError, match="draw_on_device=true is for clips of Sprites, and these data are Scenes3D"
+        ValueError,
+        match="only clips of Sprites can be rendered on the device, and these data are Scenes3D",
     ):
         run(config(*asked, "data=scenes3d"))
     with pytest.raises(
         ValueError, match="draw_on_device=true leaves nothing to augment.*augment=none"
     ):
-        run(config(*asked, "augment=published"))
+        run(config(*asked, "augment=paper"))
     assert not (tmp_path / "out").exists()
 
 

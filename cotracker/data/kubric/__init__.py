@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cotracker.data.augment.common import check_least
-from cotracker.data.augment.points import choose_points, random_crop
+from cotracker.data.augment.points import check_least, choose_points, random_crop
 from cotracker.data.kubric.layout import clip_names, open_frames, read_tracks
 from cotracker.types import Clip
 
