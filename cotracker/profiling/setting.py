@@ -73,7 +73,7 @@ def make_video(setting: Setting) -> Video:
 
 
 def make_queries(setting: Setting) -> Tensor:
-    """Queries 1 N 3 on the first frame, at random places."""
+    """Queries 1 N 3 on the first frame, at random positions."""
     rng = torch.Generator().manual_seed(0)
     size = setting.size if setting.video is None else open_video(setting.video).shape[-2:]
     xy = torch.rand(1, setting.points, 2, generator=rng) * torch.tensor(

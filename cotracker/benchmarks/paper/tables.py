@@ -179,9 +179,9 @@ class FilledTable:
             for row in self.table.rows
             if row.ours or any(self.table.value(row.key, *metric) for metric in metrics)
         ]
-        known = [row.key for row in self.table.rows]
+        keys = [row.key for row in self.table.rows]
         blank = ("",) * (len(self.table.labels) - 1)
-        for key in dict.fromkeys(row for row, _ in self.cells if row not in known):
+        for key in dict.fromkeys(row for row, _ in self.cells if row not in keys):
             result = next(result for (row, _), result in self.cells.items() if row == key)
             first, *rest = result.get("label", {}).get("labels") or (key, *blank)
             rows.append(Row(key, (f"{first} (not in the paper)", *rest), ()))
