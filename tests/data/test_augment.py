@@ -312,8 +312,8 @@ def test_replaced_rectangles_come_from_anywhere_in_the_clip_and_hide_what_is_ins
         after = effect(before, generator(seed))
         changed = (after.video != before.video).any(1).flatten(1)
         assert torch.equal(after.visible, ~changed) and not changed[0].any()
-        frames, places = changed.nonzero().T
-        found = after.video.flatten(2)[frames, :, places]
+        frames, pixels = changed.nonzero().T
+        found = after.video.flatten(2)[frames, :, pixels]
         assert (
             (found[:, 0] < 70).all() and (found[:, 1] < 60).all() and (found[:, 2] % 20 == 0).all()
         )
@@ -594,7 +594,7 @@ def test_points_are_those_of_the_first_or_the_middle_frame():
     assert ChoosePoints(2, 1)(clip, generator(0)).tracks.shape == (5, 2, 2)
     with pytest.raises(ValueError, match="only 3 of its points .* 4 are wanted"):
         ChoosePoints(8, 4)(clip, generator(0))
-    valid[0, 1] = False  # seen, but where is not known
+    valid[0, 1] = False  # visible, but not valid
     assert ChoosePoints(8, 1)(clip, generator(0)).tracks.shape == (5, 2, 2)
 
 

@@ -48,7 +48,7 @@ def differences(rendered: list) -> list[np.ndarray]:
     return [np.abs(scene.render().astype(int) - video) for scene, video in zip(rendered, batch)]
 
 
-def test_both_renderers_draw_the_same():
+def test_both_renderers_give_the_same_pixels():
     rendered = sample_scenes(range(6), **PLAIN | RICH)
     assert (
         len({len(scene.layers) for scene in rendered}) > 2
@@ -62,7 +62,7 @@ def test_both_renderers_draw_the_same():
 
 
 @pytest.mark.parametrize("name", ["zoom and roll", "tilt", "bend", "limbs", "revolution"])
-def test_both_renderers_draw_each_motion_the_same(name):
+def test_both_renderers_agree_on_each_motion(name):
     for difference in differences(sample_scenes([1, 2], **PLAIN | NEARLY_STILL | ALONE[name])):
         assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 3
 
@@ -151,6 +151,7 @@ class Few:
         return self.source.clip(np.random.default_rng(position))
 
 
+@pytest.mark.slow
 def test_a_mixture_defers_the_rendering_of_its_sprites_only():
     """In blocks, beside a reader, with spawned workers; bad clips are counted."""
     mixture = Mixture(

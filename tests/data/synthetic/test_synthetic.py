@@ -275,6 +275,7 @@ def speeds(height: int, width: int, count: int, monkeypatch) -> tuple:
     return steps, visible, lost_and_found, drift
 
 
+@pytest.mark.slow
 def test_motions_cover_those_of_people_and_animals_at_the_size_tracked_at(monkeypatch):
     """BADJA at 384x512: medians of 1.5 to 7.3 px a frame, 95th percentiles of 4 to 15."""
     steps, visible, lost_and_found, drift = speeds(384, 512, 60, monkeypatch)
@@ -288,6 +289,7 @@ def test_motions_cover_those_of_people_and_animals_at_the_size_tracked_at(monkey
     assert np.abs(np.mean(drift, axis=0)).max() < 1.5
 
 
+@pytest.mark.slow
 def test_a_frame_of_any_size_moves_alike(monkeypatch):
     large, small = (
         np.median([np.median(s) for s in speeds(h, w, 25, monkeypatch)[0]])
