@@ -1,4 +1,4 @@
-"""Queries made from nothing: grids equal the published ones, masks choose, points files are read or refused by line."""
+"""Queries without a truth: grids equal the published ones, masks, files refused by line."""
 
 from pathlib import Path
 
