@@ -56,7 +56,7 @@ class Knowing(Tracker):
 
 
 def departures(clip) -> torch.Tensor:
-    """T N: how far each label is from the truth that leads through the point's first believed place."""
+    """T N: distance of each label from the truth through the point's first trusted position."""
     known = clip.valid & clip.visible
     first = known.int().argmax(0)
     start = clip.tracks.gather(0, first[None, :, None].expand(1, -1, 2))[0]
