@@ -78,8 +78,8 @@ def test_a_missing_library_is_named_with_what_to_do():
     assert ended.stderr == "convert_kubric.py needs google_crc32c: pip install -e '.[synth]'\n"
 
 
-@pytest.mark.parametrize("name, blur", [("movi_e", None), ("movi_f", 0.35)])
-def test_tracks_on_disk_are_the_exact_projection(tmp_path, capsys, name, blur):
+def test_tracks_on_disk_are_the_exact_projection(tmp_path, capsys):
+    name, blur = "movi_f", 0.35
     path, out = tmp_path / f"{name}-train.tfrecord-00000-of-00001", tmp_path / "out"
     path.write_bytes(framed(96, 24, blur))
     assert main([str(path), str(out), "--images", "png"]) == 0
@@ -165,11 +165,8 @@ def flip(where):
 BROKEN = {
     "flipped byte": (flip(500), 1, "the data fails its checksum", 2),
     "flipped checksum": (flip(9), 1, "the record's length fails its checksum, so nothing after it", 1),
-    "flipped length": (flip(3), 1, "the record's length fails its checksum", 1),
     "truncated": (lambda parts: b"".join(parts)[:-100], 2, "the file ends in the middle of it", 2),
-    "truncated head": (lambda parts: parts[0] + parts[1][:7], 1, "the file ends in the middle of it", 1),
     "no depth": (lambda parts: parts[0] + changed(depth=None), 1, "the feature 'depth' is missing", 1),
-    "no boxes": (lambda parts: parts[0] + changed(instances__bboxes_3d=None), 1, "'instances/bboxes_3d' is missing", 1),
     "no example": (lambda parts: parts[0] + movi_fixture.record(b"\x0a\xff"), 1, "is not a tf.train.Example", 1),
     "few positions": (
         lambda parts: parts[0] + changed(camera__positions=np.zeros((5, 3))), 1,
@@ -263,16 +260,15 @@ def test_size_resizes_frames_and_tracks(tmp_path):
     assert (twice.visible == plain.visible).all()
 
 
-@pytest.mark.parametrize("seed, size", [(0, None), (1, 80)])
-def test_a_random_window_moves_image_and_tracks_alike(seed, size):
-    """A ramp in place of the video says at each pixel which position of the whole frame it shows."""
+def test_a_random_window_moves_image_and_tracks_alike():
+    """A ramp in place of the video has at each pixel its position in the whole frame."""
+    seed, size = 1, 80
     _, recording = movi.decode_example(data(96, 24))
     x, y = np.meshgrid(np.arange(96), np.arange(96))
     ramp = np.tile(
         np.stack([x, y, 0 * x], axis=-1).astype(np.float32) + 0.5, (24, 1, 1, 1)
     )  # floats, so exact
     clip = movi.make_clip(ramp, recording, np.random.default_rng(seed), crop=True, size=size)
-    size = size or 96
     assert clip.video.shape == (24, 3, size, size)
     top, left, bottom, right = movi.sample_window(np.random.default_rng(seed), 96, 96)
     assert (bottom - top) * (right - left) < 0.9 * 96**2
