@@ -1,4 +1,4 @@
-"""FastCapture's reader: a miniature read to the exact Clips, and each fault named while the rest is read."""
+"""FastCapture's reader: a miniature read to the exact Clips; each fault named."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from cotracker.benchmarks.protocols import from_first_frame
 from cotracker.benchmarks.run import evaluate
 from cotracker.data.fastcapture import FastCapture
 
-# What torch.manual_seed(0); torch.randperm(25)[:20] gives: which of the 25 points seen at first are drawn.
+# torch.manual_seed(0); torch.randperm(25)[:20]: the sampled ones of the 25 points seen at first.
 DRAWN = [19, 16, 6, 17, 5, 24, 11, 8, 14, 12, 21, 2, 15, 1, 22, 10, 13, 9, 7, 18]
 
 
@@ -98,17 +98,40 @@ def pictures(root: Path) -> Path:
 
 FAULTS = {
     "no tracks": (lambda r: pth(r).unlink(), "dancer.pth is missing"),
-    "no pictures": (lambda r: [f.unlink() for f in pictures(r).iterdir()], "renders_local_rm/dancer holds no pictures"),
-    "shorter video": (lambda r: (pictures(r) / "0005.png").unlink(), "has 5 pictures, but .*dancer.pth tracks 6"),
-    "damaged picture": (lambda r: (pictures(r) / "0002.png").write_bytes(b"\x89PNG"), "0002.png cannot be read as a picture"),
+    "no pictures": (
+        lambda r: [f.unlink() for f in pictures(r).iterdir()],
+        "renders_local_rm/dancer holds no pictures",
+    ),
+    "shorter video": (
+        lambda r: (pictures(r) / "0005.png").unlink(),
+        "has 5 pictures, but .*dancer.pth tracks 6",
+    ),
+    "damaged picture": (
+        lambda r: (pictures(r) / "0002.png").write_bytes(b"\x89PNG"),
+        "0002.png cannot be read as a picture",
+    ),
     "another size": (
-        lambda r: Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(pictures(r) / "0003.png"), "0003.png is 9x9"),
-    "no key": (lambda r: save(r, visibility=None), "dancer.pth cannot be read.*traj_2d and visibility"),
-    "axes swapped": (lambda r: save(r, traj_2d=tracks("x")[0].swapaxes(1, 2)), r"traj_2d is float32 \(30, 6, 2\)"),
-    "other points": (lambda r: save(r, visibility=tracks("x")[1][:9]), r"visibility is float32 \(9, 6\), where"),
+        lambda r: Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(pictures(r) / "0003.png"),
+        "0003.png is 9x9",
+    ),
+    "no key": (
+        lambda r: save(r, visibility=None),
+        "dancer.pth cannot be read.*traj_2d and visibility",
+    ),
+    "axes swapped": (
+        lambda r: save(r, traj_2d=tracks("x")[0].swapaxes(1, 2)),
+        r"traj_2d is float32 \(30, 6, 2\)",
+    ),
+    "other points": (
+        lambda r: save(r, visibility=tracks("x")[1][:9]),
+        r"visibility is float32 \(9, 6\), where",
+    ),
     "NaN": (lambda r: save(r, traj_2d=tracks("x")[0] * float("nan")), "traj_2d is NaN or infinite"),
-    "none seen": (lambda r: save(r, visibility=tracks("x")[1] * 0), "no point is visible in frame 0"),
-}  # fmt: skip
+    "none seen": (
+        lambda r: save(r, visibility=tracks("x")[1] * 0),
+        "no point is visible in frame 0",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

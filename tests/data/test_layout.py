@@ -88,8 +88,10 @@ def test_files_are_what_readers_of_kubric_expect(tmp_path):
 
 
 def test_the_same_clip_gives_the_same_bytes(tmp_path):
-    entries = [write_clip(tmp_path / str(n), "a", drawn(seed), quality=q) for n, (seed, q) in
-               enumerate([(0, 95), (0, 95), (1, 95), (0, 50)])]  # fmt: skip
+    entries = [
+        write_clip(tmp_path / str(n), "a", drawn(seed), quality=q)
+        for n, (seed, q) in enumerate([(0, 95), (0, 95), (1, 95), (0, 50)])
+    ]
     hashes = [entry["sha256"] for entry in entries]
     assert hashes[0] == hashes[1] and len(set(hashes)) == 3
     frame = tmp_path / "0" / "a" / "frames" / "002.jpg"
@@ -129,10 +131,14 @@ def test_a_clip_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"name": "there"}, "is there already"), ({"images": "gif"}, "images must be jpg or png, not gif"),
-    ({"by_products": {"frames": np.zeros(3)}}, "cannot be called frames"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"name": "there"}, "is there already"),
+        ({"images": "gif"}, "images must be jpg or png, not gif"),
+        ({"by_products": {"frames": np.zeros(3)}}, "cannot be called frames"),
+    ],
+)
 def test_what_cannot_be_written_is_refused(tmp_path, change, said):
     write_clip(tmp_path, "there", drawn())
     with pytest.raises(ValueError, match=said):
@@ -159,14 +165,18 @@ def spoil(folder, how: str) -> None:
         save(tracks, changed[how])
 
 
-@pytest.mark.parametrize("how, said", [
-    ("no npy", r"a\.npy does not exist"), 
-    ("no key", r"a\.npy holds coords: it should hold coords and visib"),
-    ("2-d coords", r"a\.npy: coords is float32 \(4, 2\)"),
-    ("other lengths", r"a\.npy: visibility is bool \(7, 3\), where bool \(7, 4\) should be"),
-    ("not finite", r"a\.npy: coords holds numbers that are not finite"), ("no frames", r"a holds no frames"),
-    ("a frame less", r"frames has 3 frames but .*a\.npy has tracks for 4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "how, said",
+    [
+        ("no npy", r"a\.npy does not exist"),
+        ("no key", r"a\.npy holds coords: it should hold coords and visib"),
+        ("2-d coords", r"a\.npy: coords is float32 \(4, 2\)"),
+        ("other lengths", r"a\.npy: visibility is bool \(7, 3\), where bool \(7, 4\) should be"),
+        ("not finite", r"a\.npy: coords holds numbers that are not finite"),
+        ("no frames", r"a holds no frames"),
+        ("a frame less", r"frames has 3 frames but .*a\.npy has tracks for 4"),
+    ],
+)
 def test_a_broken_clip_is_named_in_one_sentence(tmp_path, how, said):
     write_clip(tmp_path, "a", drawn(all_valid=True))
     spoil(tmp_path / "a", how)
@@ -216,7 +226,9 @@ def test_the_manifest_lists_whole_clips_however_it_was_left(tmp_path):
 def test_each_commit_is_noted(tmp_path):
     update_manifest(tmp_path, MADE)
     write_clip(tmp_path, "a", drawn())
-    assert update_manifest(tmp_path, manifest_header("toy.Toy", MADE["config"], 0, "0.1.0", "def"))["commits"] == [
+    assert update_manifest(tmp_path, manifest_header("toy.Toy", MADE["config"], 0, "0.1.0", "def"))[
+        "commits"
+    ] == [
         "abc",
         "def",
     ]

@@ -1,4 +1,4 @@
-"""TAP-Vid's readers: miniatures of every set read to the exact Clips, and each fault named while the rest is read."""
+"""TAP-Vid's readers: miniatures of every set read to the exact Clips, and each fault named."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from cotracker.data.tapvid import DAVIS, TapVid
 
 
 def expect(clip, held: dict, frames: np.ndarray, name: str) -> None:
-    """The clip is exactly the record: resized by LANCZOS, raster to pixel, visible for occluded, time first."""
+    """The clip is exactly the record: resized by LANCZOS, raster to pixel, time first."""
     count = len(frames)
     resized = [
         np.asarray(Image.fromarray(frame).resize((256, 256), Image.Resampling.LANCZOS))
@@ -33,7 +33,7 @@ def expect(clip, held: dict, frames: np.ndarray, name: str) -> None:
     assert clip.name == name and clip.masks is None
     assert clip.video.dtype == torch.uint8 and clip.video.shape == (count, 3, 256, 256)
     np.testing.assert_array_equal(clip.video.permute(0, 2, 3, 1), np.stack(resized))
-    # point n stands at x = (n + 1) / 8 and y = (2 t + 1) / 32 of the frame: 32 and 16 pixels of 256 apart
+    # point n is at x = (n + 1) / 8 and y = (2 t + 1) / 32 of the frame: 32 and 16 pixels apart
     expected = np.stack(
         np.broadcast_arrays(32 * np.arange(5) + 31.5, 16 * np.arange(count)[:, None] + 7.5), -1
     )
@@ -188,23 +188,37 @@ def with_nan(held: dict) -> dict:
 
 
 def changed(**changes):
-    """A function that replaces entries of a record, each by what a function makes of the one there."""
+    """A function that replaces entries of a record, each by a function of the one there."""
     return lambda held: held | {key: change(held[key]) for key, change in changes.items()}
 
 
 SPOILT = {
     "shorter video": (changed(video=lambda v: v[:5]), "has 5 frames, but its points are for 8"),
-    "float video": (changed(video=lambda v: v.astype(np.float32)), r"is float32 \(8, 48, 64, 3\), where uint8"),
+    "float video": (
+        changed(video=lambda v: v.astype(np.float32)),
+        r"is float32 \(8, 48, 64, 3\), where uint8",
+    ),
     "no pixels": (changed(video=lambda v: v[:, :0]), "has no pixels"),
     "no array": (changed(video=lambda v: {"a": 1}), "has no array and no list of JPEGs"),
-    "damaged JPEG": (changed(video=lambda v: [b"\xff\xd8 no picture"] * 8), "has a damaged JPEG for frame 0"),
+    "damaged JPEG": (
+        changed(video=lambda v: [b"\xff\xd8 no picture"] * 8),
+        "has a damaged JPEG for frame 0",
+    ),
     "swapped points": (
-        changed(points=lambda p: p.swapaxes(1, 2)), r"has points float32 \(5, 2, 8\), where floats N T 2"),
-    "pixels for points": (changed(points=lambda p: p * 64), "has points that are not divided by the width and height"),
+        changed(points=lambda p: p.swapaxes(1, 2)),
+        r"has points float32 \(5, 2, 8\), where floats N T 2",
+    ),
+    "pixels for points": (
+        changed(points=lambda p: p * 64),
+        "has points that are not divided by the width and height",
+    ),
     "NaN points": (with_nan, "has 1 visible points that are NaN or infinite"),
     "float occluded": (changed(occluded=lambda o: o * 1.0), "has occluded float64"),
-    "no occluded": (lambda held: {"video": 1, "points": 2}, "is no dict with video, points and occluded"),
-}  # fmt: skip
+    "no occluded": (
+        lambda held: {"video": 1, "points": 2},
+        "is no dict with video, points and occluded",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", SPOILT)

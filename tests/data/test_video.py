@@ -1,4 +1,4 @@
-"""Videos: counted exactly, decoded exactly from anywhere, refused in one sentence, written back frame for frame."""
+"""Videos: counted and decoded exactly from anywhere, refused in one sentence, written back."""
 
 import gc
 import os
@@ -95,7 +95,7 @@ def test_rotation_is_applied(tmp_path):
 
 
 def assert_alike(read, truth) -> None:
-    """Up to compression and halved colour: small differences, no shift of any colour, each frame its own best match."""
+    """Up to compression: small differences, no shift of colours, each frame its own best match."""
     read = read[0].permute(0, 2, 3, 1).numpy().astype(float)
     assert np.abs(read - truth).mean() < 7
     assert np.abs((read - truth).mean(axis=(0, 1, 2))).max() < 2

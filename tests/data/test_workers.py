@@ -1,4 +1,4 @@
-"""Work spread over processes: all of it done, none under way once the block is left, and what a dead process says."""
+"""Work spread over processes: all is done, none under way once the block is left."""
 
 import os
 import signal
