@@ -156,8 +156,8 @@ def print_summary(rows: list[Row], record: dict) -> None:
     mean = {key: float("nan") if value is None else value for key, value in record["mean"].items()}
     print_row({"name": "mean", **mean, "seconds": record["seconds"]})
     if len(rows) > 1:
-        known = [(key, span) for key, span in record["interval"].items() if span is not None]
-        spans = [f"{key} {low:.1f} to {high:.1f}" for key, (low, high) in known[:3]]
+        spans = [(key, span) for key, span in record["interval"].items() if span is not None]
+        spans = [f"{key} {low:.1f} to {high:.1f}" for key, (low, high) in spans[:3]]
         print(f"95 % intervals over videos: {', '.join(spans)}")
         print(f"worst videos: {', '.join(record['worst'])}")
     missing = f" (missing: {', '.join(record['missing'])})" if record["missing"] else ""

@@ -31,7 +31,7 @@ from cotracker.data.loader import make_loader
 from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.model.runtime import compile_transformer
 from cotracker.profiling.machine import peak_memory
-from cotracker.trackers.tracker import usable_device
+from cotracker.trackers.tracker import resolve_device
 from cotracker.training.cuda_graph import GraphedStep
 from cotracker.training.distributed import Group, export_slurm, join, local_rank
 from cotracker.training.log import Log
@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> int | None:
     t, settings = cfg.train, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(settings)
     export_slurm()
-    group = join(usable_device(_own_device(t.device)), t.timeout_minutes)
+    group = join(resolve_device(_own_device(t.device)), t.timeout_minutes)
     if t.threads:
         torch.set_num_threads(t.threads)
     let_tf32(t.tf32)

@@ -67,13 +67,28 @@ class Clip(_Moves):
 class Tracks(_Moves):
     """Where the queried points are, in every frame and for every query.
 
-    xy: B T N 2 float32 pixels of the video handed over.  visibility: B T N float in 0..1.
-    visible: B T N bool, the tracker's own rule.  Before its query a forward-only tracker repeats the query, unseen.
+    xy: B T N 2 float32 pixels of the video handed over.
+    visibility: B T N float in 0..1.
+    visible: B T N bool, the tracker's own rule.
+    confidence: B T N float in 0..1, the probability that the error is below the tracker's number
+        of pixels; None where a tracker has none.
+    Before its query a forward-only tracker repeats the query, unseen.
     """
 
     xy: Tensor
     visibility: Tensor
     visible: Tensor
+    confidence: Tensor | None = None
+
+
+def map_tracks(change: Callable[..., Tensor], *tracks: Tracks) -> Tracks:
+    """Tracks whose tensors are `change` of those of all `tracks`; what is None in one is None."""
+    values = {}
+    for field in fields(Tracks):
+        parts = [getattr(one, field.name) for one in tracks]
+        missing = any(part is None for part in parts)
+        values[field.name] = None if missing else change(*parts)
+    return Tracks(**values)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a benchmark is: clips with known tracks, a protocol and a metric."""
+"""What a benchmark is: clips with true tracks, a protocol and a metric."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ class Benchmark:
     expected: names of the videos of the complete set; empty where unknown.
     made: what generated clips depend on; it changes whenever they change.
     breakdown: (tracks, targets, clip) -> errors by kind (breakdown.py), or None.
-    names: of the clips by index, known without reading them; empty where only a clip tells.
+    names: of the clips by index; empty where only reading a clip gives its name.
     broken: a sentence for each file that could not be listed among the clips.
     """
 

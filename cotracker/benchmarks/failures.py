@@ -24,7 +24,7 @@ def render_failures(
     """Of the `count` worst videos, the worst first: name, picture H W 3 uint8, points as JSON.
 
     The videos are tracked again, as rows hold no tracks. The target is green, the prediction red;
-    rings are points said to be invisible.
+    rings are invisible points.
     """
     directed = with_required_direction(tracker, benchmark).eval()
     pictures = dict.fromkeys(worst(rows, count))

@@ -18,7 +18,9 @@ from cotracker.data.check.repair import RepairReport, repair
 def add_to(commands) -> None:
     """Adds `data check` to the subparsers of the command line."""
     data = commands.add_parser("data", help="check folders of clips to train on, and benchmarks")
-    kinds = data.add_subparsers(dest="data", required=True, metavar="COMMAND", parser_class=type(data))
+    kinds = data.add_subparsers(
+        dest="data", required=True, metavar="COMMAND", parser_class=type(data)
+    )
     command = kinds.add_parser(
         "check", help="find what is wrong in a folder of clips or a benchmark, and name each file"
     )
@@ -30,14 +32,22 @@ def add_to(commands) -> None:
     add("folder", type=Path, metavar="DIR", help=folder)
     add("--repair", action="store_true", help=f"put right what can be: {fix}; nothing is deleted")
     add("--points", type=_whole, default=256, metavar="N", help=points)
-    add("--workers", type=_whole, default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)")
+    add(
+        "--workers",
+        type=_whole,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: one a core)",
+    )
     add("--json", type=Path, metavar="FILE", help="write all findings there too")
 
 
 def check_data(arguments: argparse.Namespace) -> int:
     """1 where faults were found and remain, or else 0, 130 after Ctrl-C in a repair; prints each and a summary."""
     if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
-        raise ValueError(f"the folder of --json {arguments.json} does not exist: make it, or choose another")
+        raise ValueError(
+            f"the folder of --json {arguments.json} does not exist: make it, or choose another"
+        )
     began = time.perf_counter()
     with tqdm(desc="checking", unit="clip", dynamic_ncols=True) as bar:
 
@@ -55,7 +65,9 @@ def check_data(arguments: argparse.Namespace) -> int:
         try:
             repaired = repair(report, arguments.points)
         except KeyboardInterrupt:
-            print("cotracker: interrupted, the same command goes on with the repair", file=sys.stderr)
+            print(
+                "cotracker: interrupted, the same command goes on with the repair", file=sys.stderr
+            )
             return 130
         print("".join(f"repaired {sentence}\n" for sentence in repaired.done), end="")
         print(_ending(repaired))
@@ -69,7 +81,9 @@ def summary(folder: Path, report: Report, seconds: float) -> str:
     bad = {finding.clip for finding in report.findings if finding.clip is not None}
     wrong = f"{_counted(len(report.findings), 'finding')}, {_counted(len(bad), 'clip')} affected"
     blind = sum(clip.followed is None and not clip.findings for clip in report.clips)
-    unseen = f"; {_counted(blind, 'clip')} too plain to hold the tracks to the image" if blind else ""
+    unseen = (
+        f"; {_counted(blind, 'clip')} too plain to hold the tracks to the image" if blind else ""
+    )
     looked = [*report.clips, *(video for one in report.benchmarks for video in one.videos)]
     frames = _counted(sum(clip.frames for clip in looked), "frame")
     rate = f"{len(looked) / max(seconds, 1e-9):.1f} clips/s"
@@ -85,15 +99,24 @@ def of_benchmark(one: CheckedBenchmark) -> str:
 
 
 def _ending(repaired: RepairReport) -> str:
-    remain = f"{_counted(len(repaired.remaining), 'finding')} left alone:" if repaired.remaining else "nothing remains"
-    return "\n".join([f"{_counted(len(repaired.done), 'repair')}, {remain}", *map(str, repaired.remaining)])
+    remain = (
+        f"{_counted(len(repaired.remaining), 'finding')} left alone:"
+        if repaired.remaining
+        else "nothing remains"
+    )
+    return "\n".join(
+        [f"{_counted(len(repaired.done), 'repair')}, {remain}", *map(str, repaired.remaining)]
+    )
 
 
 def _write_json(file: Path, folder: Path, report: Report, repaired: RepairReport) -> None:
     held = {
         "folder": str(folder),
         "sets": list(map(str, report.sets)),
-        "clips": [{"clip": str(c.folder), "frames": c.frames, "followed": c.followed} for c in report.clips],
+        "clips": [
+            {"clip": str(c.folder), "frames": c.frames, "followed": c.followed}
+            for c in report.clips
+        ],
         "benchmarks": list(map(_benchmark_as_json, report.benchmarks)),
         "findings": list(map(_as_json, report.findings)),
         "repaired": list(repaired.done),
@@ -108,8 +131,14 @@ def _write_json(file: Path, folder: Path, report: Report, repaired: RepairReport
 
 
 def _benchmark_as_json(one: CheckedBenchmark) -> dict:
-    where = {"benchmark": TITLES[one.location.kind], "folder": str(one.location.folder), "expected": one.expected or None}
-    return where | {"videos": [{"clip": video.name, "frames": video.frames} for video in one.videos]}
+    where = {
+        "benchmark": TITLES[one.location.kind],
+        "folder": str(one.location.folder),
+        "expected": one.expected or None,
+    }
+    return where | {
+        "videos": [{"clip": video.name, "frames": video.frames} for video in one.videos]
+    }
 
 
 def _as_json(finding: Finding) -> dict:

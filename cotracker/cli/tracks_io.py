@@ -9,7 +9,9 @@ from torch import Tensor
 from cotracker.types import Tracks
 
 
-def write_npz(path: Path, tracks: Tracks, queries: Tensor, fps: float, size: tuple[int, int]) -> None:
+def write_npz(
+    path: Path, tracks: Tracks, queries: Tensor, fps: float, size: tuple[int, int]
+) -> None:
     """Writes xy T N 2, visibility T N, visible T N, queries N 3, fps and size (H, W), from the Tracks of one video."""
     np.savez_compressed(
         path,

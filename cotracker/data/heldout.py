@@ -33,9 +33,9 @@ class HeldOut:
     purpose.
     identity: what the clips depend on: generator, version, count, seed, settings and photographs.
 
-    The same identity gives the same clips on one machine.  On another, or with another OpenCV, pixels
-    may differ by a grey level, and 3-D scenes by more, since OpenGL decides which points are seen:
-    there, copy the cache.
+    The same identity gives the same clips on one machine.  On another, or with another OpenCV,
+    pixels may differ by a grey level, and 3-D scenes by more, since OpenGL decides which points are
+    seen: there, copy the cache.
     """
 
     broken: tuple[str, ...] = ()  # as of a BenchmarkReader of files
@@ -54,14 +54,14 @@ class HeldOut:
         self.seed = checks.whole("benchmark.clips.seed", seed, 0)
         self.names = self.expected = [f"{k:03d}" for k in range(count)]
         settings = json.loads(json.dumps(asdict(generator)))  # as read back: tuples are lists
-        self._drawn_from = {
+        self._sampled_by = {
             "generator": type(generator).__name__,
             "version": checks.whole("benchmark.clips.version", version, 1),
             "seed": seed,
             "settings": settings,
             "photographs": _hash_photographs(settings.get("textures")),
         }
-        self.identity = {"count": count} | self._drawn_from
+        self.identity = {"count": count} | self._sampled_by
         self.folder = None if cache is None else Path(cache).expanduser() / self._key()
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class HeldOut:
     def _key(self) -> str:
         """A folder's name, which changes whenever the clips may."""
         versions = [_version(package) for package in PACKAGES]
-        digest = _hash(json.dumps([self._drawn_from, versions]).encode())
+        digest = _hash(json.dumps([self._sampled_by, versions]).encode())
         return f"{type(self.generator).__name__.lower()}-{digest}"
 
 

@@ -11,7 +11,9 @@ from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import evaluate, mean
 from cotracker.model.cotracker import CoTracker
 from cotracker.queries import grid, training_mix
-from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
+from cotracker.trackers.build import build_chain
+from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.attention import group_attention
 from cotracker.training.distributed import Group
@@ -41,7 +43,7 @@ def validate(
 ) -> dict[str, float]:
     """The benchmark's means for the current model, on every rank; the ranks share the videos.
 
-    evaluation: iters, resolution, single_point, global_grid, local_grid (configs/train.yaml).
+    evaluation: iters, resolution, single_point, support_grid, local_support_grid (configs/train.yaml).
     """
     rows = evaluate(_build_tracker(model, evaluation), benchmark, group.rank, group.world)
     return mean([row for part in group.gathered(rows) for row in part])
@@ -79,14 +81,8 @@ def render_pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
 
 
 def _build_tracker(model: CoTracker, evaluation: dict) -> Tracker:
-    support = (evaluation["global_grid"], evaluation["local_grid"])
-    return build_chain(
-        model,
-        evaluation["iters"],
-        evaluation["resolution"],
-        evaluation["single_point"],
-        support,
-    )
+    names = ("iters", "resolution", "single_point", "support_grid", "local_support_grid")
+    return build_chain(model, TrackerOptions(**{name: evaluation[name] for name in names}))
 
 
 def _render_attention(model: CoTracker, video: Tensor, query: Tensor) -> dict[str, np.ndarray]:

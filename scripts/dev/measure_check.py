@@ -45,20 +45,23 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10**9, help="clips of a folder")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    said, followed = defaultdict(Counter), []
+    verdicts, followed = defaultdict(Counter), []
     for folder in arguments.folders:
         before = None
         for name in tqdm(clip_names(folder)[: arguments.most]):
             clip = read_clip(folder / name)
             frames = np.stack(
-                [to_grey(np.ascontiguousarray(one)) for one in clip.video.permute(0, 2, 3, 1).numpy()]
+                [
+                    to_grey(np.ascontiguousarray(one))
+                    for one in clip.video.permute(0, 2, 3, 1).numpy()
+                ]
             )
             target, size = (clip.tracks.numpy(), clip.visible.numpy()), frames.shape[:0:-1]
             for key, (_, corrupt) in CORRUPTED.items():
                 corrupted = before if corrupt is None else corrupt(*target, size)
                 if corrupted is not None and corrupted[0].shape[0] == len(frames):
                     found = judge(frames, *corrupted, np.ones_like(corrupted[1]))
-                    said[key][found.kind] += 1
+                    verdicts[key][found.kind] += 1
                     if key == "as it is":
                         followed.append(-1 if found.followed is None else found.followed)
                         if found.kind:
@@ -71,9 +74,11 @@ def main() -> None:
         np.median(followed).round(3),
     )
     for key, (right, _) in CORRUPTED.items():
-        total = sum(said[key].values())
-        others = {kind: count for kind, count in said[key].items() if kind != right}
-        print(f"{key:24} {said[key][right] / total:4.0%} of {total} called {right}; else {others}")
+        total = sum(verdicts[key].values())
+        others = {kind: count for kind, count in verdicts[key].items() if kind != right}
+        print(
+            f"{key:24} {verdicts[key][right] / total:4.0%} of {total} called {right}; else {others}"
+        )
 
 
 if __name__ == "__main__":

@@ -312,8 +312,8 @@ def test_replaced_rectangles_come_from_anywhere_in_the_clip_and_hide_what_is_ins
         after = effect(before, generator(seed))
         changed = (after.video != before.video).any(1).flatten(1)
         assert torch.equal(after.visible, ~changed) and not changed[0].any()
-        frames, places = changed.nonzero().T
-        found = after.video.flatten(2)[frames, :, places]
+        frames, pixels = changed.nonzero().T
+        found = after.video.flatten(2)[frames, :, pixels]
         assert (
             (found[:, 0] < 70).all() and (found[:, 1] < 60).all() and (found[:, 2] % 20 == 0).all()
         )
@@ -352,7 +352,7 @@ def test_dots_stay_where_they_are_under_colour_and_blur(effect):
     assert len(errors) > 100 and errors.abs().max() < 0.1
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (1, 2, 3, 0)])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
 def test_recolour_is_as_torchvision_has_it(order):
     image = noise(5, size=(64, 64)).video[0].permute(1, 2, 0).numpy()
     colour = Colour(1.15, 0.85, 1.18, -0.07, order)
@@ -486,7 +486,6 @@ def test_sigmas_are_distributed_as_published_a_frame_each(monkeypatch):
     [
         (ColourJitter(), 0.25),
         (Flip(0.5, 0.0), 0.5),
-        (Flip(0.0, 0.5), 0.5),
         (Flip(), 0.75),
         (ColourJitter(0.0), 0),
     ],
@@ -595,7 +594,7 @@ def test_points_are_those_of_the_first_or_the_middle_frame():
     assert ChoosePoints(2, 1)(clip, generator(0)).tracks.shape == (5, 2, 2)
     with pytest.raises(ValueError, match="only 3 of its points .* 4 are wanted"):
         ChoosePoints(8, 4)(clip, generator(0))
-    valid[0, 1] = False  # seen, but where is not known
+    valid[0, 1] = False  # visible, but not valid
     assert ChoosePoints(8, 1)(clip, generator(0)).tracks.shape == (5, 2, 2)
 
 
@@ -603,7 +602,9 @@ def test_points_are_those_of_the_first_or_the_middle_frame():
 
 
 @pytest.mark.parametrize(
-    "effect", [*EFFECTS[:7], EFFECTS[-1], small_chain()], ids=lambda effect: type(effect).__name__
+    "effect",
+    [EFFECTS[1], EFFECTS[3], EFFECTS[5], EFFECTS[6], EFFECTS[-1], small_chain()],
+    ids=lambda effect: type(effect).__name__,
 )
 def test_the_same_generator_gives_the_same_and_nothing_is_written(effect):
     clip = dots(4)

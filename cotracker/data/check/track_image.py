@@ -17,7 +17,7 @@ DISTINCT = 0.6  # correlation with the patch aside, below which the two can be t
 MARGIN = 0.02  # of correlation, from which on one of two tracks fits better
 MIN_PAIRS = 60  # for any judgement
 
-# Measured on good and on spoilt clips: see datasets/README.md.
+# Measured on good and on spoilt clips: see docs/notes/data_check.md.
 # "Followed" is the share of pairs that fit better on the track than aside.
 FOLLOWING = 0.64  # good clips have 0.7 to 1, chance gives 0.5
 SURE = 0.72  # followed by a reading that explains the tracks

@@ -48,7 +48,7 @@ def differences(rendered: list) -> list[np.ndarray]:
     return [np.abs(scene.render().astype(int) - video) for scene, video in zip(rendered, batch)]
 
 
-def test_both_renderers_draw_the_same():
+def test_both_renderers_give_the_same_pixels():
     rendered = sample_scenes(range(6), **PLAIN | RICH)
     assert (
         len({len(scene.layers) for scene in rendered}) > 2
@@ -61,10 +61,8 @@ def test_both_renderers_draw_the_same():
         assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 3
 
 
-@pytest.mark.parametrize(
-    "name", ["pan", "zoom and roll", "tilt", "bend", "limbs", "revolution", "foreground"]
-)
-def test_both_renderers_draw_each_motion_the_same(name):
+@pytest.mark.parametrize("name", ["zoom and roll", "tilt", "bend", "limbs", "revolution"])
+def test_both_renderers_agree_on_each_motion(name):
     for difference in differences(sample_scenes([1, 2], **PLAIN | NEARLY_STILL | ALONE[name])):
         assert difference.mean() < 0.5 and np.quantile(difference, 0.999) <= 3
 
@@ -153,6 +151,7 @@ class Few:
         return self.source.clip(np.random.default_rng(position))
 
 
+@pytest.mark.slow
 def test_a_mixture_defers_the_rendering_of_its_sprites_only():
     """In blocks, beside a reader, with spawned workers; bad clips are counted."""
     mixture = Mixture(
@@ -191,7 +190,7 @@ def on_device(layers, frame_of, size) -> np.ndarray:
     return render_batch([scene], CPU)[0].permute(0, 2, 3, 1).numpy()
 
 
-@pytest.mark.parametrize(("seed", "settings"), [(0, {}), (1, {}), (4, BLURRED)])
+@pytest.mark.parametrize(("seed", "settings"), [(0, {}), (4, BLURRED)])
 def test_painted_dots_land_where_the_tracks_say(seed, settings):
     errors, _, seen = all_dot_errors(seed, on_device, **TOGETHER | settings)
     assert len(errors) >= 30 and 0 in seen and len(seen) >= 3

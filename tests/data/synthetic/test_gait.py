@@ -31,10 +31,9 @@ STEPPING = {
 }
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("bend", [-1, 1])
-def test_a_leg_of_two_segments_reaches_its_foot(seed, bend):
-    rng = np.random.default_rng(seed)
+def test_a_leg_of_two_segments_reaches_its_foot(bend):
+    rng = np.random.default_rng(bend + 1)
     gait, leg = sample_gait(rng), Leg(1.0, bend, rng.random())
     swing, fold = gait.joint_angles(leg, STRIDES)
     # from straight down, as motion.rotation_about rotates
@@ -112,7 +111,7 @@ def speeds(path: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.diff(path, axis=1), axis=-1)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_feet_stand_on_the_background_and_swing_on(seed, monkeypatch):
     walk = sample_walk(seed, monkeypatch, speed=(0.01, 0.03))
     over, radius = speeds(walk.over), walk.body.radius

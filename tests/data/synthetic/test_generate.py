@@ -117,7 +117,7 @@ def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
     assert example.video.shape == (6, 3, 48, 64)
 
 
-def test_the_manifest_says_what_made_it(uninterrupted):
+def test_the_manifest_has_the_settings_of_the_run(uninterrupted):
     manifest = json.loads((uninterrupted / "manifest.json").read_text())
     assert (
         manifest["generator"] == "paused.Paused"
@@ -135,13 +135,15 @@ def test_the_manifest_says_what_made_it(uninterrupted):
     )
 
 
+@pytest.mark.slow
 def test_four_workers_write_the_bytes_of_none(uninterrupted, tmp_path):
     generate.run(settings(*LARGER, f"count={COUNT}", f"out={tmp_path}/four", "workers=4"))
     assert contents(tmp_path / "four") == contents(uninterrupted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
+def test_a_stopped_run_resumes_to_the_same_bytes(uninterrupted, tmp_path, stop):
     out = tmp_path / "clips"
     words = [*LARGER, f"count={COUNT}", f"out={out}", "workers=2"]
     process = start(*words)
@@ -150,7 +152,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
         process.kill()
     else:
         os.killpg(process.pid, stop)  # as a terminal does
-    _, said = process.communicate(timeout=120)
+    _, message = process.communicate(timeout=120)
     deadline = time.monotonic() + 30
     while session_members(process.pid):
         assert time.monotonic() < deadline, "workers outlive the run that started them"
@@ -158,9 +160,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
     there = {name: (out / name).stat().st_ino for name in clip_names(out)}
     assert 3 <= len(there) < COUNT
     if stop == signal.SIGINT:
-        assert process.returncode == 130 and "Traceback" not in said
+        assert process.returncode == 130 and "Traceback" not in message
         assert (
-            said.strip().splitlines()[-1]
+            message.strip().splitlines()[-1]
             == "generate.py: stopped; run the same command again to resume"
         )
         assert [
@@ -172,6 +174,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
     assert {name: (out / name).stat().st_ino for name in there} == there  # none was made again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_wherever_it_is_stopped_the_manifest_has_every_clip_that_is_there(
     uninterrupted, tmp_path, monkeypatch, workers
@@ -238,9 +241,9 @@ class Toy:
         if rng.random() < self.bad:
             raise ValueError("the die fell badly")
         video = torch.from_numpy(rng.integers(0, 256, (2, 3, self.size, self.size), np.uint8))
-        known = torch.ones(2, 1, dtype=torch.bool)
+        flags = torch.ones(2, 1, dtype=torch.bool)
         depth = rng.random((2, self.size, self.size), np.float32)
-        return Clip(video, torch.ones(2, 1, 2), known, known), {
+        return Clip(video, torch.ones(2, 1, 2), flags, flags), {
             "depth": depth,
             "segments": video[:, 0].numpy(),
         }
@@ -261,7 +264,7 @@ def test_by_products_are_written_when_wanted(tmp_path):
     assert read_by_products(tmp_path / "False" / "000001") == {}
 
 
-def test_a_bad_clip_is_drawn_again_as_in_training(tmp_path):
+def test_a_bad_clip_is_replaced_as_in_training(tmp_path):
     generate.run(toy("count=12", f"out={tmp_path}/some", "images=png", bad=0.4))
     stream = TrainingStream(Toy(bad=0.4))
     assert all(
@@ -281,7 +284,7 @@ def test_a_bad_clip_is_drawn_again_as_in_training(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (["seed=1"], "seed is 0 there, 1 here"),
         (["generator.points=7"], "points is 6 there, 7 here"),
@@ -297,11 +300,11 @@ def test_a_bad_clip_is_drawn_again_as_in_training(tmp_path):
         (["start=1000000"], "start . count must be"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_sentence(tmp_path, words, said):
+def test_impossible_settings_are_refused_in_one_sentence(tmp_path, words, message):
     out = tmp_path / "clips"
     generate.run(settings(*SMALL, "count=2", f"out={out}"))
     before = contents(out)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         generate.run(settings(*SMALL, "count=2", f"out={out}", *words))
     assert "\n" not in str(caught.value) and contents(out) == before
 
@@ -315,7 +318,7 @@ def test_a_misspelt_key_names_the_right_one(argument, right):
     assert misspelt(ROOT / "configs", "generate", ["count=3", *SMALL, "textures=x"]) is None
 
 
-def test_a_full_disk_is_said_and_costs_nothing(tmp_path):
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path):
     """A limit on the size of files raises the same kind of error at the same call."""
     words = [*SMALL, "count=3", f"out={tmp_path}/clips", "generator.points=999"]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -54,7 +54,14 @@ def still(world: World, position, quaternion, fov: float = 50.0):
 
 
 MISSING = missing_opengl()
-renders = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+RENDERS = [pytest.mark.slow, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+
+
+def renders(test):
+    """The test, marked as slow, and skipped where nothing can be rendered."""
+    for mark in RENDERS:
+        test = mark(test)
+    return test
 
 
 def simulate(seed: int, **settings):
@@ -303,7 +310,7 @@ def test_same_rng_gives_identical_bytes():
 
 
 @renders
-def test_a_worker_forked_after_a_drawing_draws_the_same():
+def test_a_worker_forked_after_rendering_renders_the_same():
     """In a process of its own: a clip here, then the same from a worker, which once hung."""
     program = """
 import numpy as np, torch
@@ -328,7 +335,7 @@ print(torch.equal(here.video, there.video[0]) and torch.equal(here.tracks, there
 
 
 @renders
-def test_clip_and_recording_keep_the_house_shapes_and_promises():
+def test_clip_and_recording_have_the_shapes_and_flags_of_types():
     for seed in range(2):
         source = Scenes3D(8, 64, 96, 40, 500)
         clip = source.clip(np.random.default_rng(seed))

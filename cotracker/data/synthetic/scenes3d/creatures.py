@@ -51,8 +51,7 @@ def sample_creature(
     """
     limbs = (sample_quadruped, sample_quadruped, sample_biped, sample_worm)[rng.integers(4)](rng)
     rhythm = sample_log_uniform(rng, 0.45, 1.6)
-    stiffness = rng.uniform(0.0, 0.6)
-    density = rng.uniform(200, 600)
+    stiffness, density = rng.uniform(0.0, 0.6), rng.uniform(200, 600)
     bounce = rng.uniform(0, 0.5)
     patched = rng.random() < 0.4
     bodies = []
@@ -111,15 +110,12 @@ def sample_trunk_motion(
 
 def sample_quadruped(rng: Generator) -> list[Limb]:
     """Dogs, horses, camels: trunk, neck, head, four legs of two parts, a tail."""
-    long = rng.uniform(0.28, 0.5)
-    thick = rng.uniform(0.1, 0.2)
+    long, thick = rng.uniform(0.28, 0.5), rng.uniform(0.1, 0.2)
     leg = rng.uniform(0.03, 0.06)
     upper, lower = rng.uniform(0.2, 0.3, 2)
-    swing = rng.uniform(0.2, 0.7)
-    knee = rng.uniform(0.2, 0.6)
+    swing, knee = rng.uniform(0.2, 0.7), rng.uniform(0.2, 0.6)
     limbs = [Limb(None, (-long, 0, 0), (2 * long, 0, 0), thick, round=rng.random() < 0.5)]
-    neck = rng.uniform(0.15, 0.5)
-    rise = rng.uniform(0.2, 1.2)
+    neck, rise = rng.uniform(0.15, 0.5), rng.uniform(0.2, 1.2)
     tip = neck * np.array([np.cos(rise), 0, np.sin(rise)])
     nape = (long * 0.9, 0, thick * 0.3)
     limbs.append(Limb(0, nape, tuple(tip), thick * 0.5, swing=0.25, phase=rng.random()))
@@ -136,16 +132,13 @@ def sample_quadruped(rng: Generator) -> list[Limb]:
 
 def sample_biped(rng: Generator) -> list[Limb]:
     """People, birds: an upright trunk, a head, two arms and two legs of two parts each."""
-    tall = rng.uniform(0.15, 0.22)
-    thick = rng.uniform(0.09, 0.15)
-    limb = rng.uniform(0.03, 0.05)
-    swing = rng.uniform(0.3, 1.0)
+    tall, thick = rng.uniform(0.15, 0.22), rng.uniform(0.09, 0.15)
+    limb, swing = rng.uniform(0.03, 0.05), rng.uniform(0.3, 1.0)
     limbs = [Limb(None, (0, 0, -tall), (0, 0, 2 * tall), thick, round=rng.random() < 0.5)]
     skull = rng.uniform(0.07, 0.12)
     nape = (0, 0, tall + thick * 0.6)
     limbs.append(Limb(0, nape, (0, 0, 2 * skull), skull, (1.0, 0.0, 0.0), 0.3, 0.3, round=True))
-    beat = rng.random()
-    lift = rng.uniform(0.2, 1.2)
+    beat, lift = rng.random(), rng.uniform(0.2, 1.2)
     for side in (1, -1):
         shoulder = (0, side * (thick + limb), tall * 0.8)
         elbow = (0, side * 0.06, -0.2)
@@ -161,10 +154,8 @@ def sample_biped(rng: Generator) -> list[Limb]:
 
 def sample_worm(rng: Generator) -> list[Limb]:
     """Snakes, arms, chains: one part after another, with a wave that travels along."""
-    count = rng.integers(5, 10)
-    long = rng.uniform(0.14, 0.24)
-    thick = rng.uniform(0.05, 0.1)
-    swing = rng.uniform(0.2, 0.6)
+    count, long = rng.integers(5, 10), rng.uniform(0.14, 0.24)
+    thick, swing = rng.uniform(0.05, 0.1), rng.uniform(0.2, 0.6)
     delay = rng.uniform(0.05, 0.2)
     limbs = [Limb(None, (0, 0, 0), (long, 0, 0), thick)]
     for number in range(1, count):
@@ -191,8 +182,7 @@ def _make_leg(
 
 
 def _sample_tail(rng: Generator, number: int, start: tuple) -> list[Limb]:
-    long = rng.uniform(0.08, 0.2)
-    thick = rng.uniform(0.02, 0.05)
+    long, thick = rng.uniform(0.08, 0.2), rng.uniform(0.02, 0.05)
     axis = (0.0, 0.0, 1.0) if rng.random() < 0.6 else (0.0, 1.0, 0.0)
     along = (-long, 0, -long * rng.uniform(-0.3, 0.8))
     tail = [Limb(0, start, along, thick, axis, 0.5, rng.random())]

@@ -110,8 +110,7 @@ def sample_lights(rng: Generator, shadows: float) -> tuple[list[Light], tuple]:
     shadows: the probability of each of the first two to cast some.
     """
     count = rng.choice((1, 2, 3), p=(0.5, 0.3, 0.2))
-    total = rng.uniform(0.75, 1.15)
-    share = rng.uniform(0.3, 0.6)
+    total, share = rng.uniform(0.75, 1.15), rng.uniform(0.3, 0.6)
     parts = rng.uniform(0.3, 1.0, count)
     lights = []
     for part in parts / parts.sum():

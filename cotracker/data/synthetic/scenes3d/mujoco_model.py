@@ -63,8 +63,7 @@ def _add_textures(mj, spec, scene: Scene) -> None:
 
 def _add_plane(mj, spec, plane: Plane) -> None:
     geom = spec.worldbody.add_geom(type=mj.mjtGeom.mjGEOM_PLANE, size=[*plane.size, 1.0])
-    geom.pos = plane.position
-    geom.quat = plane.quaternion
+    geom.pos, geom.quat = plane.position, plane.quaternion
     geom.contype, geom.conaffinity = PLANE
     geom.friction = (0.8, 0.005, 0.0005)
     if plane.texture is not None:
@@ -78,8 +77,7 @@ def _add_light(mj, spec, light: Light) -> None:
     lamp = spec.worldbody.add_light(dir=light.direction, **colours)
     lamp.ambient = (0, 0, 0)
     lamp.castshadow = light.shadow
-    lamp.cutoff = 70
-    lamp.exponent = 1
+    lamp.cutoff, lamp.exponent = 70, 1
     if light.position is None:
         lamp.type = mj.mjtLightType.mjLIGHT_DIRECTIONAL
         lamp.pos = -7 * (np.asarray(light.direction) / np.linalg.norm(light.direction))
@@ -118,8 +116,7 @@ def _set_coefficient(joint, name: str, value: float) -> None:
 def _add_geom(mj, spec, node, name: str, piece: Piece):
     kind = getattr(mj.mjtGeom, f"mjGEOM_{piece.kind.upper()}")
     geom = node.add_geom(name=name, type=kind, size=piece.size)
-    geom.pos = piece.position
-    geom.quat = piece.quaternion
+    geom.pos, geom.quat = piece.position, piece.quaternion
     geom.group = 0 if piece.shown else 4
     if piece.mesh is not None:
         vertices, faces = piece.mesh
@@ -138,8 +135,7 @@ def _set_material(spec, geom, piece: Piece) -> None:
         return
     material = spec.add_material(name=geom.name)
     material.rgba = (*piece.colour, 1.0)
-    material.emission = 1.0
-    material.specular = 0.0
+    material.emission, material.specular = 1.0, 0.0
     geom.material = geom.name
 
 

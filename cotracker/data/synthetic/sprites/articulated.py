@@ -14,8 +14,7 @@ from cotracker.data.synthetic.sprites.shapes import Joint, Part, make_limb, samp
 
 def sample_animal(rng: Generator) -> list[Part]:
     """A four-footed animal that looks to the right: torso, neck, head, legs and tail."""
-    back = rng.uniform(-0.35, -0.1)
-    thick = rng.uniform(0.14, 0.32)
+    back, thick = rng.uniform(-0.35, -0.1), rng.uniform(0.14, 0.32)
     rump = np.array([-rng.uniform(0.35, 0.6), back])
     chest = np.array([rng.uniform(0.3, 0.5), back])
     length = (0.95 - back) * rng.uniform(0.75, 1.0)

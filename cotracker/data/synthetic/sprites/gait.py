@@ -67,7 +67,6 @@ class Gait:
 
 def sample_gait(rng: Generator) -> Gait:
     """A Gait between a slow walk and a gallop, whose feet are always within the legs' length."""
-    height = rng.uniform(0.75, 0.93)
-    bob = rng.uniform(0, 0.03)
+    height, bob = rng.uniform(0.75, 0.93), rng.uniform(0, 0.03)
     reach = rng.uniform(0.6, 0.98) * np.sqrt(1 - (height + bob) ** 2)
     return Gait(rng.uniform(0.3, 0.65), reach, height, rng.uniform(0.08, 0.35), bob)

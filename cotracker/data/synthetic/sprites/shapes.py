@@ -52,8 +52,7 @@ def sample_single_part(rng: Generator) -> Part:
     if kind == 1:
         return Part(sample_polygon(rng))
     if kind == 2:
-        angle = rng.uniform(0, 2 * np.pi)
-        radii = rng.uniform(0.06, 0.3, 2)
+        angle, radii = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.3, 2)
         end = np.array([np.cos(angle), np.sin(angle)]) * 0.8
         return Part(make_limb(-end, end, *radii))
     outer = sample_blob(rng)
@@ -111,8 +110,7 @@ def sample_spindle(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     elif kind == 1:
         quadric = np.array([rng.uniform(0.4, 0.9) ** 2, 0, 0])
     else:
-        wide = rng.uniform(0.4, 0.6)
-        taper = rng.uniform(-0.5, 0.5)
+        wide, taper = rng.uniform(0.4, 0.6), rng.uniform(-0.5, 0.5)
         quadric = wide**2 * np.array([1, 2 * taper, taper**2])
     y = half * np.sin(np.linspace(-np.pi / 2, np.pi / 2, 49))
     x = np.sqrt(np.maximum(np.polynomial.polynomial.polyval(y, quadric), 0))
