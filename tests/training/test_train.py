@@ -23,7 +23,7 @@ import train
 from cotracker import checkpoint
 from cotracker.files import PARTIAL
 from cotracker.model.cotracker import CoTracker, Estimate
-from cotracker.queries import training_mix
+from cotracker.queries import sample_queries
 from cotracker.training import stopping
 from cotracker.training.attention import group_attention
 from cotracker.training.cuda_graph import padded
@@ -451,7 +451,7 @@ def clip(batch=2, frames=6, points=8, seed=0):
 
 def test_training_queries_are_visible_points_early_or_late():
     example = clip(points=400)
-    queries, real = training_mix(example, late=0.25)
+    queries, real = sample_queries(example, late=0.25)
     assert not real[:, 0].any() and real[:, 1:].float().mean() > 0.9
     for b, n in real.nonzero().tolist():
         t = int(queries[b, n, 0])
@@ -459,7 +459,7 @@ def test_training_queries_are_visible_points_early_or_late():
     first = example.visible.int().argmax(dim=1)
     assert torch.equal(queries[:, 100:, 0][real[:, 100:]], first[:, 100:][real[:, 100:]].float())
     assert (queries[:, :100, 0] > first[:, :100]).float().mean() > 0.3
-    assert torch.equal(training_mix(example, late=0.25)[0], queries)
+    assert torch.equal(sample_queries(example, late=0.25)[0], queries)
 
 
 def estimate(example, tracks, logits):
@@ -658,7 +658,7 @@ def test_attention_is_shared_out_among_the_points_that_are_there():
     example = clip()
     torch.manual_seed(0)
     model = CoTracker(**TINY)
-    queries, real = training_mix(example, late=0.0)
+    queries, real = sample_queries(example, late=0.0)
     weights = group_attention(model, example.video, queries, real)
     assert weights.shape == (2, 8, 8) and torch.allclose(
         weights.sum(-1), torch.ones(2, 8), atol=1e-5
