@@ -22,7 +22,9 @@ import cotracker
 import train
 from cotracker import checkpoint
 from cotracker.files import PARTIAL
-from cotracker.model.cotracker import CoTracker, Estimate
+from cotracker.model.config import CoTrackerConfig
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import Estimate
 from cotracker.queries import training_mix
 from cotracker.training import stopping
 from cotracker.training.attention import group_attention
