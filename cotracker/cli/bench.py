@@ -21,8 +21,10 @@ def add_to(commands) -> None:
     )
     command.set_defaults(run=run)
     add = command.add_argument
-    alone = "alone: the same without sharing"
-    kinds = f"joint: all points together; single: the single-point protocol; {alone}; stages: parts (default: joint)"
+    kinds = (
+        "joint: all points together; single: the single-point protocol; alone: the same without "
+        "sharing; stages: parts (default: joint)"
+    )
     add("--kind", nargs="+", choices=setting.KINDS, default=["joint"], help=kinds)
     add(
         "--model",
@@ -109,7 +111,7 @@ def add_to(commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measures every combination, each in its own process, and prints a table; or compares two files."""
+    """Measures every combination, each in its own process, or compares two files."""
     if arguments.compare:
         print(bench_report.format_comparison(*map(bench_report.read, arguments.compare)))
         return
@@ -125,19 +127,19 @@ def run(arguments: argparse.Namespace) -> None:
         for name, exponent in found.items():
             print(f"time grows as {by} to the power {exponent:.2f}: {name}")
     if arguments.json:
-        held = {
+        data = {
             "commit": provenance.commit(),
             "versions": provenance.versions(),
             "rows": rows,
             "exponents": fitted,
         }
-        bench_report.write(arguments.json, held)
+        bench_report.write(arguments.json, data)
     if arguments.plot:
         bench_report.plot(arguments.plot, rows)
 
 
 def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
-    """All combinations of what was asked."""
+    """All combinations of the arguments."""
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.windows import Estimate, window_starts
-from cotracker.queries import training_mix
+from cotracker.queries import sample_queries
 from cotracker.training.late_window import drawn_window, later_window
 from cotracker.training.losses import matching_loss, measures, track_loss, visibility_loss
 from cotracker.types import Clip
@@ -113,7 +113,7 @@ class Objective(nn.Module):
             else:
                 for start in self._starts(count, window):
                     span = slice(start, None if self.unrolled else start + window)
-                    asked = training_mix(_frames_of(own, span), self.late_queries)
+                    asked = sample_queries(_frames_of(own, span), self.late_queries)
                     queries, real = [*queries, asked[0]], [*real, asked[1]]
             video, known = own.video, (own.tracks, own.visible, own.valid)
         matched = self._to_match(clip, frames) if self.matching_weight else None

@@ -24,7 +24,7 @@ class Progress:
     not_finite: int = 0  # steps that were not taken
     skipped: int = 0  # the last so many of them in a row
     best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
-    began_from: dict = field(
+    init_from: dict = field(
         default_factory=dict
     )  # the card of train.init_from, what is kept of it
 
@@ -59,7 +59,7 @@ def card_of(settings: dict, progress: Progress) -> dict:
         **settings["card"],
     }
     card["data"] = card["data"] or ", ".join(sources(settings["data"]))
-    return card | ({"began_from": progress.began_from} if progress.began_from else {})
+    return card | ({"init_from": progress.init_from} if progress.init_from else {})
 
 
 def sources(data: dict) -> list[str]:
@@ -93,10 +93,10 @@ def begin(init_from: str | None, model: nn.Module) -> Progress:
     """A run's start: from the weights of a checkpoint, whose card is noted, or as the model is."""
     if not init_from:
         return Progress()
-    kept = "hash data licence steps examples training_hours commit mean_of began_from".split()
+    kept = "hash data licence steps examples training_hours commit mean_of init_from".split()
     card = checkpoint.read_card(checkpoint.find(init_from))
     model.load_state_dict(_fitting_weights(model, init_from))
-    return Progress(began_from={key: card[key] for key in kept if key in card})
+    return Progress(init_from={key: card[key] for key in kept if key in card})
 
 
 def read_state(out: Path, settings: dict, parts: dict) -> dict | None:

@@ -10,7 +10,7 @@ from cotracker import checks
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import evaluate, mean
 from cotracker.model.cotracker import CoTracker
-from cotracker.queries import grid, training_mix
+from cotracker.queries import grid, sample_queries
 from cotracker.trackers.build import build_chain
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.options import TrackerOptions
@@ -59,7 +59,7 @@ def render_pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
     count = min(POINTS, clip.tracks.shape[2])
     parts = {name: getattr(clip, name)[:1, :, :count] for name in ("tracks", "visible", "valid")}
     one = Clip(clip.video[:1], **parts, seed=clip.seed[:1])
-    queries, point_mask = training_mix(one)
+    queries, point_mask = sample_queries(one)
     queries = torch.where(point_mask[..., None], queries, 0.0)
     visible = one.visible & one.valid & point_mask[:, None]
     target_xy = torch.where(one.valid[..., None], one.tracks, torch.nan)  # NaN is not drawn

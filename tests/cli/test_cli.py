@@ -256,7 +256,7 @@ def test_a_mask_chooses_points(tmp_path, loaded, capsys):
 
 
 def assert_refused(capsys, tmp_path, message, *arguments) -> None:
-    """Exit code 2, one sentence with `message` on stderr, nothing on stdout, and no file written."""
+    """Exit code 2, one sentence with `message` on stderr, nothing on stdout, no file written."""
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     capsys.readouterr()
     assert track(*arguments, "--out", tmp_path / "refused") == 2
@@ -448,7 +448,10 @@ def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
         and "0.6 of 0.6 GB" in said
     )
     assert results(tmp_path / "out")["xy"].shape == (9, 400, 2)
-    for memory, sentence in (("510MB", "10 MB beside the program are too few"), ("400MB", "than the program itself"),
-                             ("many", "many is not a size such as 2GB")):  # fmt: skip
+    for memory, sentence in (
+        ("510MB", "10 MB beside the program are too few"),
+        ("400MB", "than the program itself"),
+        ("many", "many is not a size such as 2GB"),
+    ):
         assert track(video, "--out", tmp_path / "no", *common, "--memory", memory) == 2
         assert sentence in capsys.readouterr().err and not (tmp_path / "no").exists()

@@ -1,4 +1,4 @@
-"""cotracker/pseudo/__init__.py: labels are the truth where the tracker is right, and are not there where it is not."""
+"""Pseudo-labels are the truth where the tracker is right, and absent where it is not."""
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ def panning() -> torch.Tensor:
 
 
 class Knowing(Tracker):
-    """Answers by the truth of `panning`, in mirrors and backwards too, plus `error(time, query)` T N 2."""
+    """The truth of `panning`, flipped and backwards too, plus `error(time, query)` T N 2."""
 
     def __init__(self, video: torch.Tensor, error=None, speed: torch.Tensor = SPEED):
         super().__init__()
@@ -56,7 +56,7 @@ class Knowing(Tracker):
 
 
 def departures(clip) -> torch.Tensor:
-    """T N: how far each label is from the truth that leads through the point's first believed place."""
+    """T N: distance of each label from the truth through the point's first trusted position."""
     known = clip.valid & clip.visible
     first = known.int().argmax(0)
     start = clip.tracks.gather(0, first[None, :, None].expand(1, -1, 2))[0]

@@ -1,4 +1,4 @@
-"""What the tests of trackers share: a sliding texture, queries in it, every tracker, a lazy video."""
+"""For the tests of trackers: a sliding texture, queries in it, every tracker, a lazy video."""
 
 import weakref
 

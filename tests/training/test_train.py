@@ -22,8 +22,10 @@ import cotracker
 import train
 from cotracker import checkpoint
 from cotracker.files import PARTIAL
-from cotracker.model.cotracker import CoTracker, Estimate
-from cotracker.queries import training_mix
+from cotracker.model.config import CoTrackerConfig
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import Estimate
+from cotracker.queries import sample_queries
 from cotracker.training import stopping
 from cotracker.training.attention import group_attention
 from cotracker.training.cuda_graph import padded
@@ -104,7 +106,9 @@ def test_run_writes_what_describes_it(smoke):
         json.loads((smoke / "environment.json").read_text())["torch"]
     )
     assert list(smoke.glob("events.*"))
-    assert checkpoint.load_model(smoke / "model.safetensors").config == card["model"]
+    assert checkpoint.load_model(smoke / "model.safetensors").config == CoTrackerConfig(
+        **card["model"]
+    )
 
 
 def test_killed_between_checkpoints_it_continues_to_the_same_weights(smoke, tmp_path):
@@ -209,8 +213,8 @@ def test_starting_from_weights(smoke, tmp_path):
     )
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
     began, card = (checkpoint.read_card(out / "model.safetensors") for out in (smoke, tmp_path))
-    assert card["steps"] == 1 and card["began_from"]["hash"] == began["hash"]
-    assert card["began_from"]["steps"] == 100 and card["began_from"]["data"] == began["data"]
+    assert card["steps"] == 1 and card["init_from"]["hash"] == began["hash"]
+    assert card["init_from"]["steps"] == 100 and card["init_from"]["data"] == began["data"]
     with pytest.raises(ValueError, match="does not fit the model"):
         run(
             config(
@@ -451,7 +455,7 @@ def clip(batch=2, frames=6, points=8, seed=0):
 
 def test_training_queries_are_visible_points_early_or_late():
     example = clip(points=400)
-    queries, real = training_mix(example, late=0.25)
+    queries, real = sample_queries(example, late=0.25)
     assert not real[:, 0].any() and real[:, 1:].float().mean() > 0.9
     for b, n in real.nonzero().tolist():
         t = int(queries[b, n, 0])
@@ -459,7 +463,7 @@ def test_training_queries_are_visible_points_early_or_late():
     first = example.visible.int().argmax(dim=1)
     assert torch.equal(queries[:, 100:, 0][real[:, 100:]], first[:, 100:][real[:, 100:]].float())
     assert (queries[:, :100, 0] > first[:, :100]).float().mean() > 0.3
-    assert torch.equal(training_mix(example, late=0.25)[0], queries)
+    assert torch.equal(sample_queries(example, late=0.25)[0], queries)
 
 
 def estimate(example, tracks, logits):
@@ -517,7 +521,9 @@ def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
         torch.equal(state.point_mask, example.visible[:, asked_at] & example.valid[:, asked_at])
         and state.point_mask.any()
     )
-    assert torch.equal(state.queries[state.point_mask][:, 1:], example.tracks[:, asked_at][state.point_mask])
+    assert torch.equal(
+        state.queries[state.point_mask][:, 1:], example.tracks[:, asked_at][state.point_mask]
+    )
     # the window's own maps, and features, are those of the whole video; errors have the size asked for
     whole = model.encode(example.video)
     assert torch.allclose(maps[0], whole[0][:, frames], atol=1e-5)
@@ -658,7 +664,7 @@ def test_attention_is_shared_out_among_the_points_that_are_there():
     example = clip()
     torch.manual_seed(0)
     model = CoTracker(**TINY)
-    queries, real = training_mix(example, late=0.0)
+    queries, real = sample_queries(example, late=0.0)
     weights = group_attention(model, example.video, queries, real)
     assert weights.shape == (2, 8, 8) and torch.allclose(
         weights.sum(-1), torch.ones(2, 8), atol=1e-5
