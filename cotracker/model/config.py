@@ -35,7 +35,11 @@ class CoTrackerConfig:
     hidden, heads, time_layers, group_layers, mlp_ratio: of the transformer; no group layers and
     twelve time layers is table 1's time-only model.
     motion_waves: frequencies of eta.
+    virtual_tracks: through which points see each other (CoTracker2); 0: all see all.
+    corr_border: beyond a map the correlation reads its border, not zeros.
+    position_table: (h, w) in cells to which the position code reaches; None: the map's.
     linear_motion_waves, scrambled_flags, repeat_last_frame: see v1_compat.py.
+    predict_copies: see cotracker2.py.
     encoder: "cnn", or "dinov2", frozen, of the file encoder_weights, read at block encoder_layer.
     recompute: the backward pass computes a chunk of frames, or an iteration, anew instead of
     keeping what is inside: a fraction of the memory for about a third more time.
@@ -57,9 +61,13 @@ class CoTrackerConfig:
     group_layers: int = 6
     mlp_ratio: float = 4.0
     motion_waves: int = 32
+    virtual_tracks: int = 0
+    corr_border: bool = False
+    position_table: tuple[int, int] | None = None
     linear_motion_waves: bool = False
     scrambled_flags: bool = False
     repeat_last_frame: bool = False
+    predict_copies: bool = False
     encoder: str = "cnn"
     encoder_weights: str | None = None
     encoder_layer: int = 8
@@ -71,6 +79,12 @@ class CoTrackerConfig:
             raise ValueError(f"model.window must be an even number of frames, not {self.window}")
         _check_common(self)
         _check_sizes(self, 1, "radius")
+        _check_sizes(self, 0, "virtual_tracks")
+        if self.position_table is not None:
+            table = checks.pair(
+                "model.position_table", self.position_table, 1, 4096, whole=True, ordered=False
+            )
+            object.__setattr__(self, "position_table", table)
         checks.choice("model.neighbourhood", self.neighbourhood, ("diamond", "square"))
 
 

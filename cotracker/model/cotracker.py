@@ -49,6 +49,7 @@ class CoTracker(WindowedNetwork):
             time_layers=config.time_layers,
             group_layers=config.group_layers,
             mlp_ratio=config.mlp_ratio,
+            virtual_tracks=config.virtual_tracks,
         )
         self.feature_norm = nn.LayerNorm(config.channels)
         self.feature_update = nn.Linear(config.channels, config.channels)
@@ -75,7 +76,8 @@ class CoTracker(WindowedNetwork):
         predicted = self._predicted(state, carried, self.window)
         if self.config.repeat_last_frame:
             maps = [repeat_last_frame(level, self.window) for level in maps]
-            predicted = predicted & (window_frames(state, self.window) < start + length)
+            if not self.config.predict_copies:
+                predicted = predicted & (window_frames(state, self.window) < start + length)
         window = maps[0].shape[1]
         flags = self._flags(predicted, logits, time, active)[:, :window]
         outputs, logits = (refine or self.refine)(
@@ -164,8 +166,9 @@ class CoTracker(WindowedNetwork):
 
     def _embed_position(self, coords: Tensor, base: Tensor) -> Tensor:
         width = self.transformer.embed.in_features
-        return embed_position(coords[:, 0], coords.shape[1], tuple(base.shape[2:4]), width)
+        size = self.config.position_table or tuple(base.shape[2:4])
+        return embed_position(coords[:, 0], coords.shape[1], size, width)
 
     @property
-    def _neighbourhood(self) -> tuple[str, int]:
-        return self.config.neighbourhood, self.config.radius
+    def _neighbourhood(self) -> tuple[str, int, bool]:
+        return self.config.neighbourhood, self.config.radius, self.config.corr_border

@@ -1,9 +1,8 @@
 """CoTracker3: patches are matched, and visibility and confidence are refined beside the positions.
 
-`CoTracker3()` is the paper's online model; with window None and time_table 60 it is the offline one,
-which sees a clip as a whole.  Other settings reach from there to CoTracker with its correlation
-exchanged for that of patches.  A step over one window is `refine`, M iterations of it; see
-windowed.py for the loop around it.
+`CoTracker3()` is the paper's online model, `CoTracker3(**OFFLINE)` its offline one.  Other settings
+reach from there to CoTracker with its correlation exchanged for that of patches.  A step over one
+window is `refine`, M iterations of it; see windowed.py for the loop around it.
 """
 
 from collections.abc import Callable
@@ -39,6 +38,11 @@ from cotracker.model.windows import (
     shift_by_half,
 )
 
+OFFLINE = {"window": None, "time_table": 60}  # the paper's model that sees a clip as a whole
+V3_COMPAT = {  # what the published online code does: a short last window is filled up with copies
+    "repeat_last_frame": True,
+    "attend_inactive": True,  # points are seen by others before they are queried
+}
 WHOLE_CLIP = 2**20  # the window, in frames, of a model that sees clips as a whole
 
 

@@ -1,9 +1,13 @@
-"""Names in the published files of CoTracker2 and 3, and ours."""
+"""The published files of CoTracker2 and 3: their names for our parameters, and networks of them."""
 
 import re
 
 import torch
 from torch import Tensor
+
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.cotracker2 import V2_COMPAT
+from cotracker.model.cotracker3 import OFFLINE, V3_COMPAT, CoTracker3
 
 TABLES = ("time_emb", "pos_emb")  # sines of a formula, which we compute
 NAMES = [  # published -> ours, as regular expressions, applied in order
@@ -62,6 +66,25 @@ def rename_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if tracks is not None:
         ours["transformer.virtual_tracks"] = tracks[0, :, 0]  # 1 V 1 D
     return ours
+
+
+def build_published(
+    state: dict[str, Tensor], window: int | None = None
+) -> CoTracker | CoTracker3:
+    """The network of a published state dict of CoTracker2 or 3, with its weights.
+
+    window: frames; None: those of the file's time table, or CoTracker3's whole clips where it has 60.
+    RuntimeError where names or shapes differ.
+    """
+    frames = state["time_emb"].shape[1]
+    if "corr_mlp.fc1.weight" not in state:
+        model = CoTracker(window=window or frames, **V2_COMPAT)
+    elif frames == OFFLINE["time_table"]:
+        model = CoTracker3(attend_inactive=True, **OFFLINE)
+    else:
+        model = CoTracker3(window=window or frames, **V3_COMPAT)
+    model.load_state_dict(rename_published(state))
+    return model.eval()
 
 
 def our_name(published: str) -> str:
