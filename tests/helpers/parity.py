@@ -13,6 +13,7 @@ from cotracker.checkpoint import convert_published
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.published import build_published
 from cotracker.model.windowed import WindowedNetwork
+from cotracker.model.windows import Estimate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -59,25 +60,29 @@ def queries(height: int = 96, width: int = 128, rows: list[int] | None = None) -
     return every if rows is None else every[:, rows]
 
 
-@torch.no_grad()
-def stitched(
-    model: WindowedNetwork, video: Tensor, queries: Tensor, iters: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Tracks 1 T N 2, visibility and confidence 1 T N, and where a window has told of a point.
+def stitched(model: WindowedNetwork, video: Tensor, queries: Tensor, iters: int) -> tuple:
+    """`stitch` of what a network says, as it is: nothing is pinned to the query."""
+    with torch.no_grad():
+        return stitch(model(video, queries, iters), video.shape[1])
 
-    Later windows replace earlier ones; the network is asked as it is, with nothing pinned.
+
+def stitch(estimates: list[Estimate], frames: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tracks B T N 2, visibility and confidence B T N, and where a window has told of a point.
+
+    Later windows replace earlier ones.
     """
-    shape = queries.shape[0], video.shape[1], queries.shape[1]
+    batch, points = estimates[0].active.shape
+    shape = batch, frames, points
     xy, visibility, confidence = torch.zeros(*shape, 2), torch.zeros(shape), torch.zeros(shape)
     told = torch.zeros(shape, dtype=torch.bool)
-    for estimate in model(video, queries, iters):
-        frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
+    for estimate in estimates:
+        window = slice(estimate.start, estimate.start + estimate.logits.shape[1])
         active = estimate.active[:, None]
         logits = estimate.logits, (estimate.confidence or [estimate.logits])[-1]
-        xy[:, frames] = torch.where(active[..., None], estimate.tracks[-1], xy[:, frames])
-        for all_frames, some in zip((visibility, confidence), logits):
-            all_frames[:, frames] = torch.where(active, some.sigmoid(), all_frames[:, frames])
-        told[:, frames] |= active
+        xy[:, window] = torch.where(active[..., None], estimate.tracks[-1], xy[:, window])
+        for every, some in zip((visibility, confidence), logits):
+            every[:, window] = torch.where(active, some.sigmoid(), every[:, window])
+        told[:, window] |= active
     return xy, visibility, confidence, told
 
 
