@@ -20,6 +20,7 @@ CACHED_TOKENS = 2048  # so many tokens, and a block's temporaries of them, stay 
 CACHED_NUMBERS = 2**18  # numbers of rows gathered at once on a CPU, so that a cache holds them
 CHUNK_NUMBERS = 2**24  # numbers of a temporary above which points are taken in chunks
 CHUNK_NUMBERS_GPU = 2**28  # where a chunk costs launches, and memory is plentiful
+VOLUME_NUMBERS = 2**22  # numbers of patch products before their MLP, without gradients
 WHOLE_MAP_CELLS = 4096  # up to so many cells the product with a whole map is the faster way
 SHORT = 128  # up to this length plain products beat the fused attention on a CPU, with gradients
 SHORT_INFERENCE = {torch.float32: 8, torch.bfloat16: 512}  # and without any, by the dtype
@@ -155,6 +156,13 @@ def points_at_once(maps: Tensor, numbers: int) -> int:
 def rows_at_once(rows: Tensor, count: int, numbers: int) -> int:
     """Of `count` gathers of so many numbers each: what a CPU's cache holds; all on a GPU."""
     return max(1, count if rows.device.type != "cpu" else CACHED_NUMBERS // numbers)
+
+
+def tracks_at_once(maps: Tensor, numbers: int, count: int) -> int:
+    """Of `count` tracks whose patches' products are so many numbers each; all where autograd keeps them."""
+    if torch.is_grad_enabled() or _plain:
+        return max(1, count)
+    return max(1, (VOLUME_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU) // numbers)
 
 
 def takes_whole_map(height: int, width: int) -> bool:

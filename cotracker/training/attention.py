@@ -10,11 +10,12 @@ from cotracker.model.cotracker import CoTracker
 def group_attention(
     model: CoTracker, video: Tensor, queries: Tensor, point_mask: Tensor | None = None
 ) -> Tensor | None:
-    """B N N: the share of each point's attention that each point gets; None for a model without group layers.
+    """B N N: the share of each point's attention that each point gets; None for a model without group layers, or
+    whose points see each other through virtual tracks alone.
 
     video B T 3 H W, queries B N 3. Mean over layers, heads and frames of the last iteration in the last window.
     """
-    if not len(model.transformer.group):
+    if not len(model.transformer.group) or model.transformer.virtual_tracks is not None:
         return None
     seen: dict[torch.nn.Module, tuple] = {}
 

@@ -53,7 +53,9 @@ def later_window(
     point_mask, where = clip.visible[:, 0] & clip.valid[:, 0], clip.tracks[:, 0].nan_to_num(0)
     queries = torch.cat([torch.zeros_like(where[..., :1]), where], dim=-1)
     track_feat = model.sample_track_feat([level[:, :1] for level in maps], queries, point_mask)
-    state = WindowState(queries, point_mask, track_feat, *handed, 1)
+    tracks, logits = handed
+    state = model.begin(queries, point_mask)
+    state = state._replace(track_feat=track_feat, tracks=tracks, logits=logits, start=1)
     _, estimate = model.step(state, [level[:, 1:] for level in maps], iters)
     return estimate, state
 

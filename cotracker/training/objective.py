@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cotracker.geometry import sample_maps
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.windows import Estimate, window_starts
 from cotracker.queries import sample_queries
@@ -174,13 +175,13 @@ class Objective(nn.Module):
     ) -> Tensor:
         """The matching loss of all points, asked for in the first of the chosen frames where they are visible."""
         clips = torch.arange(len(chosen), device=chosen.device)[:, None]
-        maps = [level[clips, chosen] for level in maps]
+        base = maps[0][clips, chosen]
         first = seen.int().argmax(dim=1)
         where = tracks.gather(1, first[:, None, :, None].expand(-1, 1, -1, 2))[:, 0]
-        queries, real = torch.cat([first[..., None], where], dim=-1), seen.any(dim=1)
-        features = model.sample_track_feat(maps, queries, real)
+        features = read_track_feat(base, first, where / model.stride)
+        temperature = (10 * self.log_temperature).exp()
         return matching_loss(
-            features, maps[0], tracks, seen, real, model.stride, (10 * self.log_temperature).exp()
+            features, base, tracks, seen, seen.any(dim=1), model.stride, temperature
         )
 
 
@@ -199,6 +200,15 @@ class Posed(NamedTuple):
     matched: (
         tuple[Tensor, Tensor, Tensor] | None
     )  # frames B K, tracks and what is seen there, of all points
+
+
+def read_track_feat(maps: Tensor, frame: Tensor, cells: Tensor) -> Tensor:
+    """Features B N C of maps B K h w C in a frame each, B N, at cells B N 2, held at the border."""
+    batch, frames, height, width, _ = maps.shape
+    clip = torch.arange(batch, device=maps.device)[:, None] * frames
+    x, y = cells.unbind(-1)
+    cells = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=-1)
+    return sample_maps(maps.flatten(0, 1), clip + frame, cells)
 
 
 def _check_whole(values: dict, least: int) -> None:
