@@ -1,85 +1,82 @@
-"""Checks of settings: each returns the value, or raises ValueError "NAME must be …, not VALUE".
+"""The checks of settings: each returns the value, or raises a ValueError in one sentence."""
 
-NAME is the full name of the setting, such as train.lr, so that the sentence says what to change.
-"""
-
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Collection, Sequence
+from numbers import Integral, Real
 
 
-def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
-    """The value, a whole number from `least` to `most`; ValueError otherwise."""
-    if type(value) is not int or not _within(value, least, most):
-        raise ValueError(f"{name} must be a whole number{_limits(least, most)}, not {value}")
+def whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+    """The value, a whole number within the bounds; True and False are none."""
+    if not _is(Integral, value) or not _within(value, least, most):
+        raise _error(name, f"a whole number{_bounds(least, most)}", value)
     return value
 
 
 def number(
-    name: str, value: Any, least: float | None = None, most: float | None = None
-) -> int | float:
-    """The value, a finite number from `least` to `most`; ValueError otherwise."""
-    if not is_number(value) or not _within(value, least, most):
-        raise ValueError(f"{name} must be a number{_limits(least, most)}, not {value}")
+    name: str, value: object, least: float | None = None, most: float | None = None
+) -> float:
+    """The value, a finite number within the bounds; True and False are none."""
+    if not _is(Real, value) or not _within(value, least, most):
+        raise _error(name, f"a number{_bounds(least, most)}", value)
     return value
 
 
-def share(name: str, value: Any) -> int | float:
-    """The value, a number from 0 to 1; ValueError otherwise."""
+def share(name: str, value: object) -> float:
+    """The value, a number from 0 to 1: a share, or a probability."""
     return number(name, value, 0, 1)
+
+
+def switch(name: str, value: object) -> bool:
+    """The value, True or False."""
+    if not isinstance(value, bool):
+        raise _error(name, "true or false", value)
+    return value
 
 
 def pair(
     name: str,
-    value: Any,
+    value: object,
     least: float | None = None,
     most: float | None = None,
+    whole: bool = False,
     ordered: bool = True,
-) -> tuple:
-    """The value as a tuple of two finite numbers from `least` to `most`; ValueError otherwise.
+) -> tuple[float, float]:
+    """The value as a tuple of two finite numbers within the bounds.
 
-    ordered: the first must not be above the second.
+    whole: both are whole numbers.  ordered: the second is no less than the first, as in a range.
     """
-    parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-    if len(parts) != 2 or not all(is_number(part) and _within(part, least, most) for part in parts):
-        raise ValueError(f"{name} must be two numbers{_limits(least, most)}, not {value}")
-    if ordered and parts[0] > parts[1]:
-        raise ValueError(f"{name} must be two numbers, the smaller one first, not {value}")
-    return tuple(parts)
+    kind = Integral if whole else Real
+    items = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    good = len(items) == 2 and all(_is(kind, item) and _within(item, least, most) for item in items)
+    if not good or (ordered and items[0] > items[1]):
+        noun = "whole numbers" if whole else "numbers"
+        order = ", the lower first" if ordered else ""
+        raise _error(name, f"two {noun}{_bounds(least, most)}{order}", value)
+    return tuple(items)
 
 
-def choice(name: str, value: Any, choices: Sequence) -> Any:
-    """The value, one of the choices and of its type; ValueError otherwise."""
-    if not any(type(value) is type(one) and value == one for one in choices):
-        raise ValueError(f"{name} must be {_listed(choices)}, not {value}")
+def choice(name: str, value: object, choices: Collection) -> object:
+    """The value, one of the choices."""
+    if not any(value == one and type(value) is type(one) for one in choices):
+        *others, last = map(str, choices)
+        wanted = f"{', '.join(others)} or {last}" if others else last
+        raise _error(name, wanted, value)
     return value
 
 
-def flag(name: str, value: Any) -> bool:
-    """The value, true or false; ValueError otherwise."""
-    return choice(name, value, (True, False))
-
-
-def is_number(value: Any) -> bool:
-    """Whether the value is an int or a finite float; a bool is neither."""
-    return type(value) in (int, float) and abs(value) < float("inf")
+def _is(kind: type, value: object) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _within(value: float, least: float | None, most: float | None) -> bool:
-    return (least is None or value >= least) and (most is None or value <= most)
+    return (least is None or least <= value) and (most is None or value <= most)
 
 
-def _limits(least: float | None, most: float | None) -> str:
-    if least is not None and most is not None:
-        return f" from {_plain(least)} to {_plain(most)}"
-    if least is not None:
-        return f", {_plain(least)} or more"
-    return "" if most is None else f", {_plain(most)} or less"
+def _bounds(least: float | None, most: float | None) -> str:
+    if least is None:
+        return "" if most is None else f" of at most {most:g}"
+    return f" of at least {least:g}" if most is None else f" from {least:g} to {most:g}"
 
 
-def _plain(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
-
-
-def _listed(choices: Sequence) -> str:
-    words = [str(one).lower() if isinstance(one, bool) else str(one) for one in choices]
-    return " or ".join([", ".join(words[:-1]), words[-1]] if words[:-1] else words)
+def _error(name: str, wanted: str, value: object) -> ValueError:
+    return ValueError(f"{name} must be {wanted}, not {value}")

@@ -162,7 +162,7 @@ def test_the_front_door_is_light():
     ("cotracker.model.encoder", "from cotracker.data.video import x", ["cotracker.data.video"]),
     ("cotracker.model.encoder", "def f():\n    import cotracker.checkpoint", ["cotracker.checkpoint"]),
     ("cotracker.checkpoint", "from cotracker import trackers", ["cotracker.trackers"]),
-    ("cotracker.model.encoder", "import cv2", ["cv2"]),
+    ("cotracker.trackers.views", "import cv2", ["cv2"]),
     ("cotracker.training.optim", "from omegaconf import OmegaConf", ["omegaconf"]),
     ("cotracker.benchmarks.run", "from cotracker.trackers.cotracker import load", ["cotracker.trackers.cotracker"]),
     ("cotracker.benchmarks.run", "from cotracker.trackers.wrappers import Resized", []),
