@@ -28,11 +28,11 @@ from cotracker.benchmarks.paper import suite
 from cotracker.benchmarks.rows import Rows, collected
 from cotracker.benchmarks.run import Row, evaluate, metric_keys, unscored
 from cotracker.benchmarks.workers import Helpers
-from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.files import write_json
 from cotracker.trackers.tracker import Tracker
-from cotracker.training.precision import let_tf32
+from cotracker.training.precision import allow_tf32
 from cotracker.visualize import write_png
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -81,13 +81,13 @@ def run(config: DictConfig, helpers: Helpers, label: dict | None = None) -> dict
         )
     if type(config.wait_minutes) not in (int, float) or config.wait_minutes < 0:
         raise ValueError(f"wait_minutes must be a number, 0 or more, not {config.wait_minutes}")
-    let_tf32(
+    allow_tf32(
         False
     )  # a GPU's convolutions would round to 10 bits, and its numbers be others than a CPU's
     try:
         benchmark, tracker = (
             build_benchmark(config.benchmark, limit=config.limit),
-            made(config.tracker),
+            instantiate(config.tracker, "tracker"),
         )
     except (ValueError, OSError) as error:
         raise suite.Unavailable(str(error)) from error

@@ -22,30 +22,25 @@ def at_frames(tracks: Tensor, frame: Tensor) -> Tensor:
     return torch.cat([frame[..., None].to(tracks.dtype), tracks.gather(1, index)[:, 0]], dim=-1)
 
 
-def training_mix(clip: Clip, late: float = 0.25) -> tuple[Tensor, Tensor]:
-    """Queries B N 3 for a collated clip, and B N bool: False for points that are never visible (padding).
+def sample_training_queries(clip: Clip, late: float = 0.25) -> tuple[Tensor, Tensor]:
+    """Queries B N 3 of a collated clip, and a mask B N: False for points that are never visible.
 
-    The first `late` share of a clip's points is asked at a random frame among those where it is visible, the others at
-    the first (appendix A); padding, which is valid nowhere, counts for nothing. Random numbers come from each example's
-    own seed, so the same example asks the same, whatever it is collated with.
+    The query of the first `late` share of each clip's points is at a random frame among those where
+    the point is visible; the others' is at their first (appendix A). Padding, which is valid
+    nowhere, is not counted. The random numbers come from each example's own seed, so that an example
+    has the same queries whatever it is collated with.
     """
-    seen = clip.visible & clip.valid
-    frame, real = first_visible(seen)
-    device, frame, seen = (
-        frame.device,
-        frame.cpu().clone(),
-        seen.cpu(),
-    )  # a GPU would be waited for at every point
-    held = (
-        clip.valid.any(dim=1).sum(dim=1).tolist()
-    )  # points of each clip, the padding at the end aside
-    for item in range(frame.shape[0]):
+    visible = clip.visible & clip.valid
+    frame, point_mask = first_visible(visible)
+    frame = frame.clone()
+    counts = clip.valid.any(dim=1).sum(dim=1).tolist()  # points of each clip, without the padding
+    for item, count in enumerate(counts):
         rng = np.random.default_rng([int(part) for part in np.ravel(clip.seed[item])] + [0])
-        for point in range(int(held[item] * late)):
-            choices = seen[item, :, point].nonzero()[:, 0]
+        for point in range(int(count * late)):
+            choices = visible[item, :, point].nonzero()[:, 0]
             if len(choices):
                 frame[item, point] = choices[int(rng.integers(len(choices)))]
-    return at_frames(clip.tracks, frame.to(device)), real
+    return at_frames(clip.tracks, frame), point_mask
 
 
 def grid(

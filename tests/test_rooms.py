@@ -19,8 +19,7 @@ ALLOWED = {
     "cotracker.queries": [],
     "cotracker.model": [],
     "cotracker.data": [],
-    "cotracker.shards": [],
-    "cotracker.checkpoint": ["model", "shards"],
+    "cotracker.checkpoint": ["model"],
     "cotracker.trackers": ["model", "checkpoint", "queries"],
     "cotracker.baselines": [
         "model",
@@ -39,7 +38,6 @@ ALLOWED = {
         "trackers",
         "visualize",
     ],
-    "cotracker.training.state": ["benchmarks.results", "checkpoint", "training"],
     "cotracker.benchmarks": ["trackers.tracker", "trackers.wrappers", "queries"],
     "cotracker.benchmarks.failures": ["benchmarks", "trackers.tracker", "visualize"],
     "cotracker.benchmarks.paper": ["benchmarks", "checkpoint", "visualize"],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import cv2
 import numpy as np
@@ -84,7 +84,7 @@ class Mixture:
         if not any(isinstance(source, Sprites) for source in self.sources):
             kinds = ", ".join(type(source).__name__ for source in self.sources)
             raise ValueError(
-                f"train.draw_on_device=true is for clips of Sprites, and these data are {kinds}: leave it out"
+                f"train.render_on_device=true is for clips of Sprites, and these data are {kinds}: leave it out"
             )
         kinds = [
             Undrawn(source) if isinstance(source, Sprites) else source for source in self.sources
@@ -178,6 +178,7 @@ class TrainingStream(Dataset):
     """`stream[k]` -> Clip with seed (seed, k): a pure function of (seed, k), for every k >= 0.
 
     source: a Source, a Reader or a Mixture of them.  augment: (Clip, rng) -> Clip or None.
+    prepare: makes of a collated batch what `loader` gives, in its workers; None for the batch itself.
     Of a Source, example k is drawn from (seed, k). A Reader gives each of its clips once in a pass: its n-th example
     is in pass n // len, at a position from a permutation drawn from (seed, pass), with frames, points and augmentation
     drawn from (seed, pass, k). A bad clip (ValueError) is replaced, up to 10 times, by one drawn from those numbers
@@ -191,9 +192,10 @@ class TrainingStream(Dataset):
         source: Source | Reader | Mixture,
         seed: int = 0,
         augment: Callable[[Clip, np.random.Generator], Clip] | None = None,
+        prepare: Callable[[Clip | UndrawnClips], Any] | None = None,
     ):
         self.mixture = source if isinstance(source, Mixture) else Mixture([source], [1.0])
-        self.seed, self.augment = seed, augment
+        self.seed, self.augment, self.prepare = seed, augment, prepare
 
     def __getitem__(self, k: int) -> Clip:
         source = self.mixture.source_of(self.seed, k)
@@ -211,6 +213,11 @@ class TrainingStream(Dataset):
         return replace(
             clip, seed=(self.seed, k), replaced=len(reasons), reason=reasons[-1] if reasons else ""
         )
+
+    def batch(self, examples: list[Clip] | list[Scene]) -> Any:
+        """The examples collated and prepared."""
+        collated = collate_examples(examples)
+        return collated if self.prepare is None else self.prepare(collated)
 
     def _drawn(self, source: Source, rng: np.random.Generator, attempt: int) -> Clip:
         return augmented(source.clip(rng), self.augment, rng)
@@ -262,7 +269,7 @@ def loader(
         batch_size=batch,
         sampler=EndlessSampler(start, rank, world),
         num_workers=workers,
-        collate_fn=_batched,
+        collate_fn=stream.batch,
         worker_init_fn=_one_thread,
         persistent_workers=workers > 0,
         multiprocessing_context=context if workers else None,
@@ -271,7 +278,8 @@ def loader(
     )
 
 
-def _batched(examples: list[Clip] | list[Scene]) -> Clip | UndrawnClips:
+def collate_examples(examples: list[Clip] | list[Scene]) -> Clip | UndrawnClips:
+    """The batch of examples: a Clip with B in front, or scenes that a device renders."""
     return UndrawnClips(examples) if isinstance(examples[0], Scene) else collate(examples)
 
 

@@ -1,13 +1,15 @@
-"""How exact a GPU's float32 products are."""
+"""The precision of products: the dtype of autocast, and of a GPU's float32 products."""
 
 import torch
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-def let_tf32(allowed: bool) -> None:
-    """Lets matrix products and convolutions of float32 round to 10 bits on a GPU, or not, in this whole process.
 
-    It stands apart from train.py because submitit sends the functions of a main file with all that they name to its
-    jobs, and `torch.backends.cudnn` cannot be sent.
+def allow_tf32(allowed: bool) -> None:
+    """Lets a GPU round float32 matrix products and convolutions to 10 bits, or not.
+
+    It holds for the whole process. It is not in train.py because submitit pickles the functions of
+    the main file with all that they name, and `torch.backends.cudnn` cannot be pickled.
     """
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed

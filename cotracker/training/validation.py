@@ -1,13 +1,16 @@
-"""For train.py: what a run shows beside its losses: held-out benchmarks, and pictures of what it does."""
+"""What a run shows beside its losses: held-out benchmarks, and pictures of tracks and attention."""
+
+import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cotracker import checks
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import evaluate, mean
 from cotracker.model.cotracker import CoTracker
-from cotracker.queries import grid, training_mix
+from cotracker.queries import grid, sample_training_queries
 from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.attention import group_attention
@@ -15,68 +18,89 @@ from cotracker.training.distributed import Group
 from cotracker.types import Clip, Tracks
 from cotracker.visualize import attention_sheet, contact_sheet
 
-POINTS = 48  # at most so many are drawn
+POINTS = 48  # drawn at most
 
 
-def checked(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker) -> None:
-    """Nothing, or ValueError, one sentence, where settings under `evaluation` cannot be: asked before a run begins."""
-    best, names = evaluation["best"], ", ".join(benchmarks)
+def check_evaluation(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker) -> None:
+    """Nothing; ValueError, one sentence, for settings under `evaluation` that cannot be."""
+    best = evaluation["best"]
     if best is not None and str(best).partition("/")[0] not in benchmarks:
         raise ValueError(
-            f"evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of {names}, not {best}"
+            "evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of "
+            f"{', '.join(benchmarks)}, not {best}"
         )
-    if type(evaluation["single_point"]) is not bool:
-        raise ValueError(
-            f"evaluation.single_point must be true or false, not {evaluation['single_point']}"
-        )
+    checks.switch("evaluation.single_point", evaluation["single_point"])
     try:
-        _chain(model, evaluation)
+        _tracker(model, evaluation)
     except ValueError as error:
         raise ValueError(f"evaluation: {error}") from error
 
 
-def _chain(model: CoTracker, chain: dict) -> Tracker:
-    support = (chain["global_grid"], chain["local_grid"])
-    return build_chain(model, chain["updates"], chain["resolution"], chain["single_point"], support)
+def _tracker(model: CoTracker, options: dict) -> Tracker:
+    support = (options["global_grid"], options["local_grid"])
+    return build_chain(
+        model, options["updates"], options["resolution"], options["single_point"], support
+    )
 
 
-def measured(model: CoTracker, benchmark: Benchmark, chain: dict, group: Group) -> dict[str, float]:
-    """The benchmark's means for the model as it is, on every rank; the videos are dealt over the ranks.
+def evaluate_model(
+    model: CoTracker, benchmark: Benchmark, options: dict, group: Group
+) -> dict[str, float]:
+    """The benchmark's means for the model as it is, on every rank; the ranks share the videos.
 
-    chain: updates, resolution, single_point, global_grid, local_grid, as in configs/tracker/cotracker.yaml.
+    options: of the tracker, as in configs/tracker/cotracker.yaml.
     """
-    rows = evaluate(_chain(model, chain), benchmark, group.rank, group.world)
-    return mean([row for part in group.gathered(rows) for row in part])
+    rows = evaluate(_tracker(model, options), benchmark, group.rank, group.world)
+    return mean([row for part in group.all_gather_object(rows) for row in part])
+
+
+def best_value(best: str, name: str, means: dict[str, float]) -> float:
+    """The mean that evaluation.best names, BENCHMARK/METRIC, -inf where it is not among these."""
+    benchmark, _, metric = best.partition("/")
+    if benchmark == name and metric not in means:
+        print(f"evaluation.best: {name} has no metric {metric}, only {', '.join(means)}")
+    return means.get(metric, -math.inf) if benchmark == name else -math.inf
 
 
 @torch.no_grad()
-def pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
-    """Of a collated batch's first clip: "tracks", the truth above what the model says, and "attention", one point's."""
-    count = min(POINTS, clip.tracks.shape[2])
-    parts = {name: getattr(clip, name)[:1, :, :count] for name in ("tracks", "visible", "valid")}
-    one = Clip(clip.video[:1], **parts, seed=clip.seed[:1])
-    queries, real = training_mix(one)
-    queries = torch.where(real[..., None], queries, 0.0)
-    seen = one.visible & one.valid & real[:, None]
-    truth = Tracks(torch.where(one.valid[..., None], one.tracks, -1e6), seen.float(), seen)
-    said = CoTrackerPredictor(model)(one.video, queries)
-    said = Tracks(torch.where(real[:, None, :, None], said.xy, -1e6), said.visibility, said.visible)
-    rows = [contact_sheet(one.video, tracks) for tracks in (truth, said)]
-    drawn = {
-        "tracks": np.concatenate(
-            [rows[0], np.full((4, rows[0].shape[1], 3), 255, np.uint8), rows[1]]
-        )
-    }
-    if real.any():
-        target = queries[:, real[0].int().argmax()][:, None]
-        drawn |= _attention(model, one.video, target)
-    return drawn
+def draw_pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
+    """Pictures of a collated batch's first clip.
+
+    "tracks": the true ones above the model's.  "attention": of one point, see _draw_attention.
+    """
+    few = min(POINTS, clip.tracks.shape[2])
+    clip = Clip(
+        clip.video[:1],
+        clip.tracks[:1, :, :few],
+        clip.visible[:1, :, :few],
+        clip.valid[:1, :, :few],
+        seed=clip.seed[:1],
+    )
+    queries, point_mask = sample_training_queries(clip)
+    queries = torch.where(point_mask[..., None], queries, 0.0)
+    visible = clip.visible & clip.valid & point_mask[:, None]
+    true_xy = torch.where(clip.valid[..., None], clip.tracks, torch.nan)
+    found = CoTrackerPredictor(model)(clip.video, queries)
+    found_xy = torch.where(point_mask[:, None, :, None], found.xy, torch.nan)
+    rows = [
+        contact_sheet(clip.video, Tracks(true_xy, visible.float(), visible)),
+        contact_sheet(clip.video, Tracks(found_xy, found.visibility, found.visible)),
+    ]
+    line = np.full((4, rows[0].shape[1], 3), 255, np.uint8)
+    pictures = {"tracks": np.concatenate([rows[0], line, rows[1]])}
+    if point_mask.any():
+        query = queries[:, point_mask[0].int().argmax()][:, None]
+        pictures |= _draw_attention(model, clip.video, query)
+    return pictures
 
 
-def _attention(model: CoTracker, video: Tensor, target: Tensor) -> dict[str, np.ndarray]:
-    """What a target 1 1 3 with 6x6 support points attends to, drawn in the last frame; {} without group layers."""
-    support = grid(6, tuple(video.shape[-2:]), frame=int(target[0, 0, 0])).to(target)
-    queries = torch.cat([target, support], dim=1)
+def _draw_attention(model: CoTracker, video: Tensor, query: Tensor) -> dict[str, np.ndarray]:
+    """What a query 1 1 3 with 6x6 support points attends to, in the last frame.
+
+    {} for a model without group layers.
+    """
+    support = grid(6, tuple(video.shape[-2:]), frame=int(query[0, 0, 0])).to(query)
+    queries = torch.cat([query, support], dim=1)
     weights = group_attention(model, video, queries)
     if weights is None:
         return {}

@@ -24,7 +24,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cotracker.benchmarks import results
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.graphs import mapped
 from cotracker.profiling.machine import matrix_peak, now
+from cotracker.training.config import TrainConfig
 from cotracker.training.objective import Objective
 from cotracker.training.optim import Optimiser
 from cotracker.types import Clip, collate
@@ -148,17 +150,20 @@ def stepper(
     if options.compile:
         model.compile_parts()
     objective = Objective().to(device)
-    optimiser = Optimiser([model, objective], 1000, 0, 5e-4, 1e-5, 0.05, 1.0, 0)
-    clip = example(options).to(device)
+    config = TrainConfig(steps=1000, schedule_extra_steps=0, clip=1.0)
+    optimiser = Optimiser([model, objective], config)
+    targets = mapped(
+        objective.sample_targets(example(options), model.window), lambda tensor: tensor.to(device)
+    )
 
     def step() -> dict:
         cpu, start = time.process_time(), now(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            loss, _ = objective(model, clip)
+            loss, _ = objective(model, targets)
         forward = now(device)
         optimiser.backward(loss)
         backward = now(device)
-        optimiser.step(bool(optimiser.norm().isfinite()))
+        optimiser.step(bool(optimiser.clip_gradients().isfinite()))
         end = now(device)
         seconds = {
             "forward": forward - start,

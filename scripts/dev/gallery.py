@@ -18,7 +18,7 @@ from torch import Tensor
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.failures import ANSWER, TRUTH, errors
 from cotracker.benchmarks.run import answers, facing, read
-from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.files import write_json
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Questions, Tracks
@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = composed(arguments.settings)
         found = worst_tracks(
-            made(config.tracker), build_benchmark(config.benchmark), arguments.count
+            instantiate(config.tracker, "tracker"),
+            build_benchmark(config.benchmark),
+            arguments.count,
         )
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_png(arguments.out, np.concatenate([picture for picture, _ in found]))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import answers, facing, read
-from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Questions, Tracks
 
@@ -27,7 +27,9 @@ def main(settings: list[str]) -> int:
     """Exit code 0, or 2 and one sentence."""
     try:
         config = composed(settings)
-        rows, shares = measured(made(config.tracker), build_benchmark(config.benchmark))
+        rows, shares = measured(
+            instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark)
+        )
     except (ValueError, OSError, hydra.errors.HydraException) as error:
         print(f"thresholds.py: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

@@ -17,7 +17,7 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.trackers.cotracker import CoTrackerPredictor, in_precision
 from cotracker.training.cuda_graph import ReplayedStep, padded
 from cotracker.training.objective import Objective
-from cotracker.training.precision import let_tf32
+from cotracker.training.precision import allow_tf32
 from train import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -30,7 +30,7 @@ FILM = Sprites(frames=24, height=96, width=128, points=64)
 def exact():
     """float32 products of 24 bits, as on a CPU; and what PyTorch chose before, after."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    let_tf32(False)
+    allow_tf32(False)
     yield
     torch.set_float32_matmul_precision(before[0])
     torch.backends.cudnn.allow_tf32 = before[1]

@@ -53,6 +53,14 @@ class UndrawnClips:
         """Itself: what a device needs of a scene is put together when it is drawn."""
         return self
 
+    def without_video(self) -> Clip:
+        """The Clip before it is rendered: its video, on the meta device, has a shape and no pixels."""
+        clips = []
+        for scene in self.scenes:
+            shape = len(scene.middle), 3, *scene.size
+            clips.append(scene.clip(torch.empty(shape, dtype=torch.uint8, device="meta")))
+        return collate(clips)
+
     def to(self, device: torch.device, non_blocking: bool = False) -> Clip:
         """The Clip, drawn on `device`, which is waited for; non_blocking is there as in Clip.to and changes nothing."""
         return clips(list(self.scenes), torch.device(device))
