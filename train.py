@@ -200,10 +200,10 @@ class Run:
             | {
                 "gradient": norm / group.world,
                 "data_wait": waited / group.world,
+                "stopping": float(stop.is_due()),
                 "elapsed": stop.elapsed / group.world,
                 "replaced": sum(count for batch in batches for _, count, _ in batch.bad),
                 "finite": norm.isfinite() & means["loss"].isfinite(),
-                "stopping": float(stop.is_due()),
             }
         )
         finite = reduced.pop("finite") == group.world

@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from cotracker.model.cotracker import CoTracker
-from cotracker.queries import training_mix
+from cotracker.queries import sample_training_queries
+from cotracker.training.config import ObjectiveConfig
 from cotracker.training.objective import Objective
 from cotracker.types import Clip, collate
 
 COUNTS = (5, 9, 2)
 LOSSES = [
-    {"updates": 2},
-    {"updates": 2, "small_errors": 2.0},
-    {"updates": 2, "matching_weight": 0.5},
-    {"updates": 2, "points": 4},
+    {},
+    {"log_loss_weight": 2.0},
+    {"matching_weight": 0.5},
+    {"points": 4},
     {"matching_weight": 0.5, "points": 0},
 ]
 
@@ -51,7 +52,11 @@ def model() -> CoTracker:
 
 def test_collate_pads_points_that_are_nowhere_valid():
     batch = collate([clip_of(count) for count in COUNTS])
-    assert batch.tracks.shape == (3, 6, 9, 2) and batch.visible.shape == batch.valid.shape == (3, 6, 9)
+    assert batch.tracks.shape == (3, 6, 9, 2) and batch.visible.shape == batch.valid.shape == (
+        3,
+        6,
+        9,
+    )
     for item, count in enumerate(COUNTS):
         clip = clip_of(count)
         for name in ("tracks", "visible", "valid"):
@@ -61,7 +66,9 @@ def test_collate_pads_points_that_are_nowhere_valid():
     assert batch.seed == [(0, 5), (0, 9), (0, 2)] and batch.replaced == [0, 0, 0]
 
 
-@pytest.mark.parametrize("other", [clip_of(5, frames=5), replace(clip_of(5), video=clip_of(5).video[..., 1:])])
+@pytest.mark.parametrize(
+    "other", [clip_of(5, frames=5), replace(clip_of(5), video=clip_of(5).video[..., 1:])]
+)
 def test_collate_refuses_other_shapes_still(other):
     with pytest.raises(ValueError, match="equal shapes"):
         collate([clip_of(5), other])
@@ -70,38 +77,48 @@ def test_collate_refuses_other_shapes_still(other):
 @pytest.mark.parametrize("garbage", [1e4, float("nan")])
 def test_padding_asks_nothing_and_moves_no_query(garbage):
     """The late quarter is a quarter of a clip's own points, so a clip asks the same in any company."""
-    queries, real = training_mix(ragged(garbage), late=0.5)
+    queries, real = sample_training_queries(ragged(garbage), late=0.5)
     for item, alone in enumerate(singles()):
         count = COUNTS[item]
-        own, own_real = training_mix(alone, late=0.5)
-        assert torch.equal(queries[item, :count], own[0]) and torch.equal(real[item, :count], own_real[0])
+        own, own_real = sample_training_queries(alone, late=0.5)
+        assert torch.equal(queries[item, :count], own[0]) and torch.equal(
+            real[item, :count], own_real[0]
+        )
         assert own_real.all() and not real[item, count:].any()
 
 
 @pytest.mark.parametrize("garbage", [1e4, float("nan")])
 def test_estimates_of_real_points_are_those_of_the_single_clips(model, garbage):
     batch = ragged(garbage)
-    queries, real = training_mix(batch)
+    queries, real = sample_training_queries(batch)
     with torch.no_grad():
         together = model(batch.video, queries, 2, real)
         for item, clip in enumerate(singles()):
             count = COUNTS[item]
-            for ours, own in zip(together, model(clip.video, training_mix(clip)[0], 2)):
-                assert torch.allclose(ours.tracks[-1][item, :, :count], own.tracks[-1][0], atol=1e-5, rtol=1e-5)
-                assert torch.allclose(ours.logits[item, :, :count], own.logits[0], atol=1e-5, rtol=1e-5)
+            for ours, own in zip(together, model(clip.video, sample_training_queries(clip)[0], 2)):
+                assert torch.allclose(
+                    ours.tracks[-1][item, :, :count], own.tracks[-1][0], atol=1e-5, rtol=1e-5
+                )
+                assert torch.allclose(
+                    ours.logits[item, :, :count], own.logits[0], atol=1e-5, rtol=1e-5
+                )
 
 
-def gradients(model: CoTracker, objective: Objective, clip: Clip) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def gradients(
+    model: CoTracker, objective: Objective, clip: Clip
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     model.zero_grad()
-    loss, _ = objective(model, clip)
+    loss, _ = objective(model, objective.sample_targets(clip, model.window))
     loss.backward()
-    return loss.detach(), [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()]
+    return loss.detach(), [
+        torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in model.parameters()
+    ]
 
 
 @pytest.mark.parametrize("garbage", [0.0, 1e4])
 @pytest.mark.parametrize("terms", LOSSES, ids=str)
 def test_loss_and_gradients_are_the_mean_over_the_single_clips(model, terms, garbage):
-    objective = Objective(**terms)
+    objective = Objective(ObjectiveConfig(**terms))
     loss, gradient = gradients(model, objective, ragged(garbage))
     alone = [gradients(model, objective, clip) for clip in singles()]
     assert torch.allclose(loss, sum(one for one, _ in alone) / len(COUNTS), rtol=1e-5, atol=1e-5)
