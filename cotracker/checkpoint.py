@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import safetensors
@@ -12,9 +13,11 @@ from torch import Tensor, nn
 
 from cotracker.files import replace_file, write_bytes
 from cotracker.model.cotracker import CoTracker
-from cotracker.model.published import PUBLISHED
+from cotracker.model.v1_compat import V1_COMPAT
 
-CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
+CHECKOUT = Path(__file__).resolve().parents[1]  # or the folder where the package is installed
+CARRIED = Path(__file__).resolve().with_name("checkpoints")  # in an installed package: see setup.py
+CHECKPOINTS = CHECKOUT / "checkpoints" if (CHECKOUT / "pyproject.toml").is_file() else CARRIED
 SHIPPED = "cotracker_small"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
@@ -45,7 +48,7 @@ def save(path: str | Path, model: CoTracker, card: dict) -> dict:
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     card = card | {
         "format": 1,
-        "model": model.config,
+        "model": asdict(model.config) | {"widths": list(model.config.widths)},
         "parameters": sum(p.numel() for p in model.parameters()),
         "hash": weights_hash(tensors),
     }
@@ -63,7 +66,7 @@ def load_model(path: str | Path, window: int | None = None) -> CoTracker:
 
     window: frames of a window, where they shall be others than it was trained with (table 9); no weight depends on it.
 
-    Its `forward(video, queries, updates=None)` returns the Estimates, one a window. ValueError with what is wrong
+    Its `forward(video, queries, iters=None)` returns the Estimates, one a window. ValueError with what is wrong
     where the file is not a checkpoint of ours, is damaged, or its weights do not fit its config.
     """
     tensors, card = _read(path)
@@ -108,7 +111,7 @@ def load_state(path: str | Path) -> dict:
 def convert_published(state: dict, stride: int, window: int) -> CoTracker:
     """Our CoTracker with the weights of a published v1 state dict; ValueError, a readable list, where keys differ."""
     state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
-    model = CoTracker(stride=stride, window=window, **PUBLISHED)
+    model = CoTracker(stride=stride, window=window, **V1_COMPAT)
     tensors = {}
     for name, value in state.items():
         ours = our_name(name)  # our own names are no published ones: such weights were made by another function

@@ -1,4 +1,4 @@
-"""The nouns every room shares: Clip, Questions, Tracks, and what a video is.
+"""The nouns every room shares: Clip, EvalTargets, Tracks, and what a video is.
 
 Letters, here and everywhere: B clips, T frames, S frames of a window, N points, M updates, C channels, H W pixels,
 h w cells.
@@ -77,12 +77,17 @@ class Tracks(_Moves):
 
 
 @dataclass(frozen=True)
-class Questions(_Moves):
-    """What a protocol asks about one clip: queries B N 3 (t, x, y), the true Tracks, and scored B T N bool."""
+class EvalTargets(_Moves):
+    """What a protocol evaluates in one clip.
+
+    queries: B N 3 (t, x, y).
+    target: the true Tracks.
+    eval_mask: B T N bool, the frames that count.
+    """
 
     queries: Tensor
-    truth: Tracks
-    scored: Tensor
+    target: Tracks
+    eval_mask: Tensor
 
 
 def collate(clips: list[Clip]) -> Clip:

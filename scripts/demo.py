@@ -22,7 +22,7 @@ from cotracker import cli
 from cotracker.benchmarks.metrics import tapvid
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.video import open_video, write_video
-from cotracker.types import Clip, Questions, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks
 from cotracker.visualize import contact_sheet, rainbow, write_png
 
 FRAMES, HEIGHT, WIDTH, POINTS, SEED = 32, 384, 512, 96, 3
@@ -43,9 +43,9 @@ def main(argv: list[str] | None = None) -> int:
         "--out", type=Path, help="default: outputs/demo, or outputs/<name of the video>"
     )
     parser.add_argument("--checkpoint", help="default: the one that ships")
-    parser.add_argument("--updates", default="6")
+    parser.add_argument("--iters", default="6")
     arguments = parser.parse_args(argv)
-    options = ["--updates", arguments.updates]
+    options = ["--iters", arguments.iters]
     options += ["--checkpoint", arguments.checkpoint] if arguments.checkpoint else []
     if arguments.video is not None:
         out = arguments.out or Path("outputs") / (arguments.video.stem or "video")
@@ -113,7 +113,7 @@ def report(tracks: Tracks, clip: Clip) -> str:
     scored[0] = False
     truth = Tracks(clip.tracks[None], clip.visible[None].float(), clip.visible[None])
     queries = torch.cat([torch.zeros_like(clip.tracks[:1, :, :1]), clip.tracks[:1]], dim=-1)
-    questions = Questions(queries, truth, scored[None])
+    targets = EvalTargets(queries, truth, scored[None])
     still = Tracks(
         truth.xy[:, :1].expand_as(truth.xy), truth.visibility, torch.ones_like(truth.visible)
     )
@@ -123,7 +123,7 @@ def report(tracks: Tracks, clip: Clip) -> str:
     ]
     for name, answer in (("cotracker", tracks), ("standing still", still)):
         distance = (answer.xy[0] - clip.tracks).norm(dim=-1)[counted]
-        value = tapvid(answer, questions, clip)
+        value = tapvid(answer, targets, clip)
         lines.append(
             f"  {name:<15} error mean {distance.mean():6.2f} px, median {distance.median():6.2f} px; "
             f"<delta_avg {value['delta_avg']:5.1f} %, visibility right {value['oa']:5.1f} %"

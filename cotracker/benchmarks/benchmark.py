@@ -7,27 +7,27 @@ from dataclasses import dataclass, field
 
 from cotracker.benchmarks.breakdown import Errors
 from cotracker.benchmarks.protocols import BOTH_DIRECTIONS
-from cotracker.types import Clip, Questions, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """clips: by index, one Clip a video.  protocol: Clip -> Questions.  metric: (answers, questions, clip) -> floats.
+    """clips: by index, one Clip a video.  protocol: Clip -> EvalTargets.  metric: (answers, targets, clip) -> floats.
 
     expected: the names of the videos when all of it is there, for `found 3 of 7 expected`; empty where unknown.
     made: what the clips were made from, where they are drawn: whatever changes them changes it.
-    breakdown: (answers, questions, clip) -> errors by kind (see breakdown.py), or None.
+    breakdown: (answers, targets, clip) -> errors by kind (see breakdown.py), or None.
     names: of the clips, by index, so that a video is known without being read; empty where only its clip tells.
     broken: a sentence for each video whose files are there and could not even be listed among the clips.
     """
 
     name: str
     clips: Sequence[Clip]
-    protocol: Callable[[Clip], Questions]
-    metric: Callable[[Tracks, Questions, Clip], dict[str, float]]
+    protocol: Callable[[Clip], EvalTargets]
+    metric: Callable[[Tracks, EvalTargets, Clip], dict[str, float]]
     expected: tuple[str, ...] = ()
     made: dict = field(default_factory=dict)
-    breakdown: Callable[[Tracks, Questions, Clip], Errors] | None = None
+    breakdown: Callable[[Tracks, EvalTargets, Clip], Errors] | None = None
     names: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
 

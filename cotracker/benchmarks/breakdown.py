@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cotracker.benchmarks.metrics import TAPVID_SIZE
-from cotracker.types import Clip, Questions, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks
 
 # Bins: from, and up to but without.
 MOTION = {"<1 px": (0, 1), "1-3 px": (1, 3), "3-8 px": (3, 8), ">=8 px": (8, math.inf)}
@@ -21,7 +21,7 @@ NEAR = 4  # pixels
 Errors = dict[str, dict[str, list[float]]]  # part -> bin -> the errors counted there
 
 
-def by_motion_and_occlusion(tracks: Tracks, questions: Questions, clip: Clip) -> Errors:
+def by_motion_and_occlusion(tracks: Tracks, targets: EvalTargets, clip: Clip) -> Errors:
     """Errors of one video where the truth is scored and visible: {"motion": {bin: […]}, "reappearing": {bin: […]}}.
 
     motion: pixels that the true track moved since the frame before, of the 256x256 frame (bins of MOTION); places
@@ -30,10 +30,10 @@ def by_motion_and_occlusion(tracks: Tracks, questions: Questions, clip: Clip) ->
     """
     height, width = clip.video.shape[-2:]
     ratio = tracks.xy.new_tensor([TAPVID_SIZE[1] / width, TAPVID_SIZE[0] / height])
-    truth = questions.truth.xy * ratio
+    truth = targets.target.xy * ratio
     error = (tracks.xy * ratio - truth).norm(dim=-1)
-    moved, gap = _moved(truth, questions), _frames_unseen(questions)
-    shown = questions.scored & questions.truth.visible
+    moved, gap = _moved(truth, targets), _frames_unseen(targets)
+    shown = targets.eval_mask & targets.target.visible
 
     def within(value: Tensor, bins: dict) -> dict[str, list[float]]:
         return {
@@ -61,20 +61,20 @@ def _summary(values: list[float]) -> dict[str, float]:
     return {"count": len(values), "median": median(values), f"within_{NEAR}": near}
 
 
-def _moved(truth: Tensor, questions: Questions) -> Tensor:
+def _moved(truth: Tensor, targets: EvalTargets) -> Tensor:
     """B T N: the distance from the frame before, NaN in the first frame and where the truth was unknown then."""
-    asked = _frame_numbers(truth) == questions.queries[:, None, :, 0]
-    known = questions.scored | asked
+    asked = _frame_numbers(truth) == targets.queries[:, None, :, 0]
+    known = targets.eval_mask | asked
     moved = torch.full(truth.shape[:-1], math.nan, dtype=truth.dtype)
     step = (truth[:, 1:] - truth[:, :-1]).norm(dim=-1)
     moved[:, 1:] = torch.where(known[:, :-1], step, math.nan)
     return moved
 
 
-def _frames_unseen(questions: Questions) -> Tensor:
+def _frames_unseen(targets: EvalTargets) -> Tensor:
     """B T N: how many frames lie between each frame and the last one before it that shows the point; 0 where none."""
-    number = _frame_numbers(questions.truth.xy)
-    seen = questions.truth.visible & (number >= questions.queries[:, None, :, 0])
+    number = _frame_numbers(targets.target.xy)
+    seen = targets.target.visible & (number >= targets.queries[:, None, :, 0])
     last = torch.where(seen, number, -1).cummax(dim=1).values
     gap = torch.zeros_like(last)
     gap[:, 1:] = torch.where(last[:, :-1] >= 0, number[:, 1:] - last[:, :-1] - 1, 0)

@@ -10,9 +10,9 @@ from torch import Tensor
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.metrics import TAPVID_SIZE
 from cotracker.benchmarks.results import worst
-from cotracker.benchmarks.run import Row, Unreadable, answers, facing, read
+from cotracker.benchmarks.run import Row, Unreadable, answers, read, with_required_direction
 from cotracker.trackers.tracker import Tracker
-from cotracker.types import Clip, Questions, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks
 from cotracker.visualize import contact_sheet
 
 TRUTH, ANSWER = (60, 220, 90), (255, 70, 60)  # green, red
@@ -30,7 +30,7 @@ def pictures(
     The videos are tracked again, as rows hold no tracks. Truth is green, the answer red; rings are places unseen.
     """
     device = next(chain(tracker.parameters(), tracker.buffers()), torch.empty(0)).device
-    both = facing(tracker, benchmark).eval()
+    both = with_required_direction(tracker, benchmark).eval()
     wanted = dict.fromkeys(worst(rows, count))
     for index in range(len(benchmark.clips) if wanted else 0):
         if benchmark.names and benchmark.names[index] not in wanted:
@@ -46,28 +46,28 @@ def pictures(
             yield name, *_picture(*held)
 
 
-def errors(questions: Questions, tracks: Tracks, clip: Clip) -> Tensor:
+def errors(targets: EvalTargets, tracks: Tracks, clip: Clip) -> Tensor:
     """N: each point's mean error where it is scored and seen, in pixels of the 256x256 frame; -1 where nowhere."""
     height, width = clip.video.shape[-2:]
     ratio = tracks.xy.new_tensor([TAPVID_SIZE[1] / width, TAPVID_SIZE[0] / height])
-    distance = ((tracks.xy - questions.truth.xy) * ratio).norm(dim=-1)[0]
-    counted = (questions.scored & questions.truth.visible)[0]
+    distance = ((tracks.xy - targets.target.xy) * ratio).norm(dim=-1)[0]
+    counted = (targets.eval_mask & targets.target.visible)[0]
     total = torch.where(counted, distance, 0.0).sum(0) / counted.sum(0).clamp(min=1)
     return torch.where(counted.any(0), total, -1.0)
 
 
-def _picture(clip: Clip, questions: Questions, tracks: Tracks) -> tuple[np.ndarray, list[dict]]:
-    error = errors(questions, tracks, clip)
+def _picture(clip: Clip, targets: EvalTargets, tracks: Tracks) -> tuple[np.ndarray, list[dict]]:
+    error = errors(targets, tracks, clip)
     chosen = error.argsort(descending=True)[:POINTS]
     chosen = chosen[error[chosen] >= 0]
-    asked = torch.arange(clip.video.shape[0])[:, None] == questions.queries[0, chosen, 0]
-    told = questions.scored[0, :, chosen] | asked  # T n
+    asked = torch.arange(clip.video.shape[0])[:, None] == targets.queries[0, chosen, 0]
+    told = targets.eval_mask[0, :, chosen] | asked  # T n
     frames = _spread(told.any(1).nonzero()[:, 0].tolist())
     truth = torch.where(
-        told[..., None], questions.truth.xy[0, :, chosen], torch.nan
+        told[..., None], targets.target.xy[0, :, chosen], torch.nan
     )  # NaN is not drawn
     shown = [
-        (truth, questions.truth.visibility, questions.truth.visible),
+        (truth, targets.target.visibility, targets.target.visible),
         (tracks.xy[0, :, chosen], tracks.visibility, tracks.visible),
     ]
     both = Tracks(
@@ -83,7 +83,7 @@ def _picture(clip: Clip, questions: Questions, tracks: Tracks) -> tuple[np.ndarr
             "y": round(float(y), 2),
             "error": round(float(error[n]), 2),
         }
-        for n, (t, x, y) in zip(chosen.tolist(), questions.queries[0, chosen].tolist())
+        for n, (t, x, y) in zip(chosen.tolist(), targets.queries[0, chosen].tolist())
     ]
     picture = contact_sheet(_Some(clip, frames), both, count=len(frames), trail=0, colours=colours)
     return picture, rows

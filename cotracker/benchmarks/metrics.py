@@ -1,4 +1,4 @@
-"""How good answers are: pure functions (answers, questions, clip) -> percentages of one video.
+"""How good answers are: pure functions (answers, targets, clip) -> percentages of one video.
 
 Distances are strict and measured after the plain ratio of sizes, W'/W and H'/H. Where a video has nothing to
 count, the number is NaN; run.mean leaves it out and run.unscored names it.
@@ -8,21 +8,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cotracker.types import Clip, Questions, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks
 
 BADJA_SIZE = (384, 512)
 TAPVID_SIZE = (256, 256)
 TAPVID_PIXELS = (1, 2, 4, 8, 16)
 
 
-def tapvid(tracks: Tracks, questions: Questions, clip: Clip) -> dict[str, float]:
+def tapvid(tracks: Tracks, targets: EvalTargets, clip: Clip) -> dict[str, float]:
     """aj, delta_avg and oa, with delta_K and jaccard_K of each threshold K (TAP-Vid, at 256x256).
 
-    Frames counted are those of `questions.scored`. delta_K asks for position alone; jaccard_K also for visibility:
+    Frames counted are those of `targets.eval_mask`. delta_K asks for position alone; jaccard_K also for visibility:
     true positives over visible truth plus false positives; oa is the accuracy of visible against occluded.
     """
-    squared = _squared_distance(tracks, questions, clip, TAPVID_SIZE)
-    scored, truth, answer = questions.scored, questions.truth.visible, tracks.visible
+    squared = _squared_distance(tracks, targets, clip, TAPVID_SIZE)
+    scored, truth, answer = targets.eval_mask, targets.target.visible, tracks.visible
     shown = scored & truth
     delta, jaccard = [], []
     for pixels in TAPVID_PIXELS:
@@ -40,14 +40,14 @@ def tapvid(tracks: Tracks, questions: Questions, clip: Clip) -> dict[str, float]
     return values | {f"jaccard_{pixels}": value for pixels, value in zip(TAPVID_PIXELS, jaccard)}
 
 
-def badja(tracks: Tracks, questions: Questions, clip: Clip) -> dict[str, float]:
+def badja(tracks: Tracks, targets: EvalTargets, clip: Clip) -> dict[str, float]:
     """seg and 3px, the two numbers of BADJA at 384x512 (paper, section 4)."""
-    return pck_segment(tracks, questions, clip) | within_pixels(tracks, questions, clip)
+    return pck_segment(tracks, targets, clip) | within_pixels(tracks, targets, clip)
 
 
 def pck_segment(
     tracks: Tracks,
-    questions: Questions,
+    targets: EvalTargets,
     clip: Clip,
     size: tuple[int, int] = BADJA_SIZE,
     fraction: float = 0.2,
@@ -60,31 +60,31 @@ def pck_segment(
         raise ValueError(f"{clip.name} has no masks, which the segment metric measures against")
     masks = F.interpolate(clip.masks[:, None], size=size, mode="nearest")[:, 0]
     limit = fraction * (masks > 0).sum((1, 2)).float().sqrt()
-    distance = _squared_distance(tracks, questions, clip, size).sqrt()
-    counted = questions.scored & questions.truth.visible
+    distance = _squared_distance(tracks, targets, clip, size).sqrt()
+    counted = targets.eval_mask & targets.target.visible
     return {"seg": _percent(counted & (distance < limit[None, :, None]), counted)}
 
 
 def within_pixels(
     tracks: Tracks,
-    questions: Questions,
+    targets: EvalTargets,
     clip: Clip,
     size: tuple[int, int] = BADJA_SIZE,
     pixels: float = 3,
 ) -> dict[str, float]:
     """3px (named for `pixels`): visible scored points closer than that at `size` (BADJA, FastCapture)."""
-    distance = _squared_distance(tracks, questions, clip, size).sqrt()
-    counted = questions.scored & questions.truth.visible
+    distance = _squared_distance(tracks, targets, clip, size).sqrt()
+    counted = targets.eval_mask & targets.target.visible
     return {f"{pixels:g}px": _percent(counted & (distance < pixels), counted)}
 
 
 def _squared_distance(
-    tracks: Tracks, questions: Questions, clip: Clip, size: tuple[int, int]
+    tracks: Tracks, targets: EvalTargets, clip: Clip, size: tuple[int, int]
 ) -> Tensor:
     """B T N, in squared pixels of the frame resized to `size`."""
     height, width = clip.video.shape[-2:]
     ratio = tracks.xy.new_tensor([size[1] / width, size[0] / height])
-    return ((tracks.xy * ratio - questions.truth.xy * ratio) ** 2).sum(-1)
+    return ((tracks.xy * ratio - targets.target.xy * ratio) ** 2).sum(-1)
 
 
 def _percent(hits: Tensor, of: Tensor) -> float:

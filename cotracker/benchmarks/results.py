@@ -9,13 +9,21 @@ from pathlib import Path
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import pooled
 from cotracker.benchmarks.intervals import interval
-from cotracker.benchmarks.run import Row, facing, known, mean, metric_keys, unscored
+from cotracker.benchmarks.run import (
+    Row,
+    known,
+    mean,
+    metric_keys,
+    unscored,
+    with_required_direction,
+)
 from cotracker.files import read_json, write_json
 from cotracker.provenance import commit, versions
 from cotracker.trackers.tracker import Tracker
 
 __all__ = ["commit", "heading", "identity", "record", "refuse_unlike", "versions", "write"]
 NAME, HEADING = "results.json", "rows/.heading.json"
+FORMAT = 2  # of results.json: 1, which said nothing of its format, called iters updates
 WORST = 5  # so many of the worst videos are listed
 
 
@@ -24,7 +32,7 @@ def heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> dict:
 
     A tracker made from a file says so under "checkpoint" of its describe(); the others have None there.
     """
-    said = facing(tracker, benchmark).describe()
+    said = with_required_direction(tracker, benchmark).describe()
     checkpoint = said.pop("checkpoint", None) or {"name": None, "hash": None}
     protocol = benchmark.describe() | {
         key: value for key, value in said.items() if key != "tracker"
@@ -55,6 +63,7 @@ def record(
     names = [row["name"] for row in rows]
     bad = [one["name"] for one in broken or []]
     whole = heading | {
+        "format": FORMAT,
         "protocol_hash": protocol_hash(heading),
         "commit": commit(),
         "versions": versions(),

@@ -13,7 +13,7 @@ from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import Errors
 from cotracker.trackers.tracker import Tracker, check_queries
 from cotracker.trackers.wrappers import Bidirectional
-from cotracker.types import Clip, Questions, Tracks, Video
+from cotracker.types import Clip, EvalTargets, Tracks, Video
 
 Row = dict[
     str, str | float | Errors
@@ -57,7 +57,7 @@ def evaluate(
     was_training = tracker.training
     rows = []
     try:
-        facing_both = facing(tracker, benchmark).eval()
+        facing_both = with_required_direction(tracker, benchmark).eval()
         for index in range(rank, len(benchmark.clips), world):
             row = _row(facing_both, benchmark, index, device, kept)
             if row is not None:
@@ -69,7 +69,7 @@ def evaluate(
     return rows
 
 
-def facing(tracker: Tracker, benchmark: Benchmark) -> Tracker:
+def with_required_direction(tracker: Tracker, benchmark: Benchmark) -> Tracker:
     """The tracker, within Bidirectional where the benchmark asks about both directions and it knows one only."""
     if benchmark.both_directions and not tracker.both_directions:
         return Bidirectional(tracker)
@@ -79,15 +79,15 @@ def facing(tracker: Tracker, benchmark: Benchmark) -> Tracker:
 @torch.no_grad()
 def answers(
     tracker: Tracker, benchmark: Benchmark, clip: Clip, device: torch.device
-) -> tuple[Questions, Tracks]:
-    """What the benchmark asks about a clip, and what the tracker (already facing) says, on the CPU."""
-    questions = benchmark.protocol(clip)
-    tracks = tracker(_OneVideo(clip, device), questions.queries.to(device)).to("cpu")
+) -> tuple[EvalTargets, Tracks]:
+    """What the benchmark asks about a clip, and what the tracker (already with_required_direction) says, on the CPU."""
+    targets = benchmark.protocol(clip)
+    tracks = tracker(_OneVideo(clip, device), targets.queries.to(device)).to("cpu")
     if not torch.isfinite(tracks.xy).all():
         raise ValueError(
             f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged"
         )
-    return questions, tracks
+    return targets, tracks
 
 
 def read(benchmark: Benchmark, index: int) -> Clip:
@@ -149,10 +149,10 @@ def _row(
 
 def _measured(tracker: Tracker, benchmark: Benchmark, clip: Clip, device: torch.device) -> Row:
     begin = time.perf_counter()
-    questions, tracks = answers(tracker, benchmark, clip, device)
-    values = benchmark.metric(tracks, questions, clip)
+    targets, tracks = answers(tracker, benchmark, clip, device)
+    values = benchmark.metric(tracks, targets, clip)
     if benchmark.breakdown:
-        values = values | {"errors": benchmark.breakdown(tracks, questions, clip)}
+        values = values | {"errors": benchmark.breakdown(tracks, targets, clip)}
     return {"name": clip.name, **values, "seconds": time.perf_counter() - begin}
 
 

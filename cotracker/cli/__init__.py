@@ -108,11 +108,11 @@ def make_tracker(
     """
     tracker = cotracker.load_tracker(
         arguments.checkpoint,
-        updates=arguments.updates,
+        iters=arguments.iters,
         resolution=arguments.resolution,
         threshold=arguments.threshold,
         precision=arguments.precision,
-        replay=arguments.replay,
+        cuda_graphs=arguments.cuda_graphs,
         mirrored=arguments.mirrored,
         device=device.type,
     )
@@ -139,7 +139,7 @@ def points_at_once(
     held = peak_memory(device) + (0 if device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape)))
     left = working_bytes(device, arguments.memory, held)
     size, own = arguments.resolution, tuple(video.shape[-2:])
-    made = plan(models[0], video.shape[1], size, asked.shape[1], left, arguments.updates, SUPPORT, video_size=own)
+    made = plan(models[0], video.shape[1], size, asked.shape[1], left, arguments.iters, SUPPORT, video_size=own)
     operations = made.operations * (2 if arguments.mirrored else 1)
     print(
         f"{_counted(min(made.points_at_once, asked.shape[1]), 'point')} at once: about "
@@ -223,6 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="cotracker", description="Track points through a video, check data to train on, compare results."
     )
+    parser.add_argument("--version", action="version", version=f"cotracker {cotracker.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     cli_data.add_to(commands)
     cli_compare.add_to(commands)
@@ -234,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         "points tracked together, which bounds the memory (default: 1024); points of different turns do not see each "
         "other, and each turn has its own support points"
     )
-    precision = "bfloat16 is faster on a CPU, and on a GPU with --replay (default: float32)"
+    precision = "bfloat16 is faster on a CPU, and on a GPU with --cuda-graphs (default: float32)"
     add("video", type=Path, metavar="VIDEO", help="mp4, mov, avi, mkv, webm, gif, or a folder of pictures")
     add("--out", type=Path, required=True, metavar="DIR", help="where overlay.mp4, tracks.npz and tracks.csv go")
     add("--grid", type=_grid, metavar="N", help="N x N points on the query frame (default: 10)")
@@ -244,13 +245,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--direction", choices=["forward", "backward", "both"], default="both", help="from the query (default: both)")
     add("--checkpoint", metavar="NAME_OR_FILE", help="default: the one that ships")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
-    add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
+    add("--iters", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
     add("--threshold", type=_share, metavar="P", help="visible above this visibility, 0 to <1 (default: the tracker's)")
     add("--resolution", type=_resolution, default=(384, 512), metavar="HxW", help="size tracked at (default: 384x512)")
     add("--points-at-once", type=_positive, metavar="K", help=at_once)
     add("--memory", type=_bytes, metavar="SIZE", help="take as many points at once as fit this, such as 2GB or 800MB")
     add("--mirrored", action="store_true", help="track in the mirrored video as well: mostly better, twice the time")
-    add("--replay", action="store_true", help="on a GPU: windows as CUDA graphs, up to seven times as fast")
+    add("--cuda-graphs", action="store_true", help="on a GPU: windows as CUDA graphs, up to seven times as fast")
     add("--precision", choices=["float32", "bfloat16"], default="float32", help=precision)
     add("--trail", type=_whole, default=12, metavar="FRAMES", help="length of the trails drawn (default: 12, none: 0)")
     return parser

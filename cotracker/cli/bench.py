@@ -29,11 +29,11 @@ def add_to(commands) -> None:
     add("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32"], help="default: float32")
     add("--threads", nargs="+", type=_positive, default=[os.cpu_count() or 1], metavar="K", help="default: all cores")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
-    add("--updates", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
+    add("--iters", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
     repeats = "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
     add("--repeats", type=_repeats, default=3, metavar="K", help=repeats)
-    add("--compile", action="store_true", help="compile the transformer (see CoTracker.compile_parts)")
-    add("--replay", action="store_true", help="windows as CUDA graphs, on a GPU (see CoTracker.replay_windows)")
+    add("--compile", action="store_true", help="compile the transformer by torch.compile")
+    add("--cuda-graphs", action="store_true", help="windows as CUDA graphs, on a GPU")
     add("--video", metavar="FILE", help="a video file to track, with its decoding, instead of drawn frames")
     add("--points-at-once", type=_positive, metavar="K", help="track so many points at a time (default: all)")
     add("--json", type=Path, metavar="FILE", help="write all numbers there")
@@ -72,10 +72,10 @@ def settings(arguments: argparse.Namespace) -> list[bench.Setting]:
     common = bench.Setting(
         model=arguments.model,
         device=device,
-        updates=arguments.updates,
+        iters=arguments.iters,
         repeats=arguments.repeats,
         compiled=arguments.compile,
-        replayed=arguments.replay,
+        cuda_graphs=arguments.cuda_graphs,
         video=arguments.video,
         points_at_once=arguments.points_at_once,
     )

@@ -16,7 +16,7 @@ def add_to(commands) -> None:
     command = commands.add_parser("compare", help="results of evaluate.py beside each other, with paired differences")
     command.set_defaults(run=compare)
     add = command.add_argument
-    may = "fields of the protocol that may differ, as where two settings are compared: updates, support, points, …"
+    may = "fields of the protocol that may differ, as where two settings are compared: iters, support, points, …"
     add("results", nargs="+", metavar="RESULT", help="results.json, or its folder; differences are to the first")
     add("--allow", nargs="+", default=[], metavar="FIELD", help=may)
     command = commands.add_parser("table", help="a table of the paper, its numbers beside ours")

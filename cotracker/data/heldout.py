@@ -1,10 +1,8 @@
 """Drawn clips that no training run sees: benchmarks that need no download."""
 
-import ast
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import zipfile
 from dataclasses import asdict
@@ -27,25 +25,35 @@ class HeldOut:
 
     generator: a Source, a dataclass whose fields say all about it.  cache: a folder where clips once drawn are kept
     and found again, bit for bit (about 5 MB each at 24 x 256 x 320); None draws them anew each time.
-    made: what the clips depend on: generator, count, seed, settings, photographs and a hash of the code that draws.
+    version: of what the generator draws; raise it where a change of the code changes the clips on purpose.
+    made: what the clips depend on: generator, version, count, seed, settings and photographs.
     The same made gives the same clips on one machine. On another, or with another OpenCV, pixels may differ by a grey
     level; 3-D scenes by more, as OpenGL decides which points are seen: there, carry the cache along.
     """
 
     broken: tuple[str, ...] = ()  # as readers of files say what they could not read
 
-    def __init__(self, generator: Source, count: int = 20, seed: int = 0, cache: str | None = None):
+    def __init__(
+        self,
+        generator: Source,
+        count: int = 20,
+        seed: int = 0,
+        cache: str | None = None,
+        version: int = 1,
+    ):
         if type(seed) is not int or seed < 0:
             raise ValueError(f"benchmark.clips.seed must be a whole number, 0 or more, not {seed}")
+        if type(version) is not int or version < 1:
+            raise ValueError(f"benchmark.clips.version must be a whole number, 1 or more, not {version}")
         self.generator, self.seed = generator, seed
         self.names = self.expected = [f"{k:03d}" for k in range(count)]
         settings = json.loads(json.dumps(asdict(generator)))  # as read back: tuples are lists
         self._drawn_from = {
             "generator": type(generator).__name__,
+            "version": version,
             "seed": seed,
             "settings": settings,
             "photographs": _photographs(settings.get("textures")),
-            "code": _code(type(generator).__module__),
         }
         self.made = {"count": count} | self._drawn_from
         self.folder = None if cache is None else Path(cache).expanduser() / self._key()
@@ -110,20 +118,6 @@ def _photographs(textures: str | list[str] | None) -> str | None:
         return None
     files = [Path(file) for file in Textures(textures).files]
     return _hash("\n".join(f"{file.name} {file.stat().st_size}" for file in files).encode())
-
-
-def _code(module: str) -> str:
-    """A hash of the source of a module and of all modules of this room that it imports, directly or not."""
-    sources, todo = {}, [module]
-    while todo:
-        name = todo.pop()
-        if name in sources or name not in sys.modules:
-            continue
-        sources[name] = Path(sys.modules[name].__file__).read_bytes()
-        for node in ast.walk(ast.parse(sources[name])):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("cotracker.data"):
-                todo += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return _hash(b"\0".join(sources[name] for name in sorted(sources)))
 
 
 def _version(package: str) -> str | None:

@@ -6,8 +6,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-NAME, PATCH, WIDTH, BLOCKS = "vit_small_patch14_dinov2.lvd142m", 14, 384, 12  # timm's name, and what it is
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in 0..1: what it was taught on
+NAME, PATCH, WIDTH, BLOCKS = (
+    "vit_small_patch14_dinov2.lvd142m",
+    14,
+    384,
+    12,
+)  # timm's name, and what it is
+MEAN, DEVIATION = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of ImageNet's pixels in 0..1: what it was taught on
 
 
 class DinoEncoder(nn.Module):
@@ -19,10 +27,10 @@ class DinoEncoder(nn.Module):
     into training mode; it moves with the module, and is rebuilt from `weights` wherever the module is.
     """
 
-    def __init__(self, stride: int, channels: int, layer: int, weights: str | None, normalise: bool):
+    def __init__(
+        self, stride: int, channels: int, layer: int, weights: str | None, normalise: bool
+    ):
         super().__init__()
-        if not 0 <= layer < BLOCKS:
-            raise ValueError(f"model.encoder_layer must be one of the blocks 0 to {BLOCKS - 1}, not {layer}")
         self.stride, self.layer, self.normalise = stride, layer, normalise
         self.project = nn.Conv2d(WIDTH, channels, 1)
         self._frozen = [_backbone(weights)]  # in a list, which nn.Module does not look into
@@ -51,10 +59,15 @@ class DinoEncoder(nn.Module):
             )
         x = self.project(patches)  # linear, as the reading below: this order is the cheaper
         down, across = (
-            _reading(side, self.stride, cells, x) for side, cells in zip((height, width), patches.shape[-2:])
+            _reading(side, self.stride, cells, x)
+            for side, cells in zip((height, width), patches.shape[-2:])
         )
         x = down @ x @ across.T
-        return nn.functional.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1) if self.normalise else x
+        return (
+            nn.functional.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
+            if self.normalise
+            else x
+        )
 
 
 def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
@@ -68,26 +81,40 @@ def _reading(side: int, stride: int, patches: int, like: Tensor) -> Tensor:
     """
     pixels = torch.arange(0, side, stride, device=like.device)
     at = ((pixels - (PATCH - 1) / 2) / PATCH).clamp(0, patches - 1)
-    return (1 - (at[:, None] - torch.arange(patches, device=like.device)).abs()).clamp(min=0).to(like.dtype)
+    return (
+        (1 - (at[:, None] - torch.arange(patches, device=like.device)).abs())
+        .clamp(min=0)
+        .to(like.dtype)
+    )
 
 
 def _backbone(weights: str | None) -> nn.Module:
     """The frozen ViT-S/14, which takes any multiple of 14; ValueError in a sentence where it cannot be had."""
     if weights is None:
-        raise ValueError(f"model.encoder=dinov2 needs model.encoder_weights=FILE, the weights of timm's {NAME}")
+        raise ValueError(
+            f"model.encoder=dinov2 needs model.encoder_weights=FILE, the weights of timm's {NAME}"
+        )
     if not Path(weights).is_file():
-        raise ValueError(f"model.encoder_weights={weights} does not exist: it must hold the weights of timm's {NAME}")
+        raise ValueError(
+            f"model.encoder_weights={weights} does not exist: it must hold the weights of timm's {NAME}"
+        )
     try:
         import timm
     except ImportError as error:
-        raise ValueError("model.encoder=dinov2 needs timm: pip install 'cotracker-anew[dinov2]'") from error
+        raise ValueError(
+            "model.encoder=dinov2 needs timm: pip install 'cotracker-anew[dinov2]'"
+        ) from error
     network = timm.create_model(NAME, pretrained=False, num_classes=0, dynamic_img_size=True)
     tensors = _tensors(weights)
-    tensors.pop("mask_token", None)  # is in the file that DINOv2's authors publish, and used in its training only
+    tensors.pop(
+        "mask_token", None
+    )  # is in the file that DINOv2's authors publish, and used in its training only
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(f"model.encoder_weights={weights} does not hold the weights of timm's {NAME}") from error
+        raise ValueError(
+            f"model.encoder_weights={weights} does not hold the weights of timm's {NAME}"
+        ) from error
     return network.eval().requires_grad_(False)
 
 
@@ -97,4 +124,6 @@ def _tensors(path: str) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and safetensors raise many kinds
-        raise ValueError(f"model.encoder_weights={path} cannot be read as a file of tensors") from error
+        raise ValueError(
+            f"model.encoder_weights={path} cannot be read as a file of tensors"
+        ) from error

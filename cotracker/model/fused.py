@@ -1,9 +1,10 @@
-"""A norm or a nonlinearity and what follows it as one step of autograd: half the memory, and few passes over it.
+"""Faster forms of what encoder.py and transformer.py define: equal by test, chosen by runtime.py.
 
-A convolution needs its input again in the backward pass, and so does a norm. Kept apart, both would be held; here only
-the norm's input is, and what the convolution read is made again from it, which costs one cheap pass. Statistics are
-float32 whatever the dtype of the maps, and maps may lie channels last. Weights are held as they are, float32, and cast
-to the dtype of the maps on either pass, so that their gradients are summed over frames and updates in float32.
+A convolution needs its input again in the backward pass, and so does a norm.  Kept apart, both would
+be held; here only the norm's input is, and what the convolution read is made again from it, which
+costs one cheap pass.  Statistics are float32 whatever the dtype of the maps, and maps may lie
+channels last.  Weights are held as they are, float32, and cast to the dtype of the maps on either
+pass, so that their gradients are summed over frames and iterations in float32.
 """
 
 import torch
@@ -11,44 +12,43 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-EPS = 1e-5
-try:  # oneDNN's linear layer with the nonlinearity in its epilogue: what torch.compile uses on a CPU
-    _LINEAR_POINTWISE = torch.ops.mkldnn._linear_pointwise.default
-except AttributeError:  # a PyTorch built without oneDNN
-    _LINEAR_POINTWISE = None
+from cotracker.model import runtime
+
+EPS = 1e-5  # of instance norm
 
 
 def norm_relu(x: Tensor) -> Tensor:
-    """relu(instance_norm(x)) of maps K C h w: mean 0 and variance 1 over each channel's cells; one cell is allowed."""
     return _NormRelu.apply(x)
 
 
 def norm_relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """conv(relu(instance_norm(x))) of maps K C h w, in the dtype of x; the convolution's input is not kept."""
+    """The convolution's input is not kept."""
     return _NormReluConv.apply(x, conv.weight, conv.bias, conv.stride[0], conv.padding[0])
 
 
-def residual(x: Tensor, y: Tensor, shortcut: Tensor | None) -> Tensor:
-    """relu(instance_norm(shortcut) + relu(instance_norm(y))), or relu(x + …) where there is no shortcut; K C h w."""
+def add_residual(x: Tensor, y: Tensor, shortcut: Tensor | None) -> Tensor:
     return _Residual.apply(x if shortcut is None else shortcut, y, shortcut is not None)
 
 
-def fuse(levels: list[Tensor], size: tuple[int, int], conv: nn.Conv2d) -> Tensor:
-    """conv of the levels K C_i h_i w_i, resized to `size` (corners on corners) and joined; only the levels are kept."""
+def fuse_levels(levels: list[Tensor], size: tuple[int, int], conv: nn.Conv2d) -> Tensor:
+    """Only the levels are kept."""
     return _Fuse.apply(size, conv.padding[0], conv.weight, conv.bias, *levels)
 
 
-def gelu_linear(x: Tensor, linear: nn.Linear) -> Tensor:
-    """linear(gelu(x)), gelu by its tanh formula, in the dtype of x; what the linear layer read is not kept."""
-    return _GeluLinear.apply(x, linear.weight, linear.bias)
+def attend_by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype) @ v
 
 
-def linear_gelu(x: Tensor, linear: nn.Linear) -> Tensor:
-    """gelu(linear(x)), gelu by its tanh formula: one step on a CPU, where it is without a gradient."""
-    fusible = x.device.type == "cpu" and x.dtype == linear.weight.dtype and not torch.is_autocast_enabled("cpu")
-    if _LINEAR_POINTWISE is None or not fusible or x.dtype not in (torch.float32, torch.bfloat16):
-        return F.gelu(linear(x), approximate="tanh")
-    return _LINEAR_POINTWISE(x, linear.weight, linear.bias, "gelu", [], "tanh")
+def mlp_for_gradients(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
+    """What the second layer read is not kept."""
+    return _GeluLinear.apply(expand(x), contract.weight, contract.bias)
+
+
+def mlp_by_onednn(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
+    """The nonlinearity in the first product's epilogue, as torch.compile has it on a CPU."""
+    pointwise = torch.ops.mkldnn._linear_pointwise.default
+    return contract(pointwise(x, expand.weight, expand.bias, "gelu", [], "tanh"))
 
 
 def _as_batches(x: Tensor) -> tuple[Tensor, ...]:
@@ -60,7 +60,9 @@ def _as_batches(x: Tensor) -> tuple[Tensor, ...]:
 
 def _ones(x: Tensor) -> Tensor:
     """Weights of a norm; that they are float32 makes its statistics float32 where x is bfloat16."""
-    return torch.ones(x.shape[1], device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
+    return torch.ones(
+        x.shape[1], device=x.device, dtype=torch.promote_types(x.dtype, torch.float32)
+    )
 
 
 def _normalised(x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -69,7 +71,9 @@ def _normalised(x: Tensor) -> tuple[Tensor, list[Tensor]]:
     statistics = []
     for source, target in zip(_as_batches(x), _as_batches(out)):
         one = _ones(source)
-        made = torch.native_batch_norm(source, one, torch.zeros_like(one), None, None, True, 0.0, EPS)
+        made = torch.native_batch_norm(
+            source, one, torch.zeros_like(one), None, None, True, 0.0, EPS
+        )
         target.copy_(made[0])
         statistics += made[1:]
     return out, statistics
@@ -79,11 +83,15 @@ def _normalised_backward(gradient: Tensor, x: Tensor, statistics: list[Tensor]) 
     if gradient.stride() != x.stride():
         gradient = torch.empty_like(x).copy_(gradient)
     out = torch.empty_like(x)
-    views = zip(_as_batches(gradient), _as_batches(x), _as_batches(out), statistics[::2], statistics[1::2])
+    views = zip(
+        _as_batches(gradient), _as_batches(x), _as_batches(out), statistics[::2], statistics[1::2]
+    )
     for g, source, target, mean, rest in views:
         one = _ones(source)
         mask = [True, False, False]
-        made = torch.ops.aten.native_batch_norm_backward(g, source, one, None, None, mean, rest, True, EPS, mask)
+        made = torch.ops.aten.native_batch_norm_backward(
+            g, source, one, None, None, mean, rest, True, EPS, mask
+        )
         target.copy_(made[0])
     return out
 
@@ -100,7 +108,9 @@ class _NormRelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> Tensor:
         x, y, *statistics = ctx.saved_tensors
-        return _normalised_backward(torch.ops.aten.threshold_backward(gradient, y, 0), x, statistics)
+        return _normalised_backward(
+            torch.ops.aten.threshold_backward(gradient, y, 0), x, statistics
+        )
 
 
 class _NormReluConv(torch.autograd.Function):
@@ -152,7 +162,9 @@ class _Residual(torch.autograd.Function):
 
 class _Fuse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, size: tuple[int, int], padding: int, weight: Tensor, bias: Tensor, *levels: Tensor) -> Tensor:
+    def forward(
+        ctx, size: tuple[int, int], padding: int, weight: Tensor, bias: Tensor, *levels: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(weight, *levels)
         ctx.size, ctx.padding = size, padding
         joined = _joined(levels, size)
@@ -162,30 +174,33 @@ class _Fuse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, *levels = ctx.saved_tensors
-        g, of_weight, of_bias = _conv_backward(gradient, _joined(levels, ctx.size), weight, 1, ctx.padding)
+        g, of_weight, of_bias = _conv_backward(
+            gradient, _joined(levels, ctx.size), weight, 1, ctx.padding
+        )
         parts = g.split([level.shape[1] for level in levels], dim=1)
         of_levels = [_resized_backward(part, level, ctx.size) for part, level in zip(parts, levels)]
         return None, None, of_weight, of_bias, *of_levels
 
 
 def _joined(levels: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
-    maps = [F.interpolate(_for_resizing(x), size=size, mode="bilinear", align_corners=True) for x in levels]
-    return torch.cat([x.contiguous() for x in maps] if maps[0].device.type == "cuda" else maps, dim=1)
+    maps = [
+        F.interpolate(runtime.for_resizing(x), size=size, mode="bilinear", align_corners=True)
+        for x in levels
+    ]
+    return torch.cat([runtime.from_resizing(x) for x in maps], dim=1)
 
 
 def _resized_backward(gradient: Tensor, level: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(level.shape[2:]) == tuple(size):
         return gradient
-    resized = torch.ops.aten.upsample_bilinear2d_backward(_for_resizing(gradient), size, level.shape, True)
-    return resized.contiguous() if resized.device.type == "cuda" else resized
+    gradient = runtime.for_resizing(gradient)
+    resized = torch.ops.aten.upsample_bilinear2d_backward(gradient, size, level.shape, True)
+    return runtime.from_resizing(resized)
 
 
-def _for_resizing(x: Tensor) -> Tensor:
-    """Maps as PyTorch resizes them fast: on a GPU channels last, else one thread does a cell of all maps in turn."""
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cuda" else x
-
-
-def _conv_backward(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> tuple[Tensor, ...]:
+def _conv_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int
+) -> tuple[Tensor, ...]:
     """Gradients of the input, and of weight and bias in their own dtype."""
     g, of_weight, of_bias = torch.ops.aten.convolution_backward(
         gradient,
@@ -217,7 +232,9 @@ class _GeluLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        rows = gradient.reshape(-1, gradient.shape[-1])  # one matrix: bfloat16 products of a stack are far slower
+        rows = gradient.reshape(
+            -1, gradient.shape[-1]
+        )  # one matrix: bfloat16 products of a stack are far slower
         y = F.gelu(x, approximate="tanh").view(len(rows), -1)
         of_y = (rows @ weight.to(x.dtype)).view(x.shape)
         of_x = torch.ops.aten.gelu_backward(of_y, x, approximate="tanh")

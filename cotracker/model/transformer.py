@@ -6,11 +6,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cotracker.model.fused import gelu_linear, linear_gelu
+from cotracker.model import fused
+from cotracker.model.runtime import (
+    as_weight,
+    faster,
+    for_gradients,
+    for_onednn,
+    for_short_rows,
+    sequences_at_once,
+)
 
-SHORT = 128  # up to this length plain matrix products beat the fused kernel on a CPU, where gradients are wanted
-SHORT_INFERENCE = {torch.float32: 8, torch.bfloat16: 512}  # and where none are, by the dtype
-CACHED_TOKENS = 2048  # so many tokens, and a block's temporaries of them, stay in a CPU's cache
+
+@faster(fused.attend_by_products, where=for_short_rows)
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """softmax(q k / sqrt(d) + bias) v of K heads L d; bias K 1 1 L, or None."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+@faster(fused.mlp_for_gradients, where=for_gradients)
+@faster(fused.mlp_by_onednn, where=for_onednn)
+def mlp(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
+    """Two linear layers with GELU, by its tanh formula, between them."""
+    return contract(F.gelu(expand(x), approximate="tanh"))
 
 
 class Attention(nn.Module):
@@ -23,20 +40,14 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """K L D of x K L D; bias K 1 1 L is added to the logits (0, or very negative for keys left out)."""
+        """K L D of x K L D; bias K 1 1 L is added to the logits (see `key_bias`)."""
         count, length, width = x.shape
-        q, k, v = self.qkv(x).view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        bias = None if bias is None else bias.to(q.dtype)  # or bfloat16 logits would become float32, at twice the time
-        if x.device.type == "cpu" and length <= self._short(q):
-            logits = (q * (width // self.heads) ** -0.5) @ k.transpose(-1, -2)
-            x = (logits if bias is None else logits + bias).softmax(dim=-1).to(v.dtype) @ v
-        else:
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        heads = self.qkv(x).view(count, length, 3, self.heads, width // self.heads)
+        q, k, v = heads.permute(2, 0, 3, 1, 4)  # each K heads L d
+        # in float32 the bias would make float32 of bfloat16 logits, at twice the time
+        bias = None if bias is None else bias.to(q.dtype)
+        x = attend(q, k, v, bias)
         return self.out(x.transpose(1, 2).reshape(count, length, width))
-
-    @staticmethod
-    def _short(q: Tensor) -> int:
-        return SHORT if torch.is_grad_enabled() else SHORT_INFERENCE.get(q.dtype, SHORT)
 
 
 class Block(nn.Module):
@@ -49,35 +60,39 @@ class Block(nn.Module):
         self.contract = nn.Linear(int(width * mlp_ratio), width)
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """K L D of x K L D; bias as in Attention. For inference on a CPU sequences are taken in turns."""
-        turn = max(1, CACHED_TOKENS // max(1, x.shape[1]))
-        whole = len(x) <= turn or x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if whole:
+        """K L D of x K L D; bias as in Attention.  Sequences do not see each other."""
+        chunk = sequences_at_once(x)
+        if len(x) <= chunk:
             return self._answer(x, bias)
-        biases = [None] * -(-len(x) // turn) if bias is None else bias.split(turn)
-        return torch.cat([self._answer(*some) for some in zip(x.split(turn), biases)])
+        parts = x.split(chunk)
+        biases = [None] * len(parts) if bias is None else bias.split(chunk)
+        return torch.cat([self._answer(*part) for part in zip(parts, biases)])
 
     def _answer(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x = x + self.attention(F.layer_norm(x, x.shape[-1:], eps=1e-6), bias)
-        y = F.layer_norm(x, x.shape[-1:], eps=1e-6)
-        if torch.is_grad_enabled():
-            return x + gelu_linear(self.expand(y), self.contract)
-        return x + self.contract(linear_gelu(y, self.expand))
+        return x + mlp(F.layer_norm(x, x.shape[-1:], eps=1e-6), self.expand, self.contract)
 
 
-def key_bias(known: Tensor | None) -> Tensor | None:
-    """K 1 1 L for a mask K L: 0 where True, else so negative that the key's weight is exactly zero.
+def key_bias(key_mask: Tensor | None) -> Tensor | None:
+    """K 1 1 L for a mask K L: 0 where True, else so negative that the key's weight is zero.
 
     Finite, so that a row with no key at all still gives finite numbers (which nobody reads).
     """
-    return None if known is None else torch.where(known, 0.0, -1e9)[:, None, None, :]
+    return None if key_mask is None else torch.where(key_mask, 0.0, -1e9)[:, None, None, :]
 
 
 class Transformer(nn.Module):
-    """Tokens G to tokens O, both B S N *: time and group attention interleaved between two linear layers."""
+    """Tokens G to tokens O, both B S N *: time and group attention interleaved between two layers."""
 
     def __init__(
-        self, inputs: int, outputs: int, width: int, heads: int, time_layers: int, group_layers: int, mlp_ratio: float
+        self,
+        inputs: int,
+        outputs: int,
+        width: int,
+        heads: int,
+        time_layers: int,
+        group_layers: int,
+        mlp_ratio: float,
     ):
         super().__init__()
         self.embed = nn.Linear(inputs, width)
@@ -85,24 +100,27 @@ class Transformer(nn.Module):
         self.group = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(group_layers))
         self.head = nn.Linear(width, outputs)
 
-    def forward(
-        self,
-        tokens: Tensor,
-        asked: Tensor | None = None,
-        frames: Tensor | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> Tensor:
-        """asked B N: the points that others may read.  frames B S: the frames that others may read.  None: all.
+    def blocks(self) -> list[nn.Module]:
+        """What may be lower than float32.
 
-        dtype: of the blocks, where it is not that of the two layers around them: those see positions, and eight bits
-        of a distance of 60 cells leave a quarter of a cell.
+        The two layers around it see positions, and eight bits of a distance of 60 cells leave a
+        quarter of a cell.
+        """
+        return [*self.time, *self.group]
+
+    def forward(
+        self, tokens: Tensor, point_mask: Tensor | None = None, frame_mask: Tensor | None = None
+    ) -> Tensor:
+        """Tokens B S N O of tokens B S N G.
+
+        point_mask: B N, the points that others may read; None: all.
+        frame_mask: B S, the frames that others may read; None: all.
         """
         batch, window, points, _ = tokens.shape
-        time_bias = None if frames is None else key_bias(frames.repeat_interleave(points, dim=0))
-        group_bias = None if asked is None else key_bias(asked.repeat_interleave(window, dim=0))
-        x = self.embed(tokens)
-        if dtype != torch.float32:
-            x = x.to(dtype)
+        time_mask = None if frame_mask is None else frame_mask.repeat_interleave(points, dim=0)
+        group_mask = None if point_mask is None else point_mask.repeat_interleave(window, dim=0)
+        time_bias, group_bias = key_bias(time_mask), key_bias(group_mask)
+        x = as_weight(self.embed(tokens), self.time[0].expand.weight)
         width = x.shape[-1]
         for time, group in zip_longest(self.time, self.group):
             if time is not None:
@@ -111,4 +129,4 @@ class Transformer(nn.Module):
             if group is not None:
                 y = group(x.reshape(batch * window, points, width), group_bias)  # BS N D
                 x = y.view(batch, window, points, width)
-        return self.head(x if dtype == torch.float32 else x.to(self.head.weight.dtype))
+        return self.head(as_weight(x, self.head.weight))

@@ -25,6 +25,7 @@ from cotracker import checkpoint
 from cotracker.data.video import open_video, write_video
 from cotracker.model.correlation import correlate
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.runtime import compile_transformer
 from cotracker.profiling import flops
 from cotracker.profiling.machine import matrix_peak, now, peak_memory
 from cotracker.trackers.cotracker import build_chain, in_precision
@@ -53,10 +54,10 @@ class Setting:
     dtype: str = "float32"
     threads: int = 2
     device: str = "cpu"
-    updates: int = 6
+    iters: int = 6
     repeats: int = 3
     compiled: bool = False
-    replayed: bool = False  # windows as CUDA graphs
+    cuda_graphs: bool = False  # windows as CUDA graphs
     video: str | None = None  # a file; else frames are drawn
     points_at_once: int | None = None
 
@@ -110,7 +111,7 @@ def measure_stages(setting: Setting) -> list[dict]:
     length = min(model.window, video.shape[1])
     maps = model.encode(video[:, :length], 1)
     cells = queries[:, None, :, 1:].expand(-1, length, -1, -1) / model.stride
-    features = torch.randn(1, length, setting.points, model.config["channels"], device=cells.device)
+    features = torch.randn(1, length, setting.points, model.config.channels, device=cells.device)
     tokens = torch.randn(
         1, length, setting.points, model.transformer.embed.in_features, device=cells.device
     )
@@ -132,10 +133,10 @@ def measure_stages(setting: Setting) -> list[dict]:
             "decode": (decode, 0),
             "encode": (lambda: model.encode(frame), flops.encode(model, setting.size)),
             "correlate": (
-                lambda: correlate(maps, features, cells, model.neighbourhood, model.radius),
+                lambda: correlate(maps, features, cells, model.config.neighbourhood, model.config.radius),
                 flops.correlate(model, *counted),
             ),
-            "transform": (lambda: model.transformed(tokens), flops.transform(model, *counted)),
+            "transform": (lambda: model.transformer(tokens), flops.transform(model, *counted)),
             "stitch": (stitch, 0),
         }
         said = dataclasses.asdict(setting)
@@ -153,9 +154,7 @@ def make_model(setting: Setting) -> CoTracker:
         else checkpoint.load_model(checkpoint.find(setting.model))
     )
     if setting.compiled:
-        model.compile_parts()
-    if setting.replayed:
-        model.replay_windows()
+        compile_transformer(model)
     return in_precision(model.eval().to(setting.device), setting.dtype)
 
 
@@ -180,7 +179,9 @@ def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
     """The chain of the setting's kind."""
     single = setting.kind == "single"
     support = None if setting.kind == "joint" else (6, 6)
-    tracker = build_chain(model, setting.updates, None, single, support)
+    tracker = build_chain(
+        model, setting.iters, None, single, support, cuda_graphs=setting.cuda_graphs
+    )
     if setting.points_at_once is not None:
         tracker = Chunked(tracker, setting.points_at_once)
     return tracker if setting.video is None else Resized(tracker, setting.size)
@@ -196,12 +197,12 @@ def _answer(
 
 def _counted(setting: Setting, model: CoTracker) -> int:
     """Operations of one whole run."""
-    frames, size, updates, points = setting.frames, setting.size, setting.updates, setting.points
+    frames, size, iters, points = setting.frames, setting.size, setting.iters, setting.points
     if setting.kind == "joint":
         turns = -(-points // (setting.points_at_once or points))
-        return turns * flops.run(model, -(-points // turns), frames, size, updates)
+        return turns * flops.run(model, -(-points // turns), frames, size, iters)
     return flops.run(
-        model, 1 + 36 + 36, frames, size, updates, points, points if setting.kind == "alone" else 1
+        model, 1 + 36 + 36, frames, size, iters, points, points if setting.kind == "alone" else 1
     )
 
 

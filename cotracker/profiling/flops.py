@@ -5,17 +5,18 @@ needs it, whatever way is taken: (2 radius + 2)^2 products of C numbers a level.
 """
 
 from cotracker.model.correlation import offsets
-from cotracker.model.cotracker import CoTracker, window_starts
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import window_starts
 
 
 def encode(model: CoTracker, size: tuple[int, int]) -> int:
     """Operations of encoding one frame of `size` (H, W) pixels; ValueError for an encoder other than the paper's."""
     config = model.config
-    if config["encoder"] != "cnn":
+    if config.encoder != "cnn":
         raise ValueError(
-            f'operations of the encoder {config["encoder"]!r} are not counted: use encoder "cnn"'
+            f'operations of the encoder {config.encoder!r} are not counted: use encoder "cnn"'
         )
-    widths, fuse_width = config["widths"], config["fuse_width"]
+    widths, fuse_width = config.widths, config.fuse_width
     cells = _halved(size)
     total = _conv(cells, 3, widths[0], 7)
     inputs = widths[0]
@@ -26,11 +27,9 @@ def encode(model: CoTracker, size: tuple[int, int]) -> int:
         if stage or inputs != outputs:
             total += _conv(cells, inputs, outputs, 1)
         inputs = outputs
-    out = tuple(-(-side // config["stride"]) for side in size)
+    out = tuple(-(-side // config.stride) for side in size)
     return (
-        total
-        + _conv(out, sum(widths), fuse_width, 3)
-        + _conv(out, fuse_width, config["channels"], 1)
+        total + _conv(out, sum(widths), fuse_width, 3) + _conv(out, fuse_width, config.channels, 1)
     )
 
 
@@ -42,31 +41,24 @@ def update(model: CoTracker, points: int, frames: int) -> int:
 def correlate(model: CoTracker, points: int, frames: int) -> int:
     """Operations of the correlation features of one update."""
     config = model.config
-    return (
-        2
-        * points
-        * frames
-        * config["levels"]
-        * (2 * config["radius"] + 2) ** 2
-        * config["channels"]
-    )
+    return 2 * points * frames * config.levels * (2 * config.radius + 2) ** 2 * config.channels
 
 
 def transform(model: CoTracker, points: int, frames: int) -> int:
     """Operations of the transformer and of the change of the features in one update."""
     config = model.config
     width, channels, hidden = (
-        config["hidden"],
-        config["channels"],
-        int(config["hidden"] * config["mlp_ratio"]),
+        config.hidden,
+        config.channels,
+        int(config.hidden * config.mlp_ratio),
     )
-    near = config["levels"] * len(offsets(config["neighbourhood"], config["radius"]))
-    tokens = 2 + 4 * config["motion_waves"] + near + channels + 2
+    near = config.levels * len(offsets(config.neighbourhood, config.radius))
+    tokens = 2 + 4 * config.motion_waves + near + channels + 2
     block = (
         4 * width * width + 2 * width * hidden
     )  # multiplications a token: qkv, out, and the MLP's two layers
-    layers = config["time_layers"] + config["group_layers"]
-    attention = 2 * width * (config["time_layers"] * frames + config["group_layers"] * points)
+    layers = config.time_layers + config.group_layers
+    attention = 2 * width * (config.time_layers * frames + config.group_layers * points)
     token = width * (tokens + 2 + channels) + layers * block + attention + channels * channels
     return 2 * points * frames * token
 
@@ -76,7 +68,7 @@ def run(
     points: int,
     frames: int,
     size: tuple[int, int],
-    updates: int,
+    iters: int,
     sets: int = 1,
     encodings: int = 1,
 ) -> int:
@@ -84,11 +76,11 @@ def run(
 
     As CoTrackerPredictor does it: windows of the model's length over half, the last one perhaps shorter.
     """
-    window, channels = model.window, model.config["channels"]
+    window, channels = model.window, model.config.channels
     total = encodings * frames * encode(model, size)
     for start in window_starts(frames, window):
-        length = window if model.repeat_last_frame else min(window, frames - start)
-        total += sets * (updates * update(model, points, length) + 2 * points * length * channels)
+        length = window if model.config.repeat_last_frame else min(window, frames - start)
+        total += sets * (iters * update(model, points, length) + 2 * points * length * channels)
     return total
 
 

@@ -3,7 +3,7 @@
 Memory is counted from the shapes that are alive together at three moments: while a frame is encoded, while maps of a
 window are joined, and inside an update; the last grows with the points, none with the length of the video. It is what
 the run adds to a process that holds the model already. On a CPU the whole is within 0.85 to 1.6 times what is measured
-(tests/profiling/test_plan.py); on a GPU it has not been measured, and the memory that CUDA graphs (replay)
+(tests/profiling/test_plan.py); on a GPU it has not been measured, and the memory that CUDA graphs
 keep is not counted.
 """
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import torch
 
-from cotracker.model.correlation import (
+from cotracker.model.correlation import offsets
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.runtime import (
     CACHED_NUMBERS,
+    CACHED_TOKENS,
     CHUNK_NUMBERS,
     CHUNK_NUMBERS_GPU,
     WHOLE_MAP_CELLS,
-    offsets,
 )
-from cotracker.model.cotracker import CoTracker
-from cotracker.model.transformer import CACHED_TOKENS
 from cotracker.profiling import flops
 
 OVERHEAD = 60e6  # bytes of convolutions' scratch, allocators' gaps and the like
@@ -54,7 +54,7 @@ def plan(
     size: tuple[int, int],
     points: int,
     budget: float | None = None,
-    updates: int = 6,
+    iters: int = 6,
     support: int = 0,
     single_point: bool = False,
     video_size: tuple[int, int] | None = None,
@@ -79,7 +79,7 @@ def plan(
     if single_point:
         room = 2e9 if budget is None else budget - need
         maps = int(min(frames * maps_bytes(model, size), room))
-    counted = _operations(model, frames, size, points, updates, support, single_point, at_once)
+    counted = _operations(model, frames, size, points, iters, support, single_point, at_once)
     return Plan(points if single_point else at_once, at_once, maps, int(need) + maps, counted)
 
 
@@ -87,10 +87,10 @@ def maps_bytes(model: CoTracker, size: tuple[int, int]) -> int:
     """Bytes of one frame's pyramid."""
     height, width = (-(-side // model.stride) for side in size)
     cells = 0
-    for _ in range(model.levels):
+    for _ in range(model.config.levels):
         cells += height * width
         height, width = -(-height // 2), -(-width // 2)
-    return cells * model.config["channels"] * model.dtype.itemsize
+    return cells * model.config.channels * model.dtype.itemsize
 
 
 def _bytes(
@@ -113,7 +113,7 @@ def _bytes(
 
 def _encoder_bytes(model: CoTracker, size: tuple[int, int]) -> float:
     """Alive while the levels of one frame are joined, or in its first, largest stage. DINOv2 is taken for as large."""
-    widths, fused = model.config["widths"], model.config["fuse_width"]
+    widths, fused = model.config.widths, model.config.fuse_width
     pixels, cells = size[0] * size[1], size[0] * size[1] / model.stride**2
     levels = sum(width * pixels / 4 ** (stage + 1) for stage, width in enumerate(widths))
     numbers = max(levels + (2 * sum(widths) + fused) * cells, widths[0] * pixels)
@@ -126,19 +126,19 @@ def _encoder_bytes(model: CoTracker, size: tuple[int, int]) -> float:
 
 def _token_bytes(model: CoTracker, tokens: int) -> float:
     """Of points in the frames of a window: their tokens, codes and parts, float32, and what is kept between blocks."""
-    inputs, width = model.transformer.embed.in_features, model.config["hidden"]
-    each = 4 * (3 * inputs + 4 * model.config["channels"]) + model.dtype.itemsize * 4 * width
+    inputs, width = model.transformer.embed.in_features, model.config.hidden
+    each = 4 * (3 * inputs + 4 * model.config.channels) + model.dtype.itemsize * 4 * width
     return model.window * tokens * each
 
 
 def _block_bytes(model: CoTracker, tokens: int) -> float:
     """What a block holds at once; on a CPU it takes its sequences in turns, of one frame's points at the least."""
-    width, count = model.config["hidden"], model.window * tokens
+    width, count = model.config.hidden, model.window * tokens
     turn = min(count, max(tokens, CACHED_TOKENS)) if _on_cpu(model) else count
     return (
         turn
         * model.dtype.itemsize
-        * (3 * width + max(6 * width, int(width * model.config["mlp_ratio"])))
+        * (3 * width + max(6 * width, int(width * model.config.mlp_ratio)))
     )
 
 
@@ -146,8 +146,8 @@ def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> 
     """Of the largest temporary: rows around points, or products with a whole map; points are taken in turns."""
     cells = size[0] * size[1] / model.stride**2
     local, near = (
-        (2 * model.radius + 2) ** 2 * model.config["channels"],
-        len(offsets("square", model.radius)),
+        (2 * model.config.radius + 2) ** 2 * model.config.channels,
+        len(offsets("square", model.config.radius)),
     )
     most = CHUNK_NUMBERS if _on_cpu(model) else CHUNK_NUMBERS_GPU
 
@@ -173,15 +173,15 @@ def _operations(
     frames: int,
     size: tuple[int, int],
     points: int,
-    updates: int,
+    iters: int,
     support: int,
     single_point: bool,
     at_once: int,
 ) -> int:
     if single_point:
-        return flops.run(model, 1 + support, frames, size, updates, sets=points)
+        return flops.run(model, 1 + support, frames, size, iters, sets=points)
     turns = [min(at_once, points - start) for start in range(0, points, at_once)]
-    return sum(flops.run(model, turn + support, frames, size, updates) for turn in turns)
+    return sum(flops.run(model, turn + support, frames, size, iters) for turn in turns)
 
 
 def _smaller(most: int):

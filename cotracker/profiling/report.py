@@ -17,9 +17,9 @@ PUBLISHED = {
     1024: (177, 9.4),
 }  # points: s, GB of v1's code; of the issue, see below
 PUBLISHED_RUN = dict(kind="joint", model="full", frames=24, height=384, width=512, dtype="float32", threads=2,
-                     device="cpu", updates=6, compiled=False, video=None)  # fmt: skip
-NAMES = ("kind", "model", "points", "frames", "height", "width", "dtype", "threads", "device", "updates",
-         "compiled", "replayed", "video", "points_at_once", "stage")  # fmt: skip
+                     device="cpu", iters=6, compiled=False, video=None)  # fmt: skip
+NAMES = ("kind", "model", "points", "frames", "height", "width", "dtype", "threads", "device", "iters",
+         "compiled", "cuda_graphs", "video", "points_at_once", "stage")  # fmt: skip
 
 
 def same(row: dict) -> tuple:
@@ -159,7 +159,7 @@ def _height(axis: Axis, value: float) -> float:
 def _what(row: dict) -> str:
     ways = "".join(
         f" {word}"
-        for name, word in (("compiled", "compiled"), ("replayed", "graphs"))
+        for name, word in (("compiled", "compiled"), ("cuda_graphs", "graphs"))
         if row.get(name)
     )
     return row.get("stage") or row["kind"] + ways

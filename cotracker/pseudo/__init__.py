@@ -47,7 +47,7 @@ class PseudoLabels:
 
     videos: a folder of video files, or of folders of frames.  frames: of a clip, from a random start.  height, width:
     the size that a clip is labelled at and comes out in.  points: asked for.  checkpoint: a file or a name, None for
-    the one that ships.  precision, updates: as for load_tracker.  left_out: names (without ending) never used.
+    the one that ships.  precision, iters: as for load_tracker.  left_out: names (without ending) never used.
     Lengths: see Trust.  ValueError: there is no such folder, or no video in it long enough.
     """
 
@@ -59,7 +59,7 @@ class PseudoLabels:
         width: int = 512,
         points: int = 256,
         checkpoint: str | None = None,
-        updates: int = 6,
+        iters: int = 6,
         precision: str = "float32",
         left_out: Sequence[str] = (),
         returned: float = Trust.returned,
@@ -82,7 +82,7 @@ class PseudoLabels:
         self.frames, self.size, self.points = frames, (height, width), points
         self.trust = Trust(returned, agreed, flow, sure)
         self.tracker = predictor(
-            checkpoint, updates, None, False, 0, 0, precision=precision, device="cpu"
+            checkpoint, iters, None, False, 0, 0, precision=precision, device="cpu"
         )
 
     def clip(self, rng: np.random.Generator) -> Clip:

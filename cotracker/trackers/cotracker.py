@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from cotracker import checkpoint
-from cotracker.model.cotracker import CoTracker, window_starts
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.cuda_graphs import CudaGraphs
+from cotracker.model.runtime import to_bfloat16, warn_if_emulated
+from cotracker.model.windows import window_starts
 from cotracker.trackers.flip_tta import Mirrored
 from cotracker.trackers.tracker import (
     Tracker,
@@ -32,30 +35,34 @@ class CoTrackerPredictor(Tracker):
     A later window's answer replaces an earlier one's in the frames they share (section 3.2). In its query frame a
     point is exactly the query, seen. published=True leaves the stitched numbers as they come: zeros before a
     point's first window, real output within it, nothing pinned.  identity: what describe() says of the weights.
+    cuda_graphs: on a GPU a window's iterations run as one CUDA graph a shape; launching kernels one by one is most of a
+    small window's time.
     """
 
     def __init__(
         self,
         model: CoTracker,
-        updates: int = 6,
+        iters: int = 6,
         threshold: float = THRESHOLD,
         published: bool = False,
         identity: dict | None = None,
+        cuda_graphs: bool = False,
     ):
         super().__init__()
-        if not is_whole(updates) or updates < 1:
-            raise ValueError(f"updates must be a whole number of at least 1, not {updates}")
+        if not is_whole(iters) or iters < 1:
+            raise ValueError(f"iters must be a whole number of at least 1, not {iters}")
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
             raise ValueError(
                 f"threshold must be a number from 0 to below 1, or None for the default, not {threshold}"
             )
-        self.model, self.updates, self.threshold, self.published = (
+        self.model, self.iters, self.threshold, self.published = (
             model,
-            updates,
+            iters,
             threshold,
             published,
         )
         self.identity = identity or {}
+        self.refine = CudaGraphs(model.refine, model) if cuda_graphs else model.refine
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         """Tracks of queries B N 3 in a video B T 3 H W, or B sets of queries in one video 1 T 3 H W."""
@@ -83,18 +90,18 @@ class CoTrackerPredictor(Tracker):
         model, frames = self.model, video.shape[1]
         xy = queries.new_zeros(queries.shape[0], frames, queries.shape[1], 2)
         logits = xy.new_zeros(xy.shape[:3])
-        carry, maps = model.begin(queries), None
+        state, maps = model.begin(queries), None
         for start in window_starts(frames, model.window):
             stop = min(start + model.window, frames)
             have = start if maps is None else start + maps[0].shape[1]
             fresh = self._maps(video, have, stop)
             maps = fresh if maps is None else [torch.cat(pair, dim=1) for pair in zip(maps, fresh)]
-            carry, estimate = model.step(carry, maps, self.updates)
-            asked = estimate.asked[:, None]
+            state, estimate = model.step(state, maps, self.iters, refine=self.refine)
+            active = estimate.active[:, None]
             xy[:, start:stop] = torch.where(
-                asked[..., None], estimate.tracks[-1], xy[:, start:stop]
+                active[..., None], estimate.tracks[-1], xy[:, start:stop]
             )
-            logits[:, start:stop] = torch.where(asked, estimate.logits, logits[:, start:stop])
+            logits[:, start:stop] = torch.where(active, estimate.logits, logits[:, start:stop])
             maps = [
                 level[:, model.window // 2 :].clone() for level in maps
             ]  # a view would hold the frames before
@@ -131,7 +138,7 @@ class CoTrackerPredictor(Tracker):
 
     def describe(self) -> dict:
         network = {
-            "updates": self.updates,
+            "iters": self.iters,
             "window": self.model.window,
             "stride": self.model.stride,
         }
@@ -160,7 +167,7 @@ def _pinned(xy: Tensor, visibility: Tensor, queries: Tensor) -> tuple[Tensor, Te
 
 def build_chain(
     model: CoTracker,
-    updates: int = 6,
+    iters: int = 6,
     resolution: tuple[int, int] | None = (384, 512),
     single_point: bool = False,
     support: tuple[int, int] | None = (6, 0),
@@ -168,15 +175,17 @@ def build_chain(
     published: bool = False,
     identity: dict | None = None,
     mirrored: bool = False,
+    cuda_graphs: bool = False,
 ) -> Tracker:
     """Mirrored(Resized(OneByOne(Supported(CoTrackerPredictor(model))))), less what is switched off.
 
     resolution: (H, W) the network sees, None for the video's own.  single_point: each query by itself.
     support: sides of the global and of the local support grid, None for none.
     mirrored: in the mirrored video as well, and both answers joined.
+    cuda_graphs: windows as CUDA graphs, on a GPU.
     """
     resolution, support = check_size(resolution), _check_support(support)
-    tracker: Tracker = CoTrackerPredictor(model, updates, threshold, published, identity)
+    tracker: Tracker = CoTrackerPredictor(model, iters, threshold, published, identity, cuda_graphs)
     if any(support):
         tracker = Supported(tracker, *support, published=published)
     if single_point:
@@ -190,7 +199,10 @@ def in_precision(model: CoTracker, precision: str) -> CoTracker:
     """The model, for inference in this precision: "float32" leaves it as it is, "bfloat16" lowers it in place."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be float32 or bfloat16, not {precision!r}")
-    return model if precision == "float32" else model.to_bfloat16()
+    if precision == "float32":
+        return model
+    warn_if_emulated(torch.bfloat16, model.frequencies.device.type)
+    return to_bfloat16(model)
 
 
 def _check_support(support: tuple[int, int] | None) -> tuple[int, int]:
@@ -208,7 +220,7 @@ def _check_support(support: tuple[int, int] | None) -> tuple[int, int]:
 
 def predictor(
     checkpoint: str | Path | None = None,
-    updates: int = 6,
+    iters: int = 6,
     resolution: tuple[int, int] | None = (384, 512),
     single_point: bool = True,
     global_grid: int = 6,
@@ -218,17 +230,17 @@ def predictor(
     precision: str = "float32",
     device: str = "auto",
     window: int | None = None,
-    replay: bool = False,
+    cuda_graphs: bool = False,
     mirrored: bool = False,
 ) -> Tracker:
     """The tracker of a checkpoint (a file, a name, or None for the one that ships), as configs/tracker describes it."""
-    support, way = (global_grid, local_grid), (precision, device, replay, mirrored, window)
-    return load(checkpoint, updates, resolution, single_point, support, threshold, published, *way)
+    support, way = (global_grid, local_grid), (precision, device, cuda_graphs, mirrored, window)
+    return load(checkpoint, iters, resolution, single_point, support, threshold, published, *way)
 
 
 def load(
     name_or_path: str | Path | None,
-    updates: int,
+    iters: int,
     resolution: tuple[int, int] | None,
     single_point: bool,
     support: tuple[int, int] | None,
@@ -236,12 +248,12 @@ def load(
     published: bool,
     precision: str,
     device: str,
-    replay: bool = False,
+    cuda_graphs: bool = False,
     mirrored: bool = False,
     window: int | None = None,
 ) -> Tracker:
     """What load_tracker and predictor share; ValueError where the checkpoint cannot be used."""
-    for name, switch in (("replay", replay), ("mirrored", mirrored)):
+    for name, switch in (("cuda_graphs", cuda_graphs), ("mirrored", mirrored)):
         if type(switch) is not bool:
             raise ValueError(f"{name} must be true or false, not {switch}")
     path = checkpoint.find(name_or_path or checkpoint.SHIPPED)
@@ -249,10 +261,17 @@ def load(
     if threshold is None:
         threshold = card.get("threshold", THRESHOLD)
     identity = {"name": path.stem, "hash": card["hash"]}
-    model = in_precision(model, precision)
-    if replay:
-        model.replay_windows()
+    model = in_precision(model.to(usable_device(device)), precision)
     chain = build_chain(
-        model, updates, resolution, single_point, support, threshold, published, identity, mirrored
+        model,
+        iters,
+        resolution,
+        single_point,
+        support,
+        threshold,
+        published,
+        identity,
+        mirrored,
+        cuda_graphs,
     )
-    return chain.to(usable_device(device)).eval()
+    return chain.eval()

@@ -26,7 +26,7 @@ def group_attention(
 
     handles = [block.attention.register_forward_hook(keep) for block in model.transformer.group]
     try:
-        model(video, queries, real=point_mask)
+        model(video, queries, point_mask=point_mask)
     finally:
         for handle in handles:
             handle.remove()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from cotracker import checks
 
 MANY = 10**9
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 Section = TypeVar("Section", bound="Settings")
 
 

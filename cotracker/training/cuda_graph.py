@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cotracker.model.graphs import last_used, mapped, tensors_of
+from cotracker.model.cuda_graphs import last_used, mapped, tensors_of
 from cotracker.training.objective import Objective
 from cotracker.training.targets import TrainingTargets
 

@@ -12,7 +12,8 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from cotracker.model.cotracker import Carry, CoTracker, Estimate
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import Estimate, WindowState
 from cotracker.training.config import ObjectiveConfig
 from cotracker.types import Clip
 
@@ -43,8 +44,8 @@ def sample_late_window(
 
 
 def track_late_window(
-    model: CoTracker, clip: Clip, maps: list[Tensor], state: tuple[Tensor, Tensor]
-) -> tuple[Estimate, Carry]:
+    model: CoTracker, clip: Clip, maps: list[Tensor], initial: tuple[Tensor, Tensor]
+) -> tuple[Estimate, WindowState]:
     """The Estimate of such a window, and the state that it began from.
 
     clip: the query's frame and the window's alone, so that the window starts at frame 1.
@@ -54,10 +55,10 @@ def track_late_window(
     point_mask = clip.visible[:, 0] & clip.valid[:, 0]
     xy = clip.tracks[:, 0].nan_to_num(0)
     queries = torch.cat([torch.zeros_like(xy[..., :1]), xy], dim=-1)
-    track_feat = model.begin_features([level[:, :1] for level in maps], queries, point_mask)
-    carry = Carry(queries, point_mask, track_feat, *state, 1)
-    _, estimate = model.step(carry, [level[:, 1:] for level in maps])
-    return estimate, carry
+    track_feat = model.sample_track_feat([level[:, :1] for level in maps], queries, point_mask)
+    state = WindowState(queries, point_mask, track_feat, *initial, 1)
+    _, estimate = model.step(state, [level[:, 1:] for level in maps])
+    return estimate, state
 
 
 def drift_tracks(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cotracker.geometry import inside_frame
-from cotracker.model.cotracker import Estimate
+from cotracker.model.windows import Estimate
 from cotracker.types import Clip
 
 
@@ -20,7 +20,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def window_targets(estimate: Estimate, clip: Clip) -> tuple[Tensor, Tensor, Tensor]:
     """True tracks B S N 2 (0 where masked), visible B S N and the loss mask B S N of one window."""
     frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
-    mask = clip.valid[:, frames] & estimate.asked[:, None]
+    mask = clip.valid[:, frames] & estimate.active[:, None]
     tracks = torch.where(mask[..., None], clip.tracks[:, frames], 0.0)
     return tracks, clip.visible[:, frames], mask
 

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from cotracker.model.cotracker import CoTracker, Estimate
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import Estimate
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.late_window import track_late_window
 from cotracker.training.losses import (
@@ -93,7 +94,7 @@ class Objective(nn.Module):
         index = first[:, None, :, None].expand(-1, 1, -1, 2)
         xy = targets.tracks.gather(1, index)[:, 0]
         queries = torch.cat([first[..., None], xy], dim=-1)
-        track_feat = model.begin_features(maps, queries, targets.visible.any(dim=1))
+        track_feat = model.sample_track_feat(maps, queries, targets.visible.any(dim=1))
         temperature = (10 * self.log_temperature).exp()
         return matching_loss(
             track_feat, maps[0], targets.tracks, targets.visible, model.stride, temperature

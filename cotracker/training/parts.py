@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.runtime import compile_transformer
 from cotracker.training.config import ObjectiveConfig, TrainConfig
 from cotracker.training.cuda_graph import GraphedStep
 from cotracker.training.distributed import Group
 from cotracker.training.objective import Objective
 from cotracker.training.optim import Optimiser, freeze_except
-from cotracker.training.precision import DTYPES
+from cotracker.training.precision import dtype_of
 from cotracker.training.targets import TrainingTargets
 
 
@@ -51,7 +52,7 @@ def build_parts(
     if config.trainable is not None:
         freeze_except(model, config.trainable)
     if config.compile:
-        model.compile_parts()
+        compile_transformer(model)
     return Parts(model, loss, Optimiser([model, loss], config))
 
 
@@ -73,7 +74,7 @@ class Gradients:
 
     def __init__(self, parts: Parts, config: TrainConfig, group: Group):
         self.optimiser, self.batches = parts.optimiser, config.accumulate
-        dtype = DTYPES[config.precision]
+        dtype = dtype_of(config.precision, group.device)
         self.graphed = None
         if config.cuda_graphs:
             parameters = parts.optimiser.parameters

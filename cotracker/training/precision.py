@@ -1,8 +1,18 @@
-"""The precision of products: the dtype of autocast, and of a GPU's float32 products."""
+"""How exact products are: the dtype of autocast, and a GPU's float32 products."""
 
 import torch
 
+from cotracker.model.runtime import multiplies, warn_if_emulated
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of autocast; "auto" is bfloat16 where the hardware has it, else float32."""
+    if precision == "auto":
+        return torch.bfloat16 if multiplies(torch.bfloat16, device.type) else torch.float32
+    warn_if_emulated(DTYPES[precision], device.type)
+    return DTYPES[precision]
 
 
 def allow_tf32(allowed: bool) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotracker.model.cotracker import window_starts
-from cotracker.model.graphs import mapped
+from cotracker.model.cuda_graphs import mapped
+from cotracker.model.windows import window_starts
 from cotracker.queries import sample_training_queries
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.late_window import sample_late_window

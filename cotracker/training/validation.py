@@ -39,7 +39,7 @@ def check_evaluation(evaluation: dict, benchmarks: dict[str, Benchmark], model: 
 def _tracker(model: CoTracker, options: dict) -> Tracker:
     support = (options["global_grid"], options["local_grid"])
     return build_chain(
-        model, options["updates"], options["resolution"], options["single_point"], support
+        model, options["iters"], options["resolution"], options["single_point"], support
     )
 
 

@@ -24,7 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cotracker.benchmarks import results
 from cotracker.model.cotracker import CoTracker
-from cotracker.model.graphs import mapped
+from cotracker.model.cuda_graphs import mapped
+from cotracker.model.runtime import compile_transformer
 from cotracker.profiling.machine import matrix_peak, now
 from cotracker.training.config import TrainConfig
 from cotracker.training.objective import Objective
@@ -85,7 +86,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--compile", action="store_true", help="model.compile_parts() before the first step"
+        "--compile", action="store_true", help="compile the transformer before the first step"
     )
     parser.add_argument(
         "--tiny", action="store_true", help="a very small model: to test this program"
@@ -148,7 +149,7 @@ def stepper(
     torch.manual_seed(0)
     model = CoTracker(**(TINY if options.tiny else {}), recompute=recompute).to(device).train()
     if options.compile:
-        model.compile_parts()
+        compile_transformer(model)
     objective = Objective().to(device)
     config = TrainConfig(steps=1000, schedule_extra_steps=0, clip=1.0)
     optimiser = Optimiser([model, objective], config)

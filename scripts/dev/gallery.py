@@ -17,11 +17,11 @@ from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.failures import ANSWER, TRUTH, errors
-from cotracker.benchmarks.run import answers, facing, read
+from cotracker.benchmarks.run import answers, read, with_required_direction
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.files import write_json
 from cotracker.trackers.tracker import Tracker
-from cotracker.types import Questions, Tracks
+from cotracker.types import EvalTargets, Tracks
 from cotracker.visualize import write_png
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -75,29 +75,28 @@ def worst_tracks(
     if count < 1:
         raise ValueError(f"--count must be 1 or more, not {count}")
     device = next((p.device for p in tracker.parameters()), torch.device("cpu"))
-    both, kept = facing(tracker, benchmark).eval(), []
+    both, kept = with_required_direction(tracker, benchmark).eval(), []
     for index in range(len(benchmark.clips)):
         clip = read(benchmark, index)
-        questions, tracks = answers(both, benchmark, clip, device)
-        error = errors(questions, tracks, clip)
+        targets, tracks = answers(both, benchmark, clip, device)
+        error = errors(targets, tracks, clip)
         for point in error.argsort(descending=True)[:count].tolist():
             if error[point] >= 0:
-                kept.append((float(error[point]), clip, questions, tracks, point))
+                kept.append((float(error[point]), clip, targets, tracks, point))
         kept = sorted(kept, key=lambda one: -one[0])[:count]
     if not kept:
         raise ValueError(f"benchmark={benchmark.name} scores no point: there is nothing to show")
     return [
-        _row(clip, questions, tracks, point, error)
-        for error, clip, questions, tracks, point in kept
+        _row(clip, targets, tracks, point, error) for error, clip, targets, tracks, point in kept
     ]
 
 
 def _row(
-    clip, questions: Questions, tracks: Tracks, point: int, error: float
+    clip, targets: EvalTargets, tracks: Tracks, point: int, error: float
 ) -> tuple[np.ndarray, dict]:
-    truth, answer = questions.truth.xy[0, :, point], tracks.xy[0, :, point]
-    start, x, y = questions.queries[0, point].tolist()
-    counted = (questions.scored & questions.truth.visible)[0, :, point]
+    truth, answer = targets.target.xy[0, :, point], tracks.xy[0, :, point]
+    start, x, y = targets.queries[0, point].tolist()
+    counted = (targets.eval_mask & targets.target.visible)[0, :, point]
     height, width = clip.video.shape[-2:]
     apart = ((answer - truth) * torch.tensor([256 / width, 256 / height])).norm(dim=-1)
     frames = counted.nonzero()[:, 0].tolist()

@@ -1,4 +1,4 @@
-"""Times the two ways of correlation (cotracker/model/correlation.py) over map sizes: why WHOLE_MAP_CELLS.
+"""Times the two ways of correlation (cotracker/model/correlation.py) over map sizes: why runtime.WHOLE_MAP_CELLS.
 
 python scripts/dev/profile_correlation.py [--points 256] [--channels 128] [--radius 3] [--threads 1]
 """

@@ -67,12 +67,12 @@ def settings(quick: bool) -> list[bench.Setting]:
     for model in (bench.FULL, SHIPPED):
         for dtype in ("float32", "bfloat16"):
             for points in (256,) if quick else (64, 256, 1024, 4096):
-                for replayed in (False, True):
+                for cuda_graphs in (False, True):
                     changes = {
                         "model": model,
                         "dtype": dtype,
                         "points": points,
-                        "replayed": replayed,
+                        "cuda_graphs": cuda_graphs,
                     }
                     asked.append(dataclasses.replace(common, **changes))
     return asked
@@ -100,7 +100,7 @@ def gaps(setting: bench.Setting) -> dict:
 
 def line(row: dict) -> str:
     """One row of the table, in Markdown."""
-    way = "graphs" if row["replayed"] else "kernels"
+    way = "graphs" if row["cuda_graphs"] else "kernels"
     share = f"{100 * row['of_peak']:.1f} % ({row['peak_gflops'] / 1e3:.0f})"
     return (
         f"| {row['model']}, {row['dtype']}, {way} | {row['points']} | {row['frames_per_second']:.0f} | "

@@ -14,10 +14,10 @@ from gallery import composed
 from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
-from cotracker.benchmarks.run import answers, facing, read
+from cotracker.benchmarks.run import answers, read, with_required_direction
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.trackers.tracker import Tracker
-from cotracker.types import Questions, Tracks
+from cotracker.types import EvalTargets, Tracks
 
 ERRORS = (0, 4, 16)  # pixels of a frame resized to 256x256: right, off, lost
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -50,15 +50,18 @@ def measured(
 ) -> tuple[dict[float, dict[str, float]], dict[int, list[float]]]:
     """threshold -> each metric's mean over the videos; and by_error's."""
     device = next((p.device for p in tracker.parameters()), torch.device("cpu"))
-    both, found = facing(tracker, benchmark).eval(), {threshold: [] for threshold in THRESHOLDS}
+    both, found = (
+        with_required_direction(tracker, benchmark).eval(),
+        {threshold: [] for threshold in THRESHOLDS},
+    )
     places = []
     for index in range(len(benchmark.clips)):
         clip = read(benchmark, index)
-        questions, tracks = answers(both, benchmark, clip, device)
-        places.append(places_of(questions, tracks, clip.video.shape[-2:]))
+        targets, tracks = answers(both, benchmark, clip, device)
+        places.append(places_of(targets, tracks, clip.video.shape[-2:]))
         for threshold, rows in found.items():
             visible = tracks.visibility > threshold
-            rows.append(benchmark.metric(replace(tracks, visible=visible), questions, clip))
+            rows.append(benchmark.metric(replace(tracks, visible=visible), targets, clip))
     means = {
         t: {key: sum(r[key] for r in rows) / len(rows) for key in rows[0]}
         for t, rows in found.items()
@@ -66,12 +69,12 @@ def measured(
     return means, by_error(torch.cat(places))
 
 
-def places_of(questions: Questions, tracks: Tracks, size: tuple[int, int]) -> Tensor:
+def places_of(targets: EvalTargets, tracks: Tracks, size: tuple[int, int]) -> Tensor:
     """n 2 of the scored places: the error in pixels of a frame of 256x256, and 1 where the visibility is right."""
     ratio = 256 / torch.tensor([size[1], size[0]])
-    error = ((tracks.xy - questions.truth.xy) * ratio).norm(dim=-1)
-    right = tracks.visible == questions.truth.visible
-    return torch.stack([error, right.float()], dim=-1)[questions.scored]
+    error = ((tracks.xy - targets.target.xy) * ratio).norm(dim=-1)
+    right = tracks.visible == targets.target.visible
+    return torch.stack([error, right.float()], dim=-1)[targets.eval_mask]
 
 
 def by_error(places: Tensor) -> dict[int, list[float]]:

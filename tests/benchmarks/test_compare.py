@@ -15,7 +15,7 @@ from cotracker.benchmarks.paper import numbers as paper
 from cotracker.benchmarks.paper import tables
 
 PAPER = Path(__file__).parents[2].parent / "shared" / "paper.txt"
-CHAIN = {"queries": "first", "metric": "tapvid", "updates": 6, "window": 8, "stride": 4, "threshold": 0.5,
+CHAIN = {"queries": "first", "metric": "tapvid", "iters": 6, "window": 8, "stride": 4, "threshold": 0.5,
          "points": "single", "support": {"global_grid": 6, "local_grid": 6}, "resolution": [384, 512]}  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def written(folder, held):
         (result([1.0]), []),
         (result([1.0], weights="2", window=16, stride=8, threshold=0.8), []),
         (result([1.0], window=16), ["window 8, against 16"]),
-        (result([1.0], weights="2", updates=4), ["updates 6, against 4"]),
+        (result([1.0], weights="2", iters=4), ["iters 6, against 4"]),
         (result([1.0], weights="2", support=None), ["support {'global_grid': 6, 'local_grid': 6}, against nothing"]),
         (result([1.0], weights="2", points="joint"), ["points single, against joint"]),
         (result([1.0], queries="strided", direction="both"),
@@ -92,15 +92,15 @@ def test_the_command(tmp_path, capsys):
     assert "davis: 2 videos in all results (they have 2 of 2, 2 of 2)" in said
     assert re.search(r"aj +16\.50 \[11\.00, 22\.00\]   B - A +\+1\.50 \[1\.00, 2\.00\] \*", said)
     unlike = written(
-        tmp_path / "unlike", result([1.0, 2.0], weights="2", updates=4, points="joint")
+        tmp_path / "unlike", result([1.0, 2.0], weights="2", iters=4, points="joint")
     )
     assert cli.main(["compare", one, two, unlike]) == 2
     error = capsys.readouterr().err
     assert (
         error.count("\n") == 1
-        and "were not measured alike: updates 6, against 4; points single, against joint" in error
+        and "were not measured alike: iters 6, against 4; points single, against joint" in error
     )
-    assert cli.main(["compare", one, unlike, "--allow", "updates", "points"]) == 0
+    assert cli.main(["compare", one, unlike, "--allow", "iters", "points"]) == 0
     assert cli.main(["compare", one]) == 2 and "two results or more" in capsys.readouterr().err
     assert cli.main(["compare", one, str(tmp_path)]) == 2 and "no " in capsys.readouterr().err
     written(tmp_path / "old", {"benchmark": "davis"})
@@ -253,12 +253,12 @@ def test_a_result_that_was_meddled_with_is_refused_in_one_sentence(tmp_path, cap
 def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     """Nobody may read a quick look at 96x128 as the paper's evaluation."""
     quick = davis()
-    quick["protocol"] |= {"updates": 4, "resolution": [96, 128]}
+    quick["protocol"] |= {"iters": 4, "resolution": [96, 128]}
     assert cli.main(["table", "2", written(tmp_path / "quick", quick), "--format", "markdown"]) == 0
     said = capsys.readouterr().out
     assert "60.6 / 55.0 ‡" in said
     assert (
-        "- ‡ DAVIS First: ours with updates 4, not 6 and resolution [96, 128], not [384, 512]"
+        "- ‡ DAVIS First: ours with iters 4, not 6 and resolution [96, 128], not [384, 512]"
         in said
     )
 

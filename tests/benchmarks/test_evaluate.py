@@ -112,7 +112,7 @@ def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
         ("resolution=abc", "resolution must be (height, width)"),
         ("threshold=abc", "threshold must be a number from 0 to below 1"),
         ("threshold=1", "threshold must be a number from 0 to below 1"),
-        ("updates=2.5", "updates must be a whole number of at least 1, not 2.5"),
+        ("iters=2.5", "iters must be a whole number of at least 1, not 2.5"),
         ("global_grid=many", "support must be the sides of two grids"),
         ("local_grid=65", "support must be the sides of two grids"),
     ],
@@ -165,7 +165,7 @@ def test_nearest():
 HEADING = {
     "benchmark": "b",
     "tracker": "t",
-    "protocol": {"updates": 6, "resolution": [3, 4]},
+    "protocol": {"iters": 6, "resolution": [3, 4]},
     "checkpoint": {"name": "a.safetensors", "hash": "12"},
 }
 BENCHMARK = Benchmark("b", [], max, min, ("one", "two"))
@@ -197,8 +197,8 @@ def test_unlike_results_say_what_differs(tmp_path):
         ),
         (
             "protocol",
-            {"updates": 4, "resolution": [3, 4]},
-            r'protocol there is \{"updates": 6\}, here \{"updates": 4\}',
+            {"iters": 4, "resolution": [3, 4]},
+            r'protocol there is \{"iters": 6\}, here \{"iters": 4\}',
         ),
     ]:
         with pytest.raises(ValueError, match=sentence):

@@ -15,7 +15,7 @@ from cotracker.benchmarks.metrics import badja, pck_segment, tapvid, within_pixe
 from cotracker.benchmarks.protocols import first, from_first_frame
 from cotracker.benchmarks.run import evaluate, mean, unscored
 from cotracker.trackers.tracker import Tracker
-from cotracker.types import Clip, Questions, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics_reference.npz")
 NAMES = {
@@ -43,8 +43,8 @@ def test_tapvid_equals_tapnet(case, video, mode):
     scored = frames > start if mode == "first" else frames != start
     truth = _tracks(stored["gt_tracks"].swapaxes(0, 1), ~stored["gt_occluded"].T)
     answers = _tracks(stored["pred_tracks"].swapaxes(0, 1), ~stored["pred_occluded"].T)
-    questions = Questions(torch.zeros(1, len(start), 3), truth, torch.from_numpy(scored)[None])
-    values = tapvid(answers, questions, _clip(truth.xy[0], truth.visible[0], (256, 256)))
+    targets = EvalTargets(torch.zeros(1, len(start), 3), truth, torch.from_numpy(scored)[None])
+    values = tapvid(answers, targets, _clip(truth.xy[0], truth.visible[0], (256, 256)))
     names, reference = GOLDEN[f"{case}.{mode}.names"], GOLDEN[f"{case}.{mode}.values"][:, video]
     assert {_our_name(name) for name in names} == set(values)
     for name, expected in zip(names, reference):
@@ -56,10 +56,10 @@ def test_badja_and_fastcapture_equal_the_reference():
     masks = (GOLDEN["badja.segmentation"][0, :, 0] > 0).astype(np.uint8)
     clip = _clip(xy, visible, masks.shape[1:], masks)
     np.testing.assert_array_equal(clip.masks.sum((1, 2)), GOLDEN["badja.area_per_frame"][0])
-    questions = from_first_frame(clip)
+    targets = from_first_frame(clip)
     answers = _tracks(GOLDEN["badja.pred"][0], visible)
-    seg = pck_segment(answers, questions, clip, size=masks.shape[1:])["seg"]
-    near = within_pixels(answers, questions, clip, size=masks.shape[1:])["3px"]
+    seg = pck_segment(answers, targets, clip, size=masks.shape[1:])["seg"]
+    near = within_pixels(answers, targets, clip, size=masks.shape[1:])["3px"]
     assert seg == pytest.approx(GOLDEN["badja.pck_seg"][0], rel=1e-6)
     assert near == pytest.approx(GOLDEN["badja.acc_3px"][0], rel=1e-6)
     assert near == pytest.approx(GOLDEN["fastcapture.acc_3px"][0], rel=1e-6)
@@ -67,17 +67,15 @@ def test_badja_and_fastcapture_equal_the_reference():
 
 def test_queried_first_equals_tapnet():
     visible, xy = ~GOLDEN["queries.occluded"].T, GOLDEN["queries.points_xy"].swapaxes(0, 1)
-    questions = first(_clip(xy, visible, (256, 256)))
+    targets = first(_clip(xy, visible, (256, 256)))
     reference = GOLDEN["queries.first.query_points"]
-    np.testing.assert_array_equal(questions.queries, reference[..., [0, 2, 1]])
+    np.testing.assert_array_equal(targets.queries, reference[..., [0, 2, 1]])
     np.testing.assert_array_equal(
-        questions.truth.xy[0].swapaxes(0, 1), GOLDEN["queries.first.target_points"][0]
+        targets.target.xy[0].swapaxes(0, 1), GOLDEN["queries.first.target_points"][0]
     )
-    np.testing.assert_array_equal(
-        questions.truth.visible[0].T, ~GOLDEN["queries.first.occluded"][0]
-    )
+    np.testing.assert_array_equal(targets.target.visible[0].T, ~GOLDEN["queries.first.occluded"][0])
     after = np.arange(len(xy))[:, None] > reference[0, :, 0]
-    np.testing.assert_array_equal(questions.scored[0], after)
+    np.testing.assert_array_equal(targets.eval_mask[0], after)
 
 
 def _random_case(rng):
@@ -96,19 +94,19 @@ def _random_case(rng):
     )
 
 
-def _loops(clip, questions, answers, width, height):
+def _loops(clip, targets, answers, width, height):
     """The counted (frame, distance at width x height, truth seen, answer seen), by plain Python."""
     rows, (image_height, image_width) = [], clip.video.shape[-2:]
-    for t in range(questions.scored.shape[1]):
-        for n in range(questions.scored.shape[2]):
-            if questions.scored[0, t, n]:
-                dx, dy = (answers.xy[0, t, n] - questions.truth.xy[0, t, n]).tolist()
+    for t in range(targets.eval_mask.shape[1]):
+        for n in range(targets.eval_mask.shape[2]):
+            if targets.eval_mask[0, t, n]:
+                dx, dy = (answers.xy[0, t, n] - targets.target.xy[0, t, n]).tolist()
                 distance = math.hypot(dx * width / image_width, dy * height / image_height)
                 rows.append(
                     (
                         t,
                         distance,
-                        bool(questions.truth.visible[0, t, n]),
+                        bool(targets.target.visible[0, t, n]),
                         bool(answers.visible[0, t, n]),
                     )
                 )
@@ -120,12 +118,12 @@ def test_metrics_equal_plain_loops():
     nothing = 0
     for case in range(50):
         clip, answers = _random_case(rng)
-        questions = from_first_frame(clip)
-        expected = _tapvid_by_loops(_loops(clip, questions, answers, 256, 256))
-        assert tapvid(answers, questions, clip) == pytest.approx(expected, rel=1e-5, nan_ok=True)
+        targets = from_first_frame(clip)
+        expected = _tapvid_by_loops(_loops(clip, targets, answers, 256, 256))
+        assert tapvid(answers, targets, clip) == pytest.approx(expected, rel=1e-5, nan_ok=True)
         if case % 5 == 0:  # the loops over 384x512 pixels are slow
-            expected = _badja_by_loops(_loops(clip, questions, answers, 512, 384), clip.masks)
-            assert badja(answers, questions, clip) == pytest.approx(expected, rel=1e-5, nan_ok=True)
+            expected = _badja_by_loops(_loops(clip, targets, answers, 512, 384), clip.masks)
+            assert badja(answers, targets, clip) == pytest.approx(expected, rel=1e-5, nan_ok=True)
         nothing += math.isnan(expected.get("delta_avg", 0))
     assert nothing < 25
 
@@ -134,14 +132,14 @@ def test_thresholds_are_strict():
     xy = np.zeros((2, 2, 2), np.float32)
     clip = _clip(xy, np.ones((2, 2), bool), (384, 512), np.full((2, 384, 512), 255, np.uint8))
     answers = _tracks(xy + np.array([[0, 0], [3, 0]], np.float32)[:, None], np.ones((2, 2), bool))
-    questions = from_first_frame(clip)
-    assert badja(answers, questions, clip) == {"seg": 100.0, "3px": 0.0}
-    assert within_pixels(answers, questions, clip, pixels=3.001) == {"3.001px": 100.0}
+    targets = from_first_frame(clip)
+    assert badja(answers, targets, clip) == {"seg": 100.0, "3px": 0.0}
+    assert within_pixels(answers, targets, clip, pixels=3.001) == {"3.001px": 100.0}
     masks = torch.zeros(2, 384, 512, dtype=torch.uint8)
     masks[1, :15, :15] = 1  # the limit is 0.2 * 15, three pixels to the bit
-    assert pck_segment(answers, questions, replace(clip, masks=masks))["seg"] == 0.0
+    assert pck_segment(answers, targets, replace(clip, masks=masks))["seg"] == 0.0
     masks[1, 15, 0] = 1
-    assert pck_segment(answers, questions, replace(clip, masks=masks))["seg"] == 100.0
+    assert pck_segment(answers, targets, replace(clip, masks=masks))["seg"] == 100.0
 
 
 def test_only_known_truth_after_the_query_is_scored():
@@ -151,9 +149,9 @@ def test_only_known_truth_after_the_query_is_scored():
     clip = _clip(xy, visible, (30, 30), valid=valid)
     every, shown = from_first_frame(clip), first(clip)
     assert every.queries[0].tolist() == [[0, 0, 1], [0, 2, 3], [0, 4, 5]]
-    assert every.scored[0].int().tolist() == [[0, 0, 0], [1, 1, 0], [0, 1, 1], [1, 1, 1]]
+    assert every.eval_mask[0].int().tolist() == [[0, 0, 0], [1, 1, 0], [0, 1, 1], [1, 1, 1]]
     assert shown.queries[0].tolist() == [[1, 6, 7], [0, 4, 5]]  # the second point is never seen
-    assert shown.scored[0].int().tolist() == [[0, 0], [0, 0], [0, 1], [1, 1]]
+    assert shown.eval_mask[0].int().tolist() == [[0, 0], [0, 0], [0, 1], [1, 1]]
 
 
 class _Oracle(Tracker):

@@ -14,7 +14,7 @@ from cotracker.benchmarks import results
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.metrics import badja, tapvid, within_pixels
 from cotracker.benchmarks.protocols import first, strided
-from cotracker.benchmarks.run import evaluate, facing
+from cotracker.benchmarks.run import evaluate, with_required_direction
 from cotracker.trackers.cotracker import predictor
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.wrappers import Bidirectional
@@ -26,21 +26,21 @@ GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics_reference.npz")
 @pytest.mark.parametrize("name, step", [("strided", 5), ("strided3", 3)])
 def test_queried_strided_equals_tapnet(name, step):
     visible, xy = ~GOLDEN["queries.occluded"].T, GOLDEN["queries.points_xy"].swapaxes(0, 1)
-    questions = strided(_clip(xy, visible, (256, 256)), step)
+    targets = strided(_clip(xy, visible, (256, 256)), step)
     reference = GOLDEN[f"queries.{name}.query_points"]
-    np.testing.assert_array_equal(questions.queries, reference[..., [0, 2, 1]])
+    np.testing.assert_array_equal(targets.queries, reference[..., [0, 2, 1]])
     group = GOLDEN[f"queries.{name}.trackgroup"][0]
-    np.testing.assert_array_equal(questions.truth.xy[0], xy[:, group])
-    np.testing.assert_array_equal(questions.truth.visible[0], visible[:, group])
+    np.testing.assert_array_equal(targets.target.xy[0], xy[:, group])
+    np.testing.assert_array_equal(targets.target.visible[0], visible[:, group])
     np.testing.assert_array_equal(
-        questions.scored[0], np.arange(len(xy))[:, None] != reference[0, :, 0]
+        targets.eval_mask[0], np.arange(len(xy))[:, None] != reference[0, :, 0]
     )
     if name == "strided":
         np.testing.assert_array_equal(
-            questions.truth.xy[0].swapaxes(0, 1), GOLDEN["queries.strided.target_points"][0]
+            targets.target.xy[0].swapaxes(0, 1), GOLDEN["queries.strided.target_points"][0]
         )
         np.testing.assert_array_equal(
-            questions.truth.visible[0].T, ~GOLDEN["queries.strided.occluded"][0]
+            targets.target.visible[0].T, ~GOLDEN["queries.strided.occluded"][0]
         )
 
 
@@ -76,9 +76,9 @@ def test_protocol_and_metrics_equal_plain_loops(protocol):
     rng, nothing = np.random.default_rng(7), 0
     for case in range(40):
         clip = _random_clip(rng)
-        questions = protocol(clip)
+        targets = protocol(clip)
         asked, counts = _asked_by_loops(clip, protocol)
-        assert questions.queries[0].tolist() == [[t, *clip.tracks[t, n].tolist()] for t, n in asked]
+        assert targets.queries[0].tolist() == [[t, *clip.tracks[t, n].tolist()] for t, n in asked]
         truth = clip.tracks[:, [n for _, n in asked]].numpy()
         answers = _tracks(
             (truth + rng.normal(0, rng.choice([0.1, 0.5, 2]), truth.shape)).astype(np.float32),
@@ -93,20 +93,18 @@ def test_protocol_and_metrics_equal_plain_loops(protocol):
                     for to, size in ((256, (256, 256)), (512, (512, 384))):
                         distance = math.hypot(dx * size[0] / width, dy * size[1] / height)
                         rows[to].append((t, distance, seen, said))
-        assert tapvid(answers, questions, clip) == pytest.approx(
+        assert tapvid(answers, targets, clip) == pytest.approx(
             _tapvid_by_loops(rows[256]), rel=1e-5, nan_ok=True
         )
         if case % 8 == 0:  # the loops over 384x512 pixels are slow
             expected = _badja_by_loops(rows[512], clip.masks)
-            assert badja(answers, questions, clip) == pytest.approx(expected, rel=1e-5, nan_ok=True)
+            assert badja(answers, targets, clip) == pytest.approx(expected, rel=1e-5, nan_ok=True)
         near, shown = (
             sum(row[1] < 3 for row in rows[512] if row[2]),
             sum(row[2] for row in rows[512]),
         )
         expected = 100 * near / shown if shown else math.nan
-        assert within_pixels(answers, questions, clip)["3px"] == pytest.approx(
-            expected, nan_ok=True
-        )
+        assert within_pixels(answers, targets, clip)["3px"] == pytest.approx(expected, nan_ok=True)
         nothing += not shown
     assert nothing < 20
 
@@ -220,7 +218,7 @@ def test_single_point_evaluation_encodes_each_frame_once_and_equals_one_query_at
     """The real chain of the paper's evaluation, with the checkpoint that ships."""
     clip, encoded = _sliding(), []
     tracker = predictor(
-        None, updates=2, resolution=(48, 64), global_grid=2, local_grid=2, device="cpu"
+        None, iters=2, resolution=(48, 64), global_grid=2, local_grid=2, device="cpu"
     )
     seen = Watching(tracker)
     network = next(module for module in tracker.modules() if type(module).__name__ == "CoTracker")
@@ -258,15 +256,15 @@ def test_strided_joins_what_forward_and_backward_say():
     tracker = predictor(
         None, 2, (48, 64), single_point=False, global_grid=2, local_grid=0, device="cpu"
     )
-    questions = strided(clip)
-    whole = facing(tracker, Benchmark("b", [clip], strided, tapvid))(
-        clip.video[None], questions.queries
+    targets = strided(clip)
+    whole = with_required_direction(tracker, Benchmark("b", [clip], strided, tapvid))(
+        clip.video[None], targets.queries
     )
-    forward = tracker(clip.video[None], questions.queries)
-    turned = questions.queries.clone()
+    forward = tracker(clip.video[None], targets.queries)
+    turned = targets.queries.clone()
     turned[..., 0] = 10 - turned[..., 0]
     backward = tracker(clip.video.flip(0)[None], turned)
-    before = (torch.arange(11)[:, None] < questions.queries[0, :, 0])[None]
+    before = (torch.arange(11)[:, None] < targets.queries[0, :, 0])[None]
     assert before.any() and not before.all()
     expected = torch.where(before[..., None], backward.xy.flip(1), forward.xy)
     torch.testing.assert_close(whole.xy, expected, rtol=0, atol=1e-4)

@@ -192,11 +192,11 @@ def test_intervals():
 
 def test_protocol_hash_changes_with_every_field():
     heading = results.heading("t", Static(), benchmark(Clips(["a"])))
-    heading["protocol"] |= {"updates": 6, "support": {"global_grid": 6}}
+    heading["protocol"] |= {"iters": 6, "support": {"global_grid": 6}}
     one = results.protocol_hash(heading)
     others = [heading | {"benchmark": "c"}, *(
         heading | {"protocol": heading["protocol"] | {key: value}}
-        for key, value in {"queries": "first", "metric": "x", "updates": 4, "support": {"global_grid": 5}}.items()
+        for key, value in {"queries": "first", "metric": "x", "iters": 4, "support": {"global_grid": 5}}.items()
     )]  # fmt: skip
     assert len({one, *map(results.protocol_hash, others)}) == 6
     assert results.protocol_hash(heading | {"checkpoint": {"name": "x", "hash": "y"}}) == one
@@ -220,8 +220,8 @@ def test_the_worst_tracks_are_drawn_with_their_truth():
         green = (picture[..., 1] > 180) & (picture[..., 0] < 120)
         assert red.sum() > 50 and (name == "worse" or green.sum() > 50)
     still = held[0]
-    questions = first(still)
-    assert errors(questions, questions.truth, still).tolist() == [0, 0, 0, 0]
+    targets = first(still)
+    assert errors(targets, targets.target, still).tolist() == [0, 0, 0, 0]
 
 
 def run(folder, *words, **more):

@@ -116,7 +116,7 @@ def test_settings_of_the_paper():
     }.items():  # fmt: skip
         one = cells[name]
         assert (one.single_point, one.global_grid, one.local_grid) == (single, wide, near), name
-        assert one.updates == 6 and list(one.resolution) == [384, 512]
+        assert one.iters == 6 and list(one.resolution) == [384, 512]
     nine = suite.config(
         CONFIGS, ["experiment=table9", "datasets=x", "checkpoints.stride8.file=cotracker_small"]
     )
@@ -241,7 +241,7 @@ def test_a_figure_is_written_as_picture_and_data(tmp_path, weights):
 
 def test_lines_stand_where_their_values_are():
     """The first colour runs level at the top of the axis, the second level at its middle."""
-    panel = ("one", "updates", {"high": [(1, 100.0), (5, 100.0)], "half": [(1, 50.0), (5, 50.0)]})
+    panel = ("one", "iters", {"high": [(1, 100.0), (5, 100.0)], "half": [(1, 50.0), (5, 50.0)]})
     picture = lines([panel], "caption").astype(int)
     places = [
         np.argwhere(abs(picture - np.array(colour)).sum(-1) < 12)
@@ -256,7 +256,7 @@ def test_lines_stand_where_their_values_are():
     assert lines([], "nothing measured").shape[2] == 3
 
 
-TINY = ["tracker.updates=1", "tracker.resolution=[32,48]", "sizes.sprites.count=1", "sizes.sprites.generator.frames=6",
+TINY = ["tracker.iters=1", "tracker.resolution=[32,48]", "sizes.sprites.count=1", "sizes.sprites.generator.frames=6",
         "sizes.sprites.generator.height=32", "sizes.sprites.generator.width=48"]  # fmt: skip
 
 

@@ -20,10 +20,10 @@ def loaded(monkeypatch) -> list:
     calls = []
 
     def load_tracker(
-        name_or_path, *, updates, resolution, threshold, precision, device, replay, mirrored
+        name_or_path, *, iters, resolution, threshold, precision, device, cuda_graphs, mirrored
     ):
         assert device in ("cpu", "cuda")
-        calls.append((name_or_path, updates, resolution, threshold, precision, replay, mirrored))
+        calls.append((name_or_path, iters, resolution, threshold, precision, cuda_graphs, mirrored))
         return Oracle()
 
     monkeypatch.setattr(cotracker, "load_tracker", load_tracker)
@@ -144,7 +144,7 @@ def test_options_reach_the_tracker(tmp_path, loaded):
     options = [
         "--checkpoint",
         "some",
-        "--updates",
+        "--iters",
         3,
         "--threshold",
         0.7,
@@ -153,7 +153,7 @@ def test_options_reach_the_tracker(tmp_path, loaded):
         "--device",
         "cpu",
     ]
-    options += ["--precision", "bfloat16", "--replay", "--mirrored"]
+    options += ["--precision", "bfloat16", "--cuda-graphs", "--mirrored"]
     assert (
         track(
             clip(tmp_path),
@@ -439,11 +439,12 @@ def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+@pytest.mark.filterwarnings("ignore:bfloat16 is emulated")
 def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "peak_memory", lambda device: 500_000_000)
     video, common = (
         clip(tmp_path),
-        ["--updates", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20],
+        ["--iters", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20],
     )
     assert (
         track(

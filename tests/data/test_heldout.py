@@ -25,12 +25,16 @@ from cotracker.benchmarks.workers import Helpers
 from cotracker.data import heldout
 from cotracker.data.heldout import HeldOut
 from cotracker.data.stream import TrainingStream
-from cotracker.data.synthetic.sprites import Sprites
 from cotracker.types import Clip, Tracks
 
 ROOT = Path(__file__).parents[2]
 DRAWN = ["sprites_val", "scenes3d_val"]
-HEADING = {"benchmark": "b", "tracker": "t", "protocol": {}, "checkpoint": {"name": None, "hash": None}}
+HEADING = {
+    "benchmark": "b",
+    "tracker": "t",
+    "protocol": {},
+    "checkpoint": {"name": None, "hash": None},
+}
 
 
 @dataclass
@@ -52,56 +56,70 @@ class Dots:
 
 
 def same(one: Clip, other: Clip) -> bool:
-    return all(torch.equal(getattr(one, key), getattr(other, key)) for key in ("video", "tracks", "visible", "valid"))
+    return all(
+        torch.equal(getattr(one, key), getattr(other, key))
+        for key in ("video", "tracks", "visible", "valid")
+    )
 
 
 def asked(xs, visible, valid=None, size=(256, 256)):
-    """One point moving along x: its Clip, and the questions that TAP-Vid asks about it."""
+    """One point moving along x: its Clip, and the targets that TAP-Vid asks about it."""
     tracks = torch.tensor(xs, dtype=torch.float32)[:, None, None] * torch.tensor([1.0, 0.0])
     visible = torch.tensor(visible, dtype=torch.bool)[:, None]
-    valid = torch.ones_like(visible) if valid is None else torch.tensor(valid, dtype=torch.bool)[:, None]
+    valid = (
+        torch.ones_like(visible)
+        if valid is None
+        else torch.tensor(valid, dtype=torch.bool)[:, None]
+    )
     video = torch.zeros(1, dtype=torch.uint8).expand(len(xs), 3, *size)
     clip = Clip(video, tracks, visible, valid)
     return clip, first(clip)
 
 
-def answers(questions, off: list[float]) -> Tracks:
+def answers(targets, off: list[float]) -> Tracks:
     """The truth, off by so many pixels in x, said to be visible everywhere."""
-    xy = questions.truth.xy + torch.tensor(off)[None, :, None, None] * torch.tensor([1.0, 0.0])
+    xy = targets.target.xy + torch.tensor(off)[None, :, None, None] * torch.tensor([1.0, 0.0])
     return Tracks(xy, torch.ones(xy.shape[:-1]), torch.ones(xy.shape[:-1], dtype=torch.bool))
 
 
 def test_errors_by_motion():
     # moved:          0.5   1     2.5   3     8   50
     xs = [10, 10.5, 11.5, 14.0, 17.0, 25.0, 75.0]
-    clip, questions = asked(xs, [1] * 7)
-    found = by_motion_and_occlusion(answers(questions, [9.0, 1, 2, 3, 4, 5, 6]), questions, clip)
+    clip, targets = asked(xs, [1] * 7)
+    found = by_motion_and_occlusion(answers(targets, [9.0, 1, 2, 3, 4, 5, 6]), targets, clip)
     assert found["motion"] == {"<1 px": [1], "1-3 px": [2, 3], "3-8 px": [4], ">=8 px": [5, 6]}
     assert found["reappearing"] == {"1-2 frames": [], "3-6 frames": [], ">=7 frames": []}
 
 
 def test_motion_and_error_are_measured_at_256():
-    clip, questions = asked([0, 4, 14], [1] * 3, size=(64, 1024))  # in x 4 times as wide
-    found = by_motion_and_occlusion(answers(questions, [0.0, 8, 20]), questions, clip)
+    clip, targets = asked([0, 4, 14], [1] * 3, size=(64, 1024))  # in x 4 times as wide
+    found = by_motion_and_occlusion(answers(targets, [0.0, 8, 20]), targets, clip)
     assert found["motion"] == {"<1 px": [], "1-3 px": [2, 5], "3-8 px": [], ">=8 px": []}
 
 
 def test_hidden_places_and_those_from_an_unknown_place_have_no_motion():
-    clip, questions = asked([0, 2, 4, 6, 8, 10], [1, 0, 1, 0, 1, 1], valid=[1, 1, 1, 0, 1, 1])
-    found = by_motion_and_occlusion(answers(questions, [0.0, 1, 2, 3, 4, 5]), questions, clip)
-    assert found["motion"]["1-3 px"] == [2, 5]  # not 1 (hidden), 3 (unknown) and 4 (from an unknown place)
+    clip, targets = asked([0, 2, 4, 6, 8, 10], [1, 0, 1, 0, 1, 1], valid=[1, 1, 1, 0, 1, 1])
+    found = by_motion_and_occlusion(answers(targets, [0.0, 1, 2, 3, 4, 5]), targets, clip)
+    assert found["motion"]["1-3 px"] == [
+        2,
+        5,
+    ]  # not 1 (hidden), 3 (unknown) and 4 (from an unknown place)
     assert found["reappearing"]["1-2 frames"] == [2, 4]
 
 
 def test_errors_by_occlusion():
     visible = [0, 0, 1, 0, 1, 0, 0, 1, 1, *[0] * 3, 1, *[0] * 6, 1, *[0] * 7, 1, 0]
-    clip, questions = asked([0] * len(visible), visible)
+    clip, targets = asked([0] * len(visible), visible)
     off = [float(t) for t in range(len(visible))]
-    found = by_motion_and_occlusion(answers(questions, off), questions, clip)
+    found = by_motion_and_occlusion(answers(targets, off), targets, clip)
     assert (
-        questions.queries[0, 0, 0] == 2
+        targets.queries[0, 0, 0] == 2
     )  # what was unseen before the query does not count, nor does it after the last
-    assert found["reappearing"] == {"1-2 frames": [4, 7], "3-6 frames": [12, 19], ">=7 frames": [27]}
+    assert found["reappearing"] == {
+        "1-2 frames": [4, 7],
+        "3-6 frames": [12, 19],
+        ">=7 frames": [27],
+    }
 
 
 def test_pooled_is_over_all_videos():
@@ -109,7 +127,11 @@ def test_pooled_is_over_all_videos():
     other = {"motion": {"a": [5.0], "b": []}}
     bins = pooled([one, other])["motion"]
     assert bins["a"] == {"count": 4, "median": 3.5, "within_4": 50.0}  # strictly below 4
-    assert bins["b"]["count"] == 0 and math.isnan(bins["b"]["median"]) and math.isnan(bins["b"]["within_4"])
+    assert (
+        bins["b"]["count"] == 0
+        and math.isnan(bins["b"]["median"])
+        and math.isnan(bins["b"]["within_4"])
+    )
     assert pooled([]) == {}
 
 
@@ -118,20 +140,32 @@ def test_the_breakdown_stands_in_the_results_and_leaves_the_metrics_alone():
     plain = Benchmark("dots", clips, first, tapvid)
     benchmark = replace(plain, made=clips.made, breakdown=by_motion_and_occlusion)
     rows, plain_rows = rows_of(Static(), benchmark), rows_of(Static(), plain)
-    assert metric_keys(rows) == metric_keys(plain_rows) and mean(rows) == pytest.approx(mean(plain_rows), nan_ok=True)
+    assert metric_keys(rows) == metric_keys(plain_rows) and mean(rows) == pytest.approx(
+        mean(plain_rows), nan_ok=True
+    )
     saved = json.loads(json.dumps(record(HEADING, benchmark, rows), allow_nan=False))
     assert set(saved) - set(record(HEADING, plain, plain_rows)) == {"breakdown", "made"}
     assert all("errors" not in row for row in saved["videos"])
     counts = [values["count"] for values in saved["breakdown"]["motion"].values()]
-    shown = sum(int((q.scored & q.truth.visible).sum()) for q in map(first, clips))
+    shown = sum(int((q.eval_mask & q.target.visible).sum()) for q in map(first, clips))
     assert sum(counts) == shown > 0
-    assert saved["breakdown"]["reappearing"][">=7 frames"] == {"count": 0, "median": None, "within_4": None}
-    assert set(plain.describe()) == {"queries", "metric"} and len(benchmark.describe()["clips"]) == 12
+    assert saved["breakdown"]["reappearing"][">=7 frames"] == {
+        "count": 0,
+        "median": None,
+        "within_4": None,
+    }
+    assert (
+        set(plain.describe()) == {"queries", "metric"} and len(benchmark.describe()["clips"]) == 12
+    )
 
 
 def test_clips_are_always_the_same_and_none_of_training():
     clips = HeldOut(Dots(), count=4, seed=5)
-    assert len(clips) == 4 and clips.expected == ["000", "001", "002", "003"] and clips[2].name == "002"
+    assert (
+        len(clips) == 4
+        and clips.expected == ["000", "001", "002", "003"]
+        and clips[2].name == "002"
+    )
     drawn = [clips[k] for k in range(4)]
     assert all(same(HeldOut(Dots(), count=9, seed=5)[k], drawn[k]) for k in (3, 0))
     assert not same(HeldOut(Dots(), seed=6)[0], drawn[0]) and not same(drawn[0], drawn[1])
@@ -150,7 +184,9 @@ def test_what_was_drawn_is_found_again_bit_for_bit(tmp_path, monkeypatch):
     assert not (tmp_path / "cache").exists()
     assert all(same(clips[k], fresh[k]) for k in range(2))
     assert sorted(path.name for path in clips.folder.iterdir()) == ["000.npz", "001.npz"]
-    (clips.folder / "001.npz").write_bytes((clips.folder / "001.npz").read_bytes()[:-30])  # cut short
+    (clips.folder / "001.npz").write_bytes(
+        (clips.folder / "001.npz").read_bytes()[:-30]
+    )  # cut short
 
     def forbidden(self, rng):
         raise AssertionError("drawn again")
@@ -179,33 +215,27 @@ def test_whatever_changes_the_clips_changes_what_they_are_made_from(tmp_path, mo
         HeldOut(Dots(points=4, textures=textures), cache="c"),
         HeldOut(Dots(textures=textures), seed=1, cache="c"),
         HeldOut(Dots(), cache="c"),
+        HeldOut(Dots(textures=textures), version=2, cache="c"),
     ]
     (tmp_path / "b.jpg").write_bytes(b"another")
     others.append(HeldOut(Dots(textures=textures), cache="c"))
-    assert len({json.dumps(clips.made) for clips in [one, *others]}) == 5
-    assert len({clips.folder for clips in [one, *others]}) == 5
+    assert len({json.dumps(clips.made) for clips in [one, *others]}) == 6
+    assert len({clips.folder for clips in [one, *others]}) == 6
     assert one.made["settings"]["speed"] == [1.0, 2.0] and one.made["generator"] == "Dots"
     assert HeldOut(Dots(), count=3, cache="c").folder == HeldOut(Dots(), count=20, cache="c").folder
     monkeypatch.setattr(heldout, "_version", {"numpy": "9.9"}.get)
     assert HeldOut(Dots(), cache="c").folder != others[2].folder
 
 
-def test_the_code_that_draws_counts_also_where_it_is_imported(tmp_path, monkeypatch):
-    from cotracker.data import video
-    from cotracker.data.synthetic import textures
-
-    before = HeldOut(Sprites()).made["code"]
-    for module, counts in ((video, False), (textures, True)):
-        copy = tmp_path / "copy.py"
-        copy.write_bytes(Path(module.__file__).read_bytes() + b"\n")
-        monkeypatch.setattr(module, "__file__", str(copy))
-        assert (HeldOut(Sprites()).made["code"] != before) == counts
-
-
 @pytest.mark.parametrize("seed", [-1, 1.5, "x", True])
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ValueError, match="benchmark.clips.seed must be a whole number, 0 or more"):
         HeldOut(Dots(), seed=seed)
+
+
+def test_a_version_is_a_whole_number_from_one():
+    with pytest.raises(ValueError, match="benchmark.clips.version must be a whole number, 1 or more, not 0"):
+        HeldOut(Dots(), version=0)
 
 
 def composed(name: str, *words: str):
@@ -223,15 +253,24 @@ def test_a_drawn_benchmark_pins_every_field_of_its_generator(name):
 
 
 def test_evaluate_prints_and_writes_the_breakdown(tmp_path, capsys):
-    small = [f"benchmark.clips.generator.{setting}" for setting in ("frames=6", "height=48", "width=64", "points=9")]
+    small = [
+        f"benchmark.clips.generator.{setting}"
+        for setting in ("frames=6", "height=48", "width=64", "points=9")
+    ]
     config = composed("sprites_val", *small, "benchmark.clips.count=2", f"out={tmp_path}")
     evaluate.run(config, Helpers(1, []))
     saved = json.loads((tmp_path / "results.json").read_text())
-    assert list(saved["breakdown"]) == ["motion", "reappearing"] and saved["made"]["settings"]["points"] == 9
+    assert (
+        list(saved["breakdown"]) == ["motion", "reappearing"]
+        and saved["made"]["settings"]["points"] == 9
+    )
     lines = capsys.readouterr().out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("motion"))
     for line, (name, values) in zip(lines[start + 1 :], saved["breakdown"]["motion"].items()):
         assert line.split(name)[1].split()[0] == str(values["count"])
     assert sum(values["count"] for values in saved["breakdown"]["motion"].values()) > 20
     with pytest.raises(ValueError, match="holds another result.*clips"):
-        evaluate.run(composed("sprites_val", *small[:3], "benchmark.clips.count=2", f"out={tmp_path}"), Helpers(1, []))
+        evaluate.run(
+            composed("sprites_val", *small[:3], "benchmark.clips.count=2", f"out={tmp_path}"),
+            Helpers(1, []),
+        )

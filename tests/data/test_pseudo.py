@@ -136,7 +136,7 @@ def folder(tmp_path_factory):
 
 def test_clips_of_a_folder_are_a_function_of_the_seed(folder):
     source = PseudoLabels(
-        str(folder), frames=10, height=96, width=128, points=24, updates=4, **EASY
+        str(folder), frames=10, height=96, width=128, points=24, iters=4, **EASY
     )
     assert len(source.videos) == 1
     first, again = (source.clip(np.random.default_rng(3)) for _ in range(2))
@@ -167,7 +167,7 @@ def test_generate_writes_them_in_the_layout_with_what_is_believed(folder, tmp_pa
         "generator.frames=10",
         "generator.points=24",
     )
-    asked["generator"] |= {"height": 96, "width": 128, "updates": 4} | EASY
+    asked["generator"] |= {"height": 96, "width": 128, "iters": 4} | EASY
     source = generate.build(asked)
     entry = generate.write_one(source, tmp_path, asked, 0)
     assert clip_names(tmp_path) == [entry["name"]]

@@ -60,14 +60,14 @@ def test_davis(tmp_path, protocol):
 
 def test_queried_first_asks_what_the_protocol_says(tmp_path):
     write_davis(tmp_path)
-    questions = first(TapVid(tmp_path)[0])
+    targets = first(TapVid(tmp_path)[0])
     expected = [
         (0, 63.5, 7.5),
         (3, 95.5, 55.5),
         (1, 127.5, 23.5),
         (0, 159.5, 7.5),
     ]  # the first point is never seen
-    np.testing.assert_array_equal(questions.queries[0], expected)
+    np.testing.assert_array_equal(targets.queries[0], expected)
 
 
 def test_kinetics(tmp_path):

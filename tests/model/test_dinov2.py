@@ -4,6 +4,7 @@ With random weights in a file of their own: the published ones are not needed fo
 """
 
 import sys
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -23,7 +24,9 @@ def weights(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = timm.create_model(dinov2.NAME, pretrained=False, num_classes=0)
-    safetensors.torch.save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    safetensors.torch.save_file(
+        {name: value.contiguous() for name, value in network.state_dict().items()}, path
+    )
     return str(path)
 
 
@@ -43,7 +46,9 @@ def test_only_the_projection_learns(model):
     assert [name for name in model.state_dict() if name.startswith("encoder.")] == names
     assert model.encoder.project.weight.grad.norm() > 0
     frozen = model.encoder._frozen[0]
-    assert not frozen.training and not any(p.requires_grad or p.grad is not None for p in frozen.parameters())
+    assert not frozen.training and not any(
+        p.requires_grad or p.grad is not None for p in frozen.parameters()
+    )
 
 
 @torch.no_grad()
@@ -55,7 +60,9 @@ def test_a_marked_patch_is_found_where_it_is(model, monkeypatch):
     project = model.encoder.project
     for stride in (2, 4, 8, 16):
         monkeypatch.setattr(model.encoder, "stride", stride)
-        maps = (model.encoder(torch.zeros(1, 3, 84, 112))[0, 0] - project.bias[0]) / project.weight[0].sum()
+        maps = (model.encoder(torch.zeros(1, 3, 84, 112))[0, 0] - project.bias[0]) / project.weight[
+            0
+        ].sum()
         assert tuple(maps.shape) == (-(-84 // stride), -(-112 // stride))
         y, x = torch.meshgrid(*(stride * torch.arange(side) for side in maps.shape), indexing="ij")
         hat = (1 - (x - 48.5).abs() / 14).clamp(min=0) * (1 - (y - 34.5).abs() / 14).clamp(min=0)
@@ -66,10 +73,16 @@ def test_a_marked_patch_is_found_where_it_is(model, monkeypatch):
 def test_its_maps_are_timms_features_of_normalised_frames(model):
     frames = clips(1, 2, 56, 84)[0]
     network, pixels = model.encoder._frozen[0], frames / 255
-    pixels = (pixels - torch.tensor(dinov2.MEAN)[:, None, None]) / torch.tensor(dinov2.DEVIATION)[:, None, None]
-    features = network.forward_intermediates(pixels, indices=12, norm=True, intermediates_only=True)[8]
+    pixels = (pixels - torch.tensor(dinov2.MEAN)[:, None, None]) / torch.tensor(dinov2.DEVIATION)[
+        :, None, None
+    ]
+    features = network.forward_intermediates(
+        pixels, indices=12, norm=True, intermediates_only=True
+    )[8]
     expected = model.encoder.project(features)
-    ours = model.encoder(frames * (2 / 255) - 1)  # the cell at pixel 16 lies between the patches centred at 6.5, 20.5
+    ours = model.encoder(
+        frames * (2 / 255) - 1
+    )  # the cell at pixel 16 lies between the patches centred at 6.5, 20.5
     assert torch.allclose(ours[..., 0, 0], expected[..., 0, 0], atol=1e-4)
     between = 4.5 / 14 * expected[..., 0, 0] + 9.5 / 14 * expected[..., 0, 1]
     assert torch.allclose(ours[..., 0, 2], between, atol=1e-4)
@@ -80,13 +93,17 @@ def test_a_checkpoint_holds_the_projection_and_finds_the_rest(model, tmp_path, w
     assert (tmp_path / "a.safetensors").stat().st_size < 1e6
     loaded = checkpoint.load_model(tmp_path / "a.safetensors")
     with torch.no_grad():
-        for ours, theirs in zip(loaded.encode(clips(1, 1, 56, 84)), model.encode(clips(1, 1, 56, 84))):
+        for ours, theirs in zip(
+            loaded.encode(clips(1, 1, 56, 84)), model.encode(clips(1, 1, 56, 84))
+        ):
             assert torch.equal(ours, theirs)
-    card = {**model.config, "encoder_weights": str(tmp_path / "gone.pth")}
-    model.config, kept = card, model.config
+    kept = model.config
+    model.config = replace(kept, encoder_weights=str(tmp_path / "gone.pth"))
     checkpoint.save(tmp_path / "b.safetensors", model, {})
     model.config = kept
-    with pytest.raises(ValueError, match="gone.pth does not exist: it must hold the weights of timm's vit_small"):
+    with pytest.raises(
+        ValueError, match="gone.pth does not exist: it must hold the weights of timm's vit_small"
+    ):
         checkpoint.load_model(tmp_path / "b.safetensors")
 
 
@@ -96,14 +113,20 @@ def test_what_cannot_be_is_refused_in_one_sentence(model, weights, tmp_path, mon
             CoTracker(**TINY, **{"encoder": "dinov2", "encoder_weights": weights, **options})
         assert "\n" not in str(caught.value)
 
-    with pytest.raises(ValueError, match=r"must be multiples of 14 \(378 x 504 in the paper\), not 40 x 56"):
+    with pytest.raises(
+        ValueError, match=r"must be multiples of 14 \(378 x 504 in the paper\), not 40 x 56"
+    ):
         model(clips(), asked())
-    refused('model.encoder must be "cnn" or "dinov2", not \'vit\'', encoder="vit")
+    refused("model.encoder must be cnn or dinov2, not vit", encoder="vit")
     refused("needs model.encoder_weights=FILE", encoder_weights=None)
-    refused("encoder_layer must be one of the blocks 0 to 11, not 12", encoder_layer=12)
+    refused("model.encoder_layer must be a whole number from 0 to 11, not 12", encoder_layer=12)
     (tmp_path / "text.pth").write_text("no weights")
-    refused("text.pth cannot be read as a file of tensors", encoder_weights=str(tmp_path / "text.pth"))
+    refused(
+        "text.pth cannot be read as a file of tensors", encoder_weights=str(tmp_path / "text.pth")
+    )
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
-    refused("other.pth does not hold the weights of timm's", encoder_weights=str(tmp_path / "other.pth"))
+    refused(
+        "other.pth does not hold the weights of timm's", encoder_weights=str(tmp_path / "other.pth")
+    )
     monkeypatch.setitem(sys.modules, "timm", None)
     refused("needs timm: pip install", encoder_weights=weights)

@@ -3,21 +3,27 @@
 Tiny networks with the head scaled by 0.01, so that an untrained one moves points by fractions of a pixel.
 """
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from networks import TINY, asked, clips, tiny
 
 from cotracker.model import transformer
-from cotracker.model.cotracker import CoTracker, wave_frequencies, window_starts
-from cotracker.model.published import PUBLISHED, linear_frequencies
+from cotracker.model.config import CoTrackerConfig
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.embeddings import wave_frequencies
 from cotracker.model.transformer import Transformer
+from cotracker.model.v1_compat import V1_COMPAT, linear_frequencies
+from cotracker.model.windows import window_starts
 
 
 def same(ours, theirs, atol=1e-3):
     """Two lists of Estimates tell the same: tracks of each update, logits, asked."""
     assert [e.start for e in ours] == [e.start for e in theirs]
     for a, b in zip(ours, theirs):
-        assert torch.equal(a.asked, b.asked)
+        assert torch.equal(a.active, b.active)
         torch.testing.assert_close(torch.stack(a.tracks), torch.stack(b.tracks), rtol=0, atol=atol)
         torch.testing.assert_close(a.logits, b.logits, rtol=0, atol=atol)
 
@@ -28,7 +34,7 @@ def taken(estimates, items=slice(None), points=slice(None), frames=slice(None)):
         e._replace(
             tracks=[t[items][:, frames][:, :, points] for t in e.tracks],
             logits=e.logits[items][:, frames][:, :, points],
-            asked=e.asked[items][:, points],
+            active=e.active[items][:, points],
         )
         for e in estimates
     ]
@@ -39,7 +45,9 @@ def test_the_tiny_network_moves_points():
     """So that the equalities below are not between standing points."""
     queries = asked()
     estimates = tiny()(clips(), queries)
-    moved = (estimates[1].tracks[-1] - queries[:, None, :, 1:]).norm(dim=-1)[:, :, estimates[1].asked[0]]
+    moved = (estimates[1].tracks[-1] - queries[:, None, :, 1:]).norm(dim=-1)[
+        :, :, estimates[1].active[0]
+    ]
     assert 0.1 < moved.mean() < 20
     assert (estimates[0].tracks[0] - estimates[0].tracks[1]).abs().max() > 0.01
 
@@ -93,19 +101,27 @@ def test_points_see_each_other_only_once_asked():
     assert (alone[1].tracks[-1] - joined[1].tracks[-1]).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("options", [{}, PUBLISHED | {"linear_motion_waves": False}], ids=["paper", "published"])
+@pytest.mark.parametrize(
+    "options", [{}, V1_COMPAT | {"linear_motion_waves": False}], ids=["paper", "v1_compat"]
+)
 @torch.no_grad()
 def test_padded_points_change_nothing(options):
     model, queries = tiny(**options), asked(2)
-    rubbish = torch.tensor([[float("nan"), 1e30, -5], [0, float("inf"), 3], [3, 10.0, 10]]).expand(2, 3, 3)
+    rubbish = torch.tensor([[float("nan"), 1e30, -5], [0, float("inf"), 3], [3, 10.0, 10]]).expand(
+        2, 3, 3
+    )
     real = torch.ones(2, 9, dtype=torch.bool)
     real[:, 6:] = False
-    padded = model(clips(2), torch.cat([queries, rubbish], dim=1), real=real)
-    assert not any(e.asked[:, 6:].any() for e in padded)
+    padded = model(clips(2), torch.cat([queries, rubbish], dim=1), point_mask=real)
+    assert not any(e.active[:, 6:].any() for e in padded)
     same(taken(padded, points=slice(6)), model(clips(2), queries))
     shuffled = [8, 0, 1, 6, 2, 3, 7, 4, 5]
     if not options:
-        mixed = model(clips(2), torch.cat([queries, rubbish], dim=1)[:, shuffled], real=real[:, shuffled])
+        mixed = model(
+            clips(2),
+            torch.cat([queries, rubbish], dim=1)[:, shuffled],
+            point_mask=real[:, shuffled],
+        )
         same(taken(mixed, points=[1, 2, 4, 5, 7, 8]), model(clips(2), queries))
 
 
@@ -113,8 +129,8 @@ def test_padded_points_leave_gradients_finite():
     model = tiny()
     queries = torch.cat([asked(points=3), torch.full((1, 2, 3), float("nan"))], dim=1)
     real = torch.tensor([[True, True, True, False, False]])
-    estimates = model(clips(), queries, real=real)
-    sum((e.tracks[-1] * e.asked[:, None, :, None]).sum() + e.logits[e.asked[:, None].expand_as(e.logits)].sum()
+    estimates = model(clips(), queries, point_mask=real)
+    sum((e.tracks[-1] * e.active[:, None, :, None]).sum() + e.logits[e.active[:, None].expand_as(e.logits)].sum()
         for e in estimates).backward()  # fmt: skip
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
@@ -142,9 +158,13 @@ def test_any_number_of_frames(frames):
     estimates = tiny()(clips(1, frames, 17, 33), queries)
     assert [e.start for e in estimates] == window_starts(frames, 8)
     assert [e.logits.shape[1] for e in estimates] == [min(8, frames - e.start) for e in estimates]
-    assert estimates[-1].start + estimates[-1].logits.shape[1] == frames and estimates[-1].asked.all()
+    assert (
+        estimates[-1].start + estimates[-1].logits.shape[1] == frames and estimates[-1].active.all()
+    )
     for estimate in estimates:
-        assert torch.equal(estimate.asked, queries[..., 0] < estimate.start + estimate.logits.shape[1])
+        assert torch.equal(
+            estimate.active, queries[..., 0] < estimate.start + estimate.logits.shape[1]
+        )
         assert torch.stack(estimate.tracks).isfinite().all() and estimate.logits.isfinite().all()
 
 
@@ -153,8 +173,14 @@ def test_a_short_last_window():
     """By default it is a window of fewer frames; repeat_last_frame (published) lets points attend to copies."""
     queries = asked(frames=10)
     for frames, differs in ((12, False), (10, True)):
-        short, filled = (tiny(repeat_last_frame=r)(clips(1, frames), queries) for r in (False, True))
-        assert [e.logits.shape[1] for e in short] == [e.logits.shape[1] for e in filled] == [8, frames - 4]
+        short, filled = (
+            tiny(repeat_last_frame=r)(clips(1, frames), queries) for r in (False, True)
+        )
+        assert (
+            [e.logits.shape[1] for e in short]
+            == [e.logits.shape[1] for e in filled]
+            == [8, frames - 4]
+        )
         difference = (short[1].tracks[-1] - filled[1].tracks[-1]).abs().max()
         assert (difference > 1e-4) == differs
 
@@ -174,7 +200,10 @@ def test_odd_sizes(size, stride):
     video = (255 * torch.rand(1, 5, 3, *size, generator=torch.Generator().manual_seed(0))).byte()
     model = tiny(stride=stride)
     maps = model.encode(video)
-    assert tuple(maps[0].shape) == (1, 5, -(-size[0] // stride), -(-size[1] // stride), 16) and len(maps) == 4
+    assert (
+        tuple(maps[0].shape) == (1, 5, -(-size[0] // stride), -(-size[1] // stride), 16)
+        and len(maps) == 4
+    )
     for estimate in model.track(maps, queries):
         assert torch.stack(estimate.tracks).isfinite().all() and estimate.logits.isfinite().all()
 
@@ -182,7 +211,7 @@ def test_odd_sizes(size, stride):
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "local"])
 @torch.no_grad()
 def test_one_video_serves_many_sets_of_queries(whole, monkeypatch):
-    monkeypatch.setattr("cotracker.model.correlation.WHOLE_MAP_CELLS", 10**9 if whole else 0)
+    monkeypatch.setattr("cotracker.model.runtime.WHOLE_MAP_CELLS", 10**9 if whole else 0)
     model, video, queries = tiny(), clips(), asked(3)
     same(model(video, queries), model(video.expand(3, -1, -1, -1, -1), queries))
 
@@ -191,13 +220,15 @@ def test_one_video_serves_many_sets_of_queries(whole, monkeypatch):
 def test_both_ways_to_correlations_give_the_same_tracks(monkeypatch):
     model, found = tiny(), []
     for cells in (0, 10**9):
-        monkeypatch.setattr("cotracker.model.correlation.WHOLE_MAP_CELLS", cells)
+        monkeypatch.setattr("cotracker.model.runtime.WHOLE_MAP_CELLS", cells)
         found.append(model(clips(2), asked(2)))
     same(*found)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("asked", [None, torch.rand(2, 9, generator=torch.Generator().manual_seed(1)) < 0.7])
+@pytest.mark.parametrize(
+    "asked", [None, torch.rand(2, 9, generator=torch.Generator().manual_seed(1)) < 0.7]
+)
 def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
     """Inference on a CPU takes as many tokens at once as a cache holds; here 28 of 126: 4 sequences of 7, or 3 of 9."""
     torch.manual_seed(0)
@@ -207,10 +238,12 @@ def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
     frames[1, 5:] = False
     with torch.inference_mode():
         whole = network(tokens, asked, frames)
-        monkeypatch.setattr(transformer, "CACHED_TOKENS", 28)
+        monkeypatch.setattr("cotracker.model.runtime.CACHED_TOKENS", 28)
         calls = []
         block = transformer.Block._answer
-        monkeypatch.setattr(transformer.Block, "_answer", lambda *a: calls.append(len(a[1])) or block(*a))
+        monkeypatch.setattr(
+            transformer.Block, "_answer", lambda *a: calls.append(len(a[1])) or block(*a)
+        )
         turns = network(tokens, asked, frames)
     assert set(calls) == {2, 3, 4}, calls  # 18 = 4 * 4 + 2, 14 = 4 * 3 + 2
     torch.testing.assert_close(turns, whole, atol=1e-6, rtol=1e-5)
@@ -219,19 +252,19 @@ def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
 def test_a_step_is_pure_and_forward_is_their_loop():
     model, video, queries = tiny(), clips(2, 14), asked(2, 14)
     maps = model.encode(video)
-    carry, estimates = model.begin(queries), []
+    state, estimates = model.begin(queries), []
     for start in window_starts(14, 8):
         window = [m[:, start : start + 8] for m in maps]
-        before = [x.clone() for x in (*carry[:5], *window)]
-        assert carry.start == start
-        first, again = model.step(carry, window), model.step(carry, window)
-        for x, y in zip((*carry[:5], *window), before):
+        before = [x.clone() for x in (*state[:5], *window)]
+        assert state.start == start
+        first, again = model.step(state, window), model.step(state, window)
+        for x, y in zip((*state[:5], *window), before):
             assert torch.equal(x, y)
         assert first[0].start == again[0].start == start + 4
         for x, y in zip((*first[0][:5], *first[1].tracks, first[1].logits), (*again[0][:5], *again[1].tracks,
                                                                            again[1].logits)):  # fmt: skip
             assert torch.equal(x, y)
-        carry, estimate = first
+        state, estimate = first
         estimates.append(estimate)
     same(estimates, model(video, queries), atol=0)
     same(model(video, queries), model(video, queries), atol=0)  # nothing is kept between calls
@@ -244,18 +277,23 @@ def test_windows_hand_on_only_the_last_half():
     queries = asked()
     queries[..., 0] = torch.tensor([0.0, 0, 1, 6, 7, 2])
     maps = model.encode(video)
-    carry, _ = model.step(model.begin(queries), [m[:, :8] for m in maps])
-    tracks, logits = carry.tracks.clone(), carry.logits.clone()
+    state, _ = model.step(model.begin(queries), [m[:, :8] for m in maps])
+    tracks, logits = state.tracks.clone(), state.logits.clone()
     tracks[:, :4], logits[:, :4] = 1e3, -1e3
     second = [m[:, 4:12] for m in maps]
-    same([model.step(carry, second)[1]], [model.step(carry._replace(tracks=tracks, logits=logits), second)[1]])
+    same(
+        [model.step(state, second)[1]],
+        [model.step(state._replace(tracks=tracks, logits=logits), second)[1]],
+    )
 
 
 @pytest.mark.parametrize("window", [2, 4, 8, 12, 16])
 def test_the_paper_counts_its_windows(window):
     for frames in range(1, 61):
         starts = window_starts(frames, window)
-        assert len(starts) == max(1, -(-2 * frames // window) - 1)  # J = ceil(2 T'/T - 1), and never none
+        assert len(starts) == max(
+            1, -(-2 * frames // window) - 1
+        )  # J = ceil(2 T'/T - 1), and never none
         assert starts == [j * window // 2 for j in range(len(starts))]
         assert starts[-1] < frames <= starts[-1] + window
 
@@ -265,21 +303,23 @@ OPTIONS = [
     {"stride": 8, "window": 16}, {"neighbourhood": "square"}, {"neighbourhood": "diamond", "radius": 4},
     {"group_layers": 0, "time_layers": 12},
     {"time_layers": 1, "group_layers": 3}, {"levels": 1}, {"normalise_features": True}, {"motion_waves": 1},
-    {"linear_motion_waves": True}, {"scrambled_flags": True}, {"repeat_last_frame": True}, PUBLISHED,
+    {"linear_motion_waves": True}, {"scrambled_flags": True}, {"repeat_last_frame": True}, V1_COMPAT,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "published" if o is PUBLISHED else "-".join(map(str, o)))
+@pytest.mark.parametrize(
+    "options", OPTIONS, ids=lambda o: "v1_compat" if o is V1_COMPAT else "-".join(map(str, o))
+)
 def test_every_option_runs_forwards_and_backwards(options):
     model = tiny(**options)
-    assert {k: v for k, v in model.config.items() if k in options} == options
+    assert {k: getattr(model.config, k) for k in options} == options
     window = options.get("window", 8)
     estimates = model(clips(1, 10, 24, 40), asked(1, 10, 4, 24, 40))
     assert [e.start for e in estimates] == window_starts(10, window)
     sum(e.tracks[-1].square().mean() + e.logits.mean() for e in estimates).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert all(e.tracks[-1].isfinite().all() for e in estimates)
-    rebuilt = CoTracker(**model.config)
+    rebuilt = CoTracker(model.config)
     assert rebuilt.config == model.config
     rebuilt.load_state_dict(model.state_dict())
 
@@ -289,17 +329,25 @@ def test_without_group_layers_points_do_not_see_each_other():
     model, queries = tiny(group_layers=0, time_layers=12), asked()
     same(taken(model(clips(), queries), points=[2]), model(clips(), queries[:, [2]]))
     joint = tiny()
-    difference = joint(clips(), queries)[0].tracks[-1][:, :, [0]] - joint(clips(), queries[:, [0]])[0].tracks[-1]
+    difference = (
+        joint(clips(), queries)[0].tracks[-1][:, :, [0]]
+        - joint(clips(), queries[:, [0]])[0].tracks[-1]
+    )
     assert difference.abs().max() > 1e-4
 
 
 MISUSE = [
-    ({"window": 7}, "model.window must be an even"), ({"window": 0}, "model.window must be an even"),
+    ({"window": 7}, "model.window must be an even number of frames, not 7"),
+    ({"window": 0}, "model.window must be a whole number from 2 to 4096, not 0"),
+    ({"window": 8.0}, "model.window must be a whole number from 2 to 4096, not 8.0"),
     ({"stride": 3}, "model.stride must be 2, 4, 8 or 16, not 3"),
     ({"hidden": 30, "heads": 4}, "model.hidden = 30 must be a multiple of model.heads = 4"),
-    ({"neighbourhood": "round"}, "model.neighbourhood"), ({"updates": 0}, "model.updates must be at least 1, not 0"),
-    ({"levels": 0}, "model.levels must be at least 1, not 0"), ({"widths": (8, 8)}, "model.widths"),
-]  # fmt: skip
+    ({"neighbourhood": "round"}, "model.neighbourhood must be diamond or square, not round"),
+    ({"iters": 0}, "model.iters must be a whole number from 1 to 1000, not 0"),
+    ({"time_layers": 10**6}, "model.time_layers must be a whole number from 1 to 256, not 1000000"),
+    ({"widths": (8, 8)}, "model.widths must be the channels of the encoder's four stages"),
+    ({"recompute": 3}, "model.recompute must be true or false, not 3"),
+]
 
 
 @pytest.mark.parametrize("options, message", MISUSE)
@@ -309,16 +357,31 @@ def test_wrong_settings_are_refused_in_one_sentence(options, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_config_says_all_that_a_model_is_built_from():
+    fields = {"window": 4, "channels": 16, "hidden": 32, "heads": 2, "widths": [8, 8, 12, 12]}
+    config = CoTrackerConfig(**fields)
+    assert CoTracker(config).config == CoTracker(**fields).config == config
+    assert config.widths == (8, 8, 12, 12) and CoTracker().config == CoTrackerConfig()
+
+
+def test_a_config_needs_no_torch():
+    """So that a wrong word is refused before PyTorch is loaded."""
+    script = "import sys, cotracker.model.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
 def test_wrong_inputs_are_refused_in_one_sentence():
     model = tiny()
-    with pytest.raises(ValueError, match=r"video must have shape \(B, T, 3, H, W\), not \(12, 3, 40, 56\)"):
+    with pytest.raises(
+        ValueError, match=r"video must have shape \(B, T, 3, H, W\), not \(12, 3, 40, 56\)"
+    ):
         model(clips()[0], asked())
     with pytest.raises(ValueError, match=r"queries must have shape \(B, N, 3\), not \(1, 6, 2\)"):
         model(clips(), asked()[..., :2])
     with pytest.raises(ValueError, match="queries are for 3 videos, but the video holds 2"):
         model(clips(2), asked(3))
-    with pytest.raises(ValueError, match="updates must be at least 1, not 0"):
-        model(clips(), asked(), updates=0)
+    with pytest.raises(ValueError, match="iters must be at least 1, not 0"):
+        model(clips(), asked(), iters=0)
 
 
 def test_the_default_is_the_papers_model():
@@ -326,13 +389,15 @@ def test_the_default_is_the_papers_model():
     count = sum(p.numel() for p in model.parameters())
     assert 23.5e6 < count < 24.5e6
     tokens = model.transformer.embed.in_features
-    assert tokens == 2 + 4 * 32 + 164 + 128 + 2  # offset and its waves, correlation, Q, mask and visibility
+    assert (
+        tokens == 2 + 4 * 32 + 164 + 128 + 2
+    )  # offset and its waves, correlation, Q, mask and visibility
     assert model.transformer.embed.out_features == 384
     assert [len(model.transformer.time), len(model.transformer.group)] == [6, 6]
     assert len([m for stage in model.encoder.stages for m in stage]) == 8
-    assert (model.stride, model.window, model.updates, model.levels) == (4, 8, 4, 4)
-    assert not any(model.config[k] for k in PUBLISHED if isinstance(PUBLISHED[k], bool))
-    published = CoTracker(**PUBLISHED)
+    assert (model.stride, model.window, model.iters, model.config.levels) == (4, 8, 4, 4)
+    assert not any(getattr(model.config, k) for k in V1_COMPAT if isinstance(V1_COMPAT[k], bool))
+    published = CoTracker(**V1_COMPAT)
     assert published.transformer.embed.in_features == 456
 
 
@@ -369,23 +434,27 @@ def test_track_features_are_read_where_and_when_asked():
     model, video = tiny(), clips(1, 12)
     maps = model.encode(video)
     queries = torch.tensor([[[0.0, 8, 12], [11, 4, 20], [5, 55, 39], [5, -20, 70]]])
-    features = model.begin_features(maps, queries)
+    features = model.sample_track_feat(maps, queries)
     for n, (frame, x, y) in enumerate([(0, 2, 3), (11, 1, 5)]):  # whole cells
         assert torch.equal(features[0, n], maps[0][0, frame, y, x])
     last = maps[0][0, 5, 9, 13]  # 55, 39 and beyond are held at the border of the map
     torch.testing.assert_close(features[0, 2], last)
     torch.testing.assert_close(features[0, 3], maps[0][0, 5, 9, 0])
-    carry, _ = model.step(model.begin(queries), [m[:, :8] for m in maps])
-    assert not carry.features[0, 1].any()  # its frame is not in the first window
-    carry, _ = model.step(carry, [m[:, 4:] for m in maps])
-    torch.testing.assert_close(carry.features, features)  # and every window starts from the one that was asked
+    state, _ = model.step(model.begin(queries), [m[:, :8] for m in maps])
+    assert not state.track_feat[0, 1].any()  # its frame is not in the first window
+    state, _ = model.step(state, [m[:, 4:] for m in maps])
+    torch.testing.assert_close(
+        state.track_feat, features
+    )  # and every window starts from the one that was asked
 
 
 def test_no_gradient_flows_through_coordinates_between_updates():
     """The head's bias shifts both updates alike, but only the last shift is followed: stride x, once a coordinate."""
     model = tiny()
     estimate = model(clips(1, 8), asked(1, 8, 3))[0]
-    gradient = torch.autograd.grad(estimate.tracks[-1][..., 0].sum(), model.transformer.head.bias)[0]
+    gradient = torch.autograd.grad(estimate.tracks[-1][..., 0].sum(), model.transformer.head.bias)[
+        0
+    ]
     torch.testing.assert_close(gradient[:2], torch.tensor([4.0 * 8 * 3, 0.0]))
     assert gradient[2:].abs().sum() > 0  # features do carry gradients from update to update
 
@@ -396,9 +465,11 @@ def test_a_query_at_any_frame_is_sampled_in_its_first_window():
     model, video = tiny(), clips(1, 16)
     queries = torch.tensor([[[float(t), 5 + 2 * t, 30 - t] for t in range(16)]])
     maps = model.encode(video)
-    features, carry = model.begin_features(maps, queries), model.begin(queries)
+    features, state = model.sample_track_feat(maps, queries), model.begin(queries)
     for start in window_starts(16, 8):
-        carry, estimate = model.step(carry, [m[:, start : start + 8] for m in maps])
-        assert estimate.asked[0].tolist() == [t < start + 8 for t in range(16)]
-        torch.testing.assert_close(carry.features[0, : start + 8], features[0, : start + 8], rtol=0, atol=1e-5)
-        assert not carry.features[0, start + 8 :].any()
+        state, estimate = model.step(state, [m[:, start : start + 8] for m in maps])
+        assert estimate.active[0].tolist() == [t < start + 8 for t in range(16)]
+        torch.testing.assert_close(
+            state.track_feat[0, : start + 8], features[0, : start + 8], rtol=0, atol=1e-5
+        )
+        assert not state.track_feat[0, start + 8 :].any()

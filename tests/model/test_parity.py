@@ -20,7 +20,7 @@ from cotracker.training.losses import track_loss
 from cotracker.types import Clip
 
 PIXELS, PROBABILITY = 3e-4, 6e-5
-CLIPS = {  # case: frames, rows of the queries, updates
+CLIPS = {  # case: frames, rows of the queries, iters
     "T20": (20, None, 4),
     "T20_iters6": (20, None, 6),
     "T22": (22, None, 4),
@@ -37,9 +37,9 @@ def close(ours, theirs, tolerance):
 
 @pytest.mark.parametrize("case", CLIPS)
 def test_stitched_tracks_and_visibilities(case):
-    frames, rows, updates = CLIPS[case]
+    frames, rows, iters = CLIPS[case]
     golden = stored("golden")
-    tracker = CoTrackerPredictor(published_model(), updates, published=True)
+    tracker = CoTrackerPredictor(published_model(), iters, published=True)
     tracks = tracker(video(frames), queries(rows=rows))
     close(tracks.xy, golden[f"{case}.tracks"], PIXELS)
     close(tracks.visibility, golden[f"{case}.vis"], PROBABILITY)
@@ -47,22 +47,24 @@ def test_stitched_tracks_and_visibilities(case):
 
 @pytest.mark.parametrize("case", ["T20", "T22", "T20_late_only", "T8"])
 def test_every_update_of_every_window(case):
-    frames, rows, updates = CLIPS[case]
+    frames, rows, iters = CLIPS[case]
     golden = stored("golden")
     with torch.no_grad():
-        estimates = published_model()(video(frames), queries(rows=rows), updates)
+        estimates = published_model()(video(frames), queries(rows=rows), iters)
     order = torch.from_numpy(golden[f"{case}.sort_inds"])
-    estimates = [e for e in estimates if e.asked.any()]  # the reference leaves out windows without points
-    assert [int(e.asked.sum()) for e in estimates] == golden[f"{case}.wind_inds"].tolist()
+    estimates = [
+        e for e in estimates if e.active.any()
+    ]  # the reference leaves out windows without points
+    assert [int(e.active.sum()) for e in estimates] == golden[f"{case}.wind_inds"].tolist()
     for j, estimate in enumerate(estimates):
-        present = order[: int(estimate.asked.sum())]
+        present = order[: int(estimate.active.sum())]
         close(torch.stack(estimate.tracks)[:, :, :, present], golden[f"{case}.w{j}.coords"], PIXELS)
         close(estimate.logits[:, :, present].sigmoid(), golden[f"{case}.w{j}.vis"], PROBABILITY)
 
 
 @pytest.mark.parametrize("case", ["T20", "T22", "T20_late_only"])
 def test_what_each_window_starts_from(case, monkeypatch):
-    frames, rows, updates = CLIPS[case]
+    frames, rows, iters = CLIPS[case]
     golden, model = stored("golden"), published_model()
     starts = []
     refine, flags = CoTracker.refine, CoTracker._flags
@@ -78,7 +80,7 @@ def test_what_each_window_starts_from(case, monkeypatch):
     monkeypatch.setattr(CoTracker, "_flags", watched_flags)
     monkeypatch.setattr(CoTracker, "refine", watched_refine)
     with torch.no_grad():
-        model(video(frames), queries(rows=rows), updates)
+        model(video(frames), queries(rows=rows), iters)
     order = torch.from_numpy(golden[f"{case}.sort_inds"])
     starts = [s for s in starts if s["asked"].any()]
     for j, start in enumerate(starts):
@@ -86,7 +88,9 @@ def test_what_each_window_starts_from(case, monkeypatch):
         close(start["coords_init"][:, :, present], golden[f"{case}.w{j}.coords_init"], PIXELS / 4)
         close(start["vis_init"][:, :, present], golden[f"{case}.w{j}.vis_init"], 1e-4)
         mask = golden[f"{case}.w{j}.track_mask"]
-        assert np.array_equal(start["track_mask"][:, : mask.shape[1], present].numpy(), mask.astype(bool))
+        assert np.array_equal(
+            start["track_mask"][:, : mask.shape[1], present].numpy(), mask.astype(bool)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +105,8 @@ def stages():
     hook = model.transformer.register_forward_hook(watch)
     with torch.no_grad():
         maps = model.encode(video(20))
-        model.track(maps, queries(), updates=4)
-        features = model.begin_features(maps, queries())
+        model.track(maps, queries(), iters=4)
+        features = model.sample_track_feat(maps, queries())
         seen["near"] = correlate(
             [level[:, :8] for level in maps],
             features[:, None].expand(-1, 8, -1, -1),
@@ -130,7 +134,10 @@ def test_correlations(stages):
 def test_tokens_in_and_out(stages):
     golden = stored("golden")
     order = torch.from_numpy(golden["T20.sort_inds"])
-    for window, points, noise in ((0, 7, 3e-5), (1, 8, 1e-3)):  # the second window starts from four noisy updates
+    for window, points, noise in (
+        (0, 7, 3e-5),
+        (1, 8, 1e-3),
+    ):  # the second window starts from four noisy updates
         first_update = 4 * window
         out = stages["transformer_out"][first_update][0][:, order[:points]].transpose(0, 1)
         close(out, golden[f"w{window}.it0.transformer_out"], noise)
@@ -149,7 +156,9 @@ def test_published_layouts_convert_strictly(layout, stride, window):
     assert {our_name(name) for name in state} == set(ours)
     assert all(torch.equal(ours[our_name(name)], value) for name, value in state.items())
     prefixed = {f"module.{name}": value for name, value in state.items()}
-    assert torch.equal(convert_published(prefixed, stride, window).visibility.weight, model.visibility.weight)
+    assert torch.equal(
+        convert_published(prefixed, stride, window).visibility.weight, model.visibility.weight
+    )
     state["extra.weight"] = state.pop("norm.bias")
     with pytest.raises(ValueError, match=r"(?s)missing  feature_norm.bias.*unknown  extra.weight"):
         convert_published(state, stride, window)
@@ -158,11 +167,14 @@ def test_published_layouts_convert_strictly(layout, stride, window):
 def _published_visibility_loss(estimate, clip):
     """v1's loss, rebuilt here only: a balanced entropy made for logits in -1..1 labels, but fed with probabilities."""
     frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
-    asked = estimate.asked[0]
+    asked = estimate.active[0]
     probability = estimate.logits[:, :, asked].sigmoid()
     seen, valid = clip.visible[:, frames][:, :, asked], clip.valid[:, frames][:, :, asked]
     entropy = F.softplus(torch.where(seen, -probability, probability))
-    return sum((entropy * part).sum() / part.sum() for part in (seen & valid, ~seen & valid)) / asked.sum()
+    return (
+        sum((entropy * part).sum() / part.sum() for part in (seen & valid, ~seen & valid))
+        / asked.sum()
+    )
 
 
 def test_losses_and_gradients():
@@ -171,7 +183,7 @@ def test_losses_and_gradients():
     clip = Clip(video(20), truth[0], truth[1] > 0, truth[2] > 0)
     estimates = model(clip.video, queries(), 4)
     # the published sum over windows also divides by the number of points in the window
-    tracks = [track_loss(e, clip, gamma=0.8) / e.asked.sum() for e in estimates]
+    tracks = [track_loss(e, clip, gamma=0.8) / e.active.sum() for e in estimates]
     visibility = [_published_visibility_loss(e, clip) for e in estimates]
     for j in range(4):
         close(tracks[j], train[f"w{j}.sequence_loss"][0], 1e-5)
@@ -187,7 +199,9 @@ def test_losses_and_gradients():
         (sum(visibility), "grad_norms_vis_only"),
         (total, "grad_norms"),
     ):
-        gradients = torch.autograd.grad(loss, [parameters[n] for n in named], retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(
+            loss, [parameters[n] for n in named], retain_graph=True, allow_unused=True
+        )
         norms = [0.0 if g is None else g.norm().item() for g in gradients]
         np.testing.assert_allclose(norms, train[key], rtol=2e-4, atol=1e-9)
     total.backward()
@@ -195,14 +209,18 @@ def test_losses_and_gradients():
     assert whole.item() == pytest.approx(train["grad_total_norm"][0], rel=2e-4)
     for key in (k for k in train if k.startswith("grad.")):
         gradient = parameters[our_name(key.removeprefix("grad."))].grad.numpy()
-        np.testing.assert_allclose(gradient, train[key], rtol=0, atol=3e-4 * np.abs(train[key]).max())
+        np.testing.assert_allclose(
+            gradient, train[key], rtol=0, atol=3e-4 * np.abs(train[key]).max()
+        )
 
 
 SMALL = (80, 112)  # the predictors' video; they work at 96 x 128
 
 
 def chain(single_point, support):
-    return build_chain(published_model(), 6, (96, 128), single_point, support, threshold=0.9, published=True)
+    return build_chain(
+        published_model(), 6, (96, 128), single_point, support, threshold=0.9, published=True
+    )
 
 
 @pytest.mark.parametrize("case", ["eval_single", "eval_single_late"])
@@ -212,12 +230,18 @@ def test_single_point_evaluation(case):
     tracks = chain(True, (6, 6))(video(20, *SMALL), asked)
     for point in range(asked.shape[1]):
         first = int(asked[0, point, 0])
-        if 20 - first <= 4:  # the reference returns zeros for clips of at most half a window; ours tracks them
+        if (
+            20 - first <= 4
+        ):  # the reference returns zeros for clips of at most half a window; ours tracks them
             assert not golden[f"{case}.tracks"][0, :, point].any()
             assert tracks.xy[0, first:, point].isfinite().all()
             continue
         close(tracks.xy[0, first:, point], golden[f"{case}.tracks"][0, first:, point], PIXELS)
-        close(tracks.visibility[0, first:, point], golden[f"{case}.vis"][0, first:, point], PROBABILITY)
+        close(
+            tracks.visibility[0, first:, point],
+            golden[f"{case}.vis"][0, first:, point],
+            PROBABILITY,
+        )
 
 
 def test_joint_evaluation():
@@ -250,7 +274,9 @@ def check_predictor(case, tracker, asked):
     tracks = tracker(video(20, *SMALL), asked)
     time = torch.arange(20)[:, None]
     here = (time == asked[0, :, 0])[None, ..., None]
-    xy = torch.where(here, asked[:, None, :, 1:], tracks.xy)  # v1's predictor writes the query into its frame
+    xy = torch.where(
+        here, asked[:, None, :, 1:], tracks.xy
+    )  # v1's predictor writes the query into its frame
     close(xy, theirs, PIXELS)
     sure = ((tracks.visibility - 0.9).abs() > 1e-3) & ~here[..., 0]
     assert sure.float().mean() > 0.9

@@ -17,7 +17,7 @@ from cotracker.profiling import bench, machine
 from cotracker.profiling import report as bench_report
 
 SMALL = ["bench", "--model", "cotracker_small", "--resolution", "32x48", "--frames", "8", "--threads", "1",
-         "--updates", "1", "--repeats", "1", "--device", "cpu"]  # fmt: skip
+         "--iters", "1", "--repeats", "1", "--device", "cpu"]  # fmt: skip
 
 
 NUMBERS = dict(seconds=2.0, median=2.5, cpu_seconds=2.0, frames_per_second=12.0, gigabytes=1.0, load=0.0,
@@ -65,7 +65,7 @@ def test_whole_runs_and_stages_are_measured_written_and_drawn(here, tmp_path, ca
 
 def test_stages_and_the_protocol_in_this_process(here):
     setting = bench.Setting(kind="stages", model="cotracker_small", points=4, frames=8, height=32, width=48,
-                            threads=1, updates=1, repeats=1)  # fmt: skip
+                            threads=1, iters=1, repeats=1)  # fmt: skip
     rows = bench.measure(setting)
     assert [r["stage"] for r in rows] == list(bench.STAGES)
     assert [bool(r["gflop"]) for r in rows] == [False, True, True, True, False]
@@ -109,11 +109,11 @@ def test_runs_with_and_without_graphs_are_not_taken_for_one_another(tmp_path, ca
     old, new = tmp_path / "old.json", tmp_path / "new.json"
     bench_report.write(old, {"rows": [row(seconds=4.0)]})  # of a bench that knew no graphs
     bench_report.write(
-        new, {"rows": [row(seconds=1.0, replayed=True), row(seconds=2.0, replayed=False)]}
+        new, {"rows": [row(seconds=1.0, cuda_graphs=True), row(seconds=2.0, cuda_graphs=False)]}
     )
     assert main(["bench", "--compare", str(old), str(new)]) == 0
     assert " 0.50 " in capsys.readouterr().out
-    lines = bench_report.table([row(replayed=True), row(replayed=False)]).splitlines()
+    lines = bench_report.table([row(cuda_graphs=True), row(cuda_graphs=False)]).splitlines()
     assert "joint graphs" in lines[1] and "graphs" not in lines[2]
 
 
@@ -144,7 +144,7 @@ from cotracker.data import video
 from cotracker.profiling.machine import peak_memory
 torch.set_num_threads(1)
 video.CACHE_BYTES = 2**22
-tracker = cotracker.load_tracker(None, updates=1, resolution=(120, 160), support=None, device="cpu")
+tracker = cotracker.load_tracker(None, iters=1, resolution=(120, 160), support=None, device="cpu")
 tracks = tracker(video.open_video(sys.argv[1]), torch.tensor([[[0.0, 40, 50], [3, 90, 80]]]))
 print(tracks.xy.shape[1], peak_memory(torch.device("cpu")))
 """

@@ -1,27 +1,41 @@
 """The closed-form count of operations, held to PyTorch's own counter."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from networks import tiny
 from torch.utils.flop_counter import FlopCounterMode
 
-from cotracker.model import correlation
+from cotracker.model import runtime
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling import flops
 
-SMALL = dict(channels=16, widths=(8, 12, 12, 16), fuse_width=24, hidden=32, heads=2, motion_waves=4, levels=3)
+SMALL = dict(
+    channels=16, widths=(8, 12, 12, 16), fuse_width=24, hidden=32, heads=2, motion_waves=4, levels=3
+)
 KINDS = {
     "tiny": {},
     "stride 8, window 16": {"stride": 8, "window": 16},
-    "square, uneven layers": {"neighbourhood": "square", "radius": 2, "time_layers": 3, "group_layers": 1},
-    "wide MLP, last frame repeated": {"mlp_ratio": 3.5, "repeat_last_frame": True, "time_layers": 2, "group_layers": 2},
+    "square, uneven layers": {
+        "neighbourhood": "square",
+        "radius": 2,
+        "time_layers": 3,
+        "group_layers": 1,
+    },
+    "wide MLP, last frame repeated": {
+        "mlp_ratio": 3.5,
+        "repeat_last_frame": True,
+        "time_layers": 2,
+        "group_layers": 2,
+    },
 }
 
 
 @pytest.fixture
 def local(monkeypatch):
     """Correlation read locally at every level, as the closed form counts it."""
-    monkeypatch.setattr(correlation, "WHOLE_MAP_CELLS", 0)
+    monkeypatch.setattr(runtime, "WHOLE_MAP_CELLS", 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,6 +64,6 @@ def test_the_issue_s_count():
 
 def test_other_encoders_are_refused():
     model = tiny()
-    model.config = model.config | {"encoder": "dinov2"}
+    model.config = replace(model.config, encoder="dinov2")
     with pytest.raises(ValueError, match="of the encoder 'dinov2' are not counted"):
         flops.encode(model, (40, 56))

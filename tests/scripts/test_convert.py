@@ -80,9 +80,9 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
     out = tmp_path / "out.safetensors"
     assert convert(tmp_path / "weights.pth", out)[0] == 0
     tracker = cotracker.load_tracker(
-        out, updates=4, resolution=None, support=None, published=True, device="cpu"
+        out, iters=4, resolution=None, support=None, published=True, device="cpu"
     )
-    assert tracker.threshold == 0.9 and tracker.model.scrambled_flags
+    assert tracker.threshold == 0.9 and tracker.model.config.scrambled_flags
     tracks, golden = tracker(video(5), queries(rows=[0, 2, 5, 4])), stored("golden")
     np.testing.assert_allclose(tracks.xy.numpy(), golden["T5.tracks"], rtol=0, atol=3e-4)
     np.testing.assert_allclose(tracks.visibility.numpy(), golden["T5.vis"], rtol=0, atol=6e-5)

@@ -53,7 +53,7 @@ def asked(batch=1, times=(0, 3, 11, 0, 5), seed=1):
 
 
 def predictor(**options):
-    return CoTrackerPredictor(MODEL, updates=2, **options)
+    return CoTrackerPredictor(MODEL, iters=2, **options)
 
 
 def same(ours: Tracks, theirs: Tracks, points=slice(None), atol=1e-3):
@@ -394,8 +394,8 @@ BAD_SETTINGS = [
     )
 ]
 BAD_SETTINGS += [
-    ({"updates": updates}, f"updates must be a whole number of at least 1, not {updates}")
-    for updates in (0, -1, 2.5, "six", True, None)
+    ({"iters": iters}, f"iters must be a whole number of at least 1, not {iters}")
+    for iters in (0, -1, 2.5, "six", True, None)
 ]
 BAD_SETTINGS += [
     (
@@ -650,13 +650,13 @@ def test_the_chain_says_all_that_a_result_must_record():
         build_chain(MODEL, 6, (384, 512), True, (6, 6), 0.7, identity={"name": "x", "hash": "y"})
     ).describe()
     assert said == {
-        "tracker": "cotracker", "updates": 6, "window": 8, "stride": 4, "threshold": 0.7, "points": "single",
+        "tracker": "cotracker", "iters": 6, "window": 8, "stride": 4, "threshold": 0.7, "points": "single",
         "direction": "both", "published": False, "checkpoint": {"name": "x", "hash": "y"},
         "support": {"global_grid": 6, "local_grid": 6, "local_box": 50, "local_grid_centred": True},
         "resolution": [384, 512], "published_resize": False,
     }  # fmt: skip
-    with pytest.raises(ValueError, match="updates must be a whole number of at least 1, not 0"):
-        CoTrackerPredictor(MODEL, updates=0)
+    with pytest.raises(ValueError, match="iters must be a whole number of at least 1, not 0"):
+        CoTrackerPredictor(MODEL, iters=0)
 
 
 class Sided(Tracker):

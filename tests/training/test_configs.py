@@ -295,7 +295,7 @@ def test_overrides_reach_the_model():
     small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.hidden=32"]
     model = instantiate(composed("train", "model.stride=8", "model.window=16", *small)["model"])
     assert (model.stride, model.window) == (8, 16)
-    assert model.config["widths"] == [8, 8, 8, 8] and model.config["radius"] == 4
+    assert model.config.widths == (8, 8, 8, 8) and model.config.radius == 4
 
 
 @pytest.mark.parametrize("words, right", [

@@ -48,7 +48,7 @@ MIXTURE = {
 VALIDATION = [
     "evaluation.resolution=[64,96]",
     "evaluation.global_grid=2",
-    "evaluation.updates=2",
+    "evaluation.iters=2",
 ] + [
     f"evaluation.benchmarks.sprites_val.clips.{words}"
     for words in (

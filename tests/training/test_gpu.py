@@ -14,7 +14,7 @@ from cotracker.data.stream import TrainingStream, loader
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.sprites.render_torch import render_batch
 from cotracker.model.cotracker import CoTracker
-from cotracker.model.graphs import mapped
+from cotracker.model.cuda_graphs import mapped
 from cotracker.trackers.cotracker import CoTrackerPredictor, in_precision
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.cuda_graph import GraphedStep
@@ -51,27 +51,33 @@ def example() -> tuple[torch.Tensor, torch.Tensor]:
     return clip.video[None], torch.cat([first[:, None].float(), where], dim=-1)[None]
 
 
-def tracked(model: CoTracker, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    video, queries = (value.to(device) for value in example())
-    answer = CoTrackerPredictor(model.to(device), 6)(video, queries)
+def tracker_of(
+    model: CoTracker, device: torch.device, cuda_graphs: bool = False
+) -> CoTrackerPredictor:
+    return CoTrackerPredictor(model.to(device), 6, cuda_graphs=cuda_graphs)
+
+
+def tracked(tracker: CoTrackerPredictor) -> tuple[torch.Tensor, torch.Tensor]:
+    device = tracker.model.frequencies.device
+    answer = tracker(*(value.to(device) for value in example()))
     return answer.xy.cpu(), answer.visibility.cpu()
 
 
-@pytest.mark.parametrize("replayed", [False, True])
-def test_float32_tracks_are_those_of_a_cpu(replayed):
-    expected, model = tracked(shipped(), CPU), shipped()
-    if replayed:
-        model.replay_windows()
+@pytest.mark.parametrize("cuda_graphs", [False, True])
+def test_float32_tracks_are_those_of_a_cpu(cuda_graphs):
+    expected = tracked(tracker_of(shipped(), CPU))
+    tracker = tracker_of(shipped(), GPU, cuda_graphs)
     for _ in range(2):
-        xy, visibility = tracked(model, GPU)
+        xy, visibility = tracked(tracker)
         error = (xy - expected[0]).norm(dim=-1)
         assert error.quantile(0.99) < 0.01 and error.max() < 0.2
         assert (visibility - expected[1]).abs().quantile(0.99) < 0.01
 
 
 def test_bfloat16_tracks_are_near():
-    expected = tracked(shipped(), CPU)[0]
-    error = (tracked(in_precision(shipped(), "bfloat16"), GPU)[0] - expected).norm(dim=-1)
+    expected = tracked(tracker_of(shipped(), CPU))[0]
+    tracker = tracker_of(in_precision(shipped(), "bfloat16"), GPU)
+    error = (tracked(tracker)[0] - expected).norm(dim=-1)
     assert error.median() < 0.1 and error.quantile(0.9) < 1
 
 
@@ -103,14 +109,14 @@ def test_a_training_step_has_the_gradients_of_a_cpu(late_window_prob):
     assert (found[0][1] - found[1][1]).norm() < 0.02 * found[0][1].norm()
 
 
-def test_bfloat16_tracks_replayed_are_those_that_are_not():
-    plain, model = (
-        tracked(in_precision(shipped(), "bfloat16"), GPU)[0],
-        in_precision(shipped(), "bfloat16"),
+def test_bfloat16_tracks_as_cuda_graphs_are_those_that_are_not():
+    plain, graphed = (
+        tracker_of(in_precision(shipped(), "bfloat16"), GPU, cuda_graphs)
+        for cuda_graphs in (False, True)
     )
-    model.replay_windows()
+    expected = tracked(plain)[0]
     for _ in range(2):
-        error = (tracked(model, GPU)[0] - plain).norm(dim=-1)
+        error = (tracked(graphed)[0] - expected).norm(dim=-1)
         assert error.median() < 0.01 and error.quantile(0.9) < 0.1
 
 

@@ -11,8 +11,9 @@ from waits import Waits
 from cotracker.data.stream import TrainingStream, loader
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.sprites.render_torch import Undrawn
-from cotracker.model.cotracker import CoTracker, Estimate
-from cotracker.model.graphs import tensors_of
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.cuda_graphs import tensors_of
+from cotracker.model.windows import Estimate
 from cotracker.queries import sample_training_queries
 from cotracker.training.attention import group_attention
 from cotracker.training.config import ObjectiveConfig
@@ -29,7 +30,7 @@ from cotracker.training.targets import (
 from cotracker.types import Clip
 
 TINY = dict(
-    updates=2,
+    iters=2,
     channels=16,
     widths=(8, 8, 12, 12),
     fuse_width=16,
@@ -113,32 +114,32 @@ def test_the_log_loss_by_hand():
 def test_a_late_window_is_initialised_as_the_windows_before_it_would():
     example, model = clip(frames=24), tiny_model()
     config = ObjectiveConfig(init_noise_px=(0.5, 0.5))
-    frames, state = sample_late_window(example, 8, config, np.random.default_rng(5))
+    frames, initial = sample_late_window(example, 8, config, np.random.default_rng(5))
     query_frame, start = frames[:2]
     assert query_frame < start and 4 <= start <= 16 and frames[1:] == list(range(start, start + 8))
     part = select_frames(example, frames)
     maps = model.encode(part.video)
-    found, carry = track_late_window(model, part, maps, state)
-    assert found.start == carry.start == 1 and not carry.queries[..., 0].any()
-    carry = carry._replace(
-        start=start, queries=carry.queries + torch.tensor([float(query_frame), 0.0, 0.0])
+    found, state = track_late_window(model, part, maps, initial)
+    assert found.start == state.start == 1 and not state.queries[..., 0].any()
+    state = state._replace(
+        start=start, queries=state.queries + torch.tensor([float(query_frame), 0.0, 0.0])
     )
-    mask = carry.real
+    mask = state.point_mask
     visible = example.visible[:, query_frame] & example.valid[:, query_frame]
     assert torch.equal(mask, visible) and mask.any()
-    assert torch.equal(carry.queries[mask][:, 1:], example.tracks[:, query_frame][mask])
+    assert torch.equal(state.queries[mask][:, 1:], example.tracks[:, query_frame][mask])
     # the window's own maps and features are those of the whole video; the noise has its size
     whole = model.encode(example.video)
     assert torch.allclose(maps[0], whole[0][:, frames], atol=1e-5)
-    expected = model.begin_features(whole, carry.queries, mask)
-    assert torch.allclose(carry.features[mask], expected[mask], atol=1e-5)
+    expected = model.sample_track_feat(whole, state.queries, mask)
+    assert torch.allclose(state.track_feat[mask], expected[mask], atol=1e-5)
     before = slice(start - 4, start + 4)
-    errors = (carry.tracks - example.tracks[:, before]).norm(dim=-1)[example.valid[:, before]]
+    errors = (state.tracks - example.tracks[:, before]).norm(dim=-1)[example.valid[:, before]]
     assert 0.1 < errors.median() / (0.5 * example.video.shape[-1] / 512) < 2
-    agree = ((carry.logits > 0) == example.visible[:, before]).float().mean()
+    agree = ((state.logits > 0) == example.visible[:, before]).float().mean()
     assert 0.75 < agree < 0.98
     # the estimate is that of the unrolled model with the same state
-    alone = model.step(carry, [level[:, start : start + 8] for level in whole])[1]
+    alone = model.step(state, [level[:, start : start + 8] for level in whole])[1]
     assert torch.allclose(alone.tracks[-1], found.tracks[-1], atol=1e-3)
 
 
@@ -286,7 +287,7 @@ def test_the_query_of_matching_is_the_first_matching_frame_that_shows_the_point(
             if shown:
                 xy = example.tracks[b, frames[shown[0]], n].tolist()
                 query = torch.tensor([[[shown[0], *xy]]])
-                feat = model.begin_features([level[b : b + 1] for level in maps], query)
+                feat = model.sample_track_feat([level[b : b + 1] for level in maps], query)
                 for k in shown:
                     true_xy = example.tracks[b, frames[k], n][None, None, None]
                     one = torch.ones(1, 1, 1, dtype=torch.bool)

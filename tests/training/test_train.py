@@ -290,7 +290,7 @@ def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
     ]
     run(config(f"out={tmp_path}", *ablation))
     model = checkpoint.load_model(tmp_path / "model.safetensors")
-    assert (model.stride, model.window, model.radius) == (8, 16, 2)
+    assert (model.stride, model.window, model.config.radius) == (8, 16, 2)
     answer = subprocess.run(
         command("model.windw=16"), cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
     )

@@ -17,7 +17,7 @@ NAMED = {
     ("davis_strided", "strided"): "davis_strided", ("kinetics", "first"): "kinetics_first",
 }  # fmt: skip
 EVALUATED = {
-    "updates": [6],
+    "iters": [6],
     "resolution": [[384, 512], [378, 504]],
 }  # sections 4.2 and A; the second for DINOv2
 ASKED = {

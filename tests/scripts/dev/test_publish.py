@@ -27,7 +27,7 @@ def run(tmp_path):
     )
     result = {
         "benchmark": "badja",
-        "protocol": {"updates": 6},
+        "protocol": {"iters": 6},
         "found": 3,
         "expected": 7,
         "mean": {"3px": 9.5},
@@ -56,7 +56,7 @@ def test_numbers_and_notes_reach_the_card_and_weights_stay(run):
     assert after["hash"] == before["hash"] and after["steps"] == 3 and after["licence"] == "MIT"
     assert after["data"] == "made up = here" and after["hardware"] == "one core"
     assert after["metrics"][0]["mean"] == {"3px": 9.5} and after["metrics"][0]["protocol"] == {
-        "updates": 6
+        "iters": 6
     }
 
 

@@ -7,7 +7,7 @@ from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.metrics import tapvid
 from cotracker.benchmarks.protocols import first
 from cotracker.trackers.tracker import Tracker
-from cotracker.types import Clip, Questions, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks
 
 
 class Doubting(Tracker):
@@ -34,7 +34,7 @@ def test_places_are_told_apart_by_their_error_at_256():
     truth = Tracks(torch.zeros_like(xy), torch.ones(1, 1, 4), torch.ones(1, 1, 4, dtype=torch.bool))
     seen = torch.tensor([[[True, False, False, True]]])
     places = places_of(
-        Questions(None, truth, torch.ones_like(seen)), Tracks(xy, seen.float(), seen), (512, 512)
+        EvalTargets(None, truth, torch.ones_like(seen)), Tracks(xy, seen.float(), seen), (512, 512)
     )
     assert by_error(places) == {0: [50, 50], 4: [25, 0], 16: [25, 100]}
 

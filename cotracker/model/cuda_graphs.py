@@ -1,51 +1,58 @@
-"""A window's updates replayed as one CUDA graph: the same kernels, without the time that launching each takes."""
+"""A function's kernels as one CUDA graph: the same numbers, without the time that launches take."""
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 WARM = 3  # calls before a capture, so that libraries have chosen their kernels
 MOST = 8  # so many shapes are kept, the last ones used: each has memory of its own
 
 
-class Replayed:
-    """`function` of tensors, lists of tensors and plain values, for inference on a GPU: captured once for each shape.
+class CudaGraphs:
+    """`function`, for inference on a GPU: captured once for each shape; elsewhere as it is.
 
-    Whatever it returns is copied, so that the next call does not write over it. function: waits for no device, and does
-    the same operations whatever the numbers in its tensors are (tests/model/test_fast.py holds CoTracker.refine to that).
-    The last few shapes keep their memory for as long as this object lives; `forget` drops them, as it must be where the
-    function's parameters are moved or replaced.
+    function: of tensors, lists of tensors and plain values; waits for no device, and does the same
+    operations whatever the numbers in its tensors are, as CoTracker.refine does (by test).
+    module: whose parameters it reads; where they move, all graphs are dropped.
+
+    What it returns is copied, so that the next call does not write over it.  The last few shapes
+    keep their memory for as long as this object lives.
     """
 
-    def __init__(self, function: Callable):
-        self.function, self._held = function, {}
+    def __init__(self, function: Callable, module: nn.Module):
+        self.function, self.module = function, module
+        self._held, self._places = {}, ()
 
     def __call__(self, *arguments):
         tensors = tensors_of(arguments)
         if torch.is_grad_enabled() or not tensors or tensors[0].device.type != "cuda":
             return self.function(*arguments)
         with torch.cuda.device(tensors[0].device):
-            return self._replayed(arguments, tensors)
+            return self._replay(arguments, tensors)
 
-    def forget(self) -> None:
-        """Drops all graphs and their memory."""
-        self._held.clear()
-
-    def _replayed(self, arguments: tuple, tensors: list[Tensor]):
+    def _replay(self, arguments: tuple, tensors: list[Tensor]):
         plain = tuple(value for value in arguments if not isinstance(value, Tensor | list))
         key = (
             torch.is_inference_mode_enabled(),
             plain,
             tuple((tuple(tensor.shape), tensor.dtype, tensor.device) for tensor in tensors),
         )
-        graph, places, answer = last_used(self._held, key, lambda: self._captured(arguments))
+        self._forget_moved()
+        graph, places, answer = last_used(self._held, key, lambda: self._capture(arguments))
         for place, tensor in zip(places, tensors, strict=True):
             place.copy_(tensor)
         graph.replay()
         return mapped(answer, torch.clone)
 
-    def _captured(self, arguments: tuple) -> tuple[torch.cuda.CUDAGraph, list[Tensor], object]:
+    def _forget_moved(self) -> None:
+        """Graphs read where the parameters were."""
+        places = tuple((p.data_ptr(), p.dtype) for p in self.module.parameters())
+        if places != self._places:
+            self._held.clear()
+            self._places = places
+
+    def _capture(self, arguments: tuple) -> tuple[torch.cuda.CUDAGraph, list[Tensor], object]:
         arguments = mapped(arguments, torch.clone)
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
@@ -54,7 +61,8 @@ class Replayed:
                 self.function(*arguments)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another thread may pin batches meanwhile
+        # thread_local: another thread may pin batches meanwhile
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             answer = self.function(*arguments)
         return graph, tensors_of(arguments), answer
 
@@ -70,7 +78,7 @@ def last_used(held: dict, key: tuple, capture: Callable[[], tuple]) -> tuple:
 
 
 def mapped(value, change: Callable[[Tensor], Tensor]):
-    """The same value with every tensor in it changed; tuples, named ones too, and lists stay what they are."""
+    """The same value with every tensor in it changed; tuples, named ones too, and lists stay."""
     if isinstance(value, Tensor):
         return change(value)
     if not isinstance(value, tuple | list):

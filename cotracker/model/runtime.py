@@ -1,0 +1,214 @@
+"""How the network runs on this machine: all that is for speed or memory, and nothing for meaning.
+
+The other files of model/ define what is computed, in plain PyTorch.  Here alone devices have names:
+which faster form takes a definition's place, how much is computed at once, bfloat16, compilation.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial, wraps
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+FRAME_PIXELS = 2 * 384 * 512  # so many pixels are encoded at once on a CPU, or under recompute
+CACHED_TOKENS = 2048  # so many tokens, and a block's temporaries of them, stay in a CPU's cache
+CACHED_NUMBERS = 2**18  # numbers of rows gathered at once on a CPU, so that a cache holds them
+CHUNK_NUMBERS = 2**24  # numbers of a temporary above which points are taken in chunks
+CHUNK_NUMBERS_GPU = 2**28  # where a chunk costs launches, and memory is plentiful
+WHOLE_MAP_CELLS = 4096  # up to so many cells the product with a whole map is the faster way
+SHORT = 128  # up to this length plain products beat the fused attention on a CPU, with gradients
+SHORT_INFERENCE = {torch.float32: 8, torch.bfloat16: 512}  # and without any, by the dtype
+INSTRUCTIONS = {  # of a CPU, any of which multiplies this dtype
+    torch.bfloat16: {"avx512_bf16", "amx_bf16"},
+    torch.float16: {"avx512_fp16", "amx_fp16"},
+}
+LOWER_LIMITS = set(  # of ONEDNN_MAX_CPU_ISA, which excludes these instructions
+    "SSE41 AVX AVX2 AVX2_VNNI AVX2_VNNI_2 AVX512_CORE AVX512_CORE_VNNI".split()
+)
+
+
+# What the hardware has
+
+
+@cache
+def multiplies(dtype: torch.dtype, device_type: str = "cpu") -> bool:
+    """Whether the hardware has instructions for products of bfloat16 or float16.
+
+    On a CPU the instruction itself counts: AVX-512 alone emulates.  So do ONEDNN_MAX_CPU_ISA and
+    ATEN_CPU_CAPABILITY, by which a user takes instructions away.
+    """
+    if device_type == "cuda":
+        return dtype != torch.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    lowered = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
+    if limit.upper() in LOWER_LIMITS or lowered:
+        return False
+    return device_type == "cpu" and bool(INSTRUCTIONS[dtype] & _instructions())
+
+
+def warn_if_emulated(dtype: torch.dtype, device_type: str) -> None:
+    """Says in one sentence that products of this dtype are emulated on this CPU, where they are."""
+    if device_type != "cpu" or dtype == torch.float32 or multiplies(dtype):
+        return
+    name = str(dtype).removeprefix("torch.")
+    warnings.warn(
+        f"{name} is emulated on this processor and slower than float32: choose precision float32",
+        stacklevel=3,
+    )
+
+
+def _instructions() -> set[str]:
+    """The names of the processor's instructions, as PyTorch or else Linux knows them."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is not None:
+        return {name for name, there in capabilities().items() if there is True}
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+# Faster forms of plain definitions
+
+_plain = False
+_FUSED_DTYPES = (torch.float32, torch.bfloat16) if multiplies(torch.bfloat16) else (torch.float32,)
+_HAS_LINEAR_POINTWISE = (
+    getattr(torch.ops.mkldnn, "_linear_pointwise", None) is not None
+)  # not without oneDNN
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Within it every definition runs as it is written: for exporting a model, and for tests."""
+    global _plain
+    before, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = before
+
+
+def faster(form: Callable, where: Callable[..., bool] = lambda *_: True) -> Callable:
+    """Decorates a definition: `form`, which gives the same, takes its place where `where` allows.
+
+    where: of the definition's own arguments, one of the conditions below.
+    """
+
+    def decorate(definition: Callable) -> Callable:
+        @wraps(definition)
+        def chosen(*arguments):
+            use = definition if _plain or not where(*arguments) else form
+            return use(*arguments)
+
+        return chosen
+
+    return decorate
+
+
+def for_gradients(*_) -> bool:
+    """Where autograd records, so that what is kept for the backward pass counts."""
+    return torch.is_grad_enabled()
+
+
+def for_onednn(x: Tensor, linear: nn.Linear, *_) -> bool:
+    """Where oneDNN computes a linear layer and the nonlinearity after it in one pass."""
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    same = x.dtype == linear.weight.dtype and x.dtype in _FUSED_DTYPES
+    return _HAS_LINEAR_POINTWISE and same
+
+
+def for_short_rows(q: Tensor, *_) -> bool:
+    """Where attention over rows as short as these is faster by plain products."""
+    if q.device.type != "cpu":
+        return False
+    inference = SHORT_INFERENCE.get(q.dtype, SHORT)
+    return q.shape[-2] <= (SHORT if torch.is_grad_enabled() else inference)
+
+
+# How much at once
+
+
+def frames_at_once(frames: Tensor, recompute: bool) -> int:
+    """Of frames K 3 H W: what fits a CPU's cache, and can be kept in a heap; all on a GPU."""
+    if frames.device.type != "cpu" and not recompute:
+        return max(1, len(frames))
+    return max(1, FRAME_PIXELS // frames[0, 0].numel())
+
+
+def sequences_at_once(x: Tensor) -> int:
+    """Of sequences K L D through a block: what a CPU's cache holds, where no gradient is wanted."""
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling() or _plain:
+        return max(1, len(x))
+    return max(1, CACHED_TOKENS // max(1, x.shape[1]))
+
+
+def points_at_once(maps: Tensor, numbers: int) -> int:
+    """Of points whose largest temporary has so many numbers each."""
+    return max(1, (CHUNK_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU) // numbers)
+
+
+def rows_at_once(rows: Tensor, count: int, numbers: int) -> int:
+    """Of `count` gathers of so many numbers each: what a CPU's cache holds; all on a GPU."""
+    return max(1, count if rows.device.type != "cpu" else CACHED_NUMBERS // numbers)
+
+
+def takes_whole_map(height: int, width: int) -> bool:
+    """Whether products with every cell of such a map are faster than gathering neighbourhoods."""
+    return _plain or height * width <= WHOLE_MAP_CELLS
+
+
+# How numbers lie and are held
+
+
+def for_convolutions(x: Tensor) -> Tensor:
+    """Maps K C h w as convolutions read them fast: channels last on a CPU, at 1.5 times the pace."""
+    if x.device.type != "cpu" or _plain:
+        return x
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def for_resizing(x: Tensor) -> Tensor:
+    """Maps K C h w as PyTorch resizes them fast: channels last on a GPU."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cuda" else x
+
+
+def from_resizing(x: Tensor) -> Tensor:
+    """Resized maps K C h w as what follows reads them fast: channels first on a GPU."""
+    return x.contiguous() if x.device.type == "cuda" else x
+
+
+def recomputed(function: Callable, wanted: bool) -> Callable:
+    """`function`, of which autograd keeps the arguments alone, and computes the inside again."""
+    if not wanted or not torch.is_grad_enabled():
+        return function
+    return partial(checkpoint, function, use_reentrant=False, preserve_rng_state=False)
+
+
+def as_weight(x: Tensor, weight: Tensor) -> Tensor:
+    """x in the dtype of a weight, as to_bfloat16 left it; under autocast, which chooses, as it is."""
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
+
+
+def to_bfloat16(model: nn.Module) -> nn.Module:
+    """The model, for inference: encoder, maps and the transformer's blocks in bfloat16, in place.
+
+    Positions, motion, what the transformer reads and writes, visibility and the norms' statistics
+    stay float32.
+    """
+    for part in (model.encoder, *model.transformer.blocks()):
+        part.to(torch.bfloat16)
+    return model
+
+
+def compile_transformer(model: nn.Module, backend: str = "inductor") -> None:
+    """Nothing comes out: the transformer is compiled at its next call; the state dict stays.
+
+    For any number of clips, frames and points.  One compilation each for training, inference and
+    dtype takes tens of seconds of a CPU.  The encoder stays: its time goes into convolutions.
+    """
+    model.transformer.compile(backend=backend, dynamic=True)
