@@ -24,11 +24,13 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from cotracker import checkpoint
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.config.overrides import refuse_misspelt
-from cotracker.data.stream import Mixture, TrainingStream, collate_examples, loader
+from cotracker.data.loader import collate_examples, make_loader
+from cotracker.data.stream import Mixture, TrainingStream
+from cotracker.profiling.machine import peak_memory
 from cotracker.trackers.tracker import usable_device
 from cotracker.training.config import TrainConfig, check_settings
 from cotracker.training.distributed import Group, export_slurm, join_group, own_device
-from cotracker.training.log import Log, peak_memory, print_estimate
+from cotracker.training.log import Log, print_estimate
 from cotracker.training.parts import Gradients, Parts, build_parts
 from cotracker.training.precision import allow_tf32
 from cotracker.training.state import Progress, make_card, prepare_folder, resume, save
@@ -37,8 +39,8 @@ from cotracker.training.targets import TargetSampler, TrainingBatch
 from cotracker.training.validation import (
     best_value,
     check_evaluation,
-    draw_pictures,
-    evaluate_model,
+    render_pictures,
+    validate,
 )
 
 
@@ -113,7 +115,9 @@ def build_stream(
     if train.render_on_device:
         if augment is not None:
             raise ValueError("train.render_on_device=true needs augment=none")
-        source = (source if isinstance(source, Mixture) else Mixture([source], [1.0])).undrawn()
+        source = (
+            source if isinstance(source, Mixture) else Mixture([source], [1.0])
+        ).with_deferred_rendering()
     batch = train.batch * group.world
     progress.block = progress.block or batch * train.accumulate
     if isinstance(source, Mixture) and len(source.sources) > 1:
@@ -144,8 +148,9 @@ class Run:
         self.out, self.log, self.benchmarks = Path(settings["out"]), None, {}
         self.gradients = Gradients(parts, config, group)
         pinned = group.device.type == "cuda"
-        place = progress.examples, group.rank, group.world
-        self.batches = iter(loader(stream, config.batch, config.workers, *place, pinned=pinned))
+        place = {"start": progress.examples, "rank": group.rank, "world": group.world}
+        workers = config.workers
+        self.batches = iter(make_loader(stream, config.batch, workers, **place, pinned=pinned))
         self.examples_per_step = config.batch * config.accumulate * group.world
 
     def train(self, stop: Stop) -> None:
@@ -219,7 +224,7 @@ class Run:
             "seconds": seconds,
             "clips_per_second": clips_per_second,
             "frames_per_second": clips_per_second * batches[-1].length,
-            "peak_memory": peak_memory(group.device),
+            "peak_memory": peak_memory(group.device) / 1e9,
             "replaced": self.progress.replaced,
             "not_finite": self.progress.not_finite,
         }
@@ -251,7 +256,7 @@ class Run:
         """Evaluates the model on every benchmark, over all ranks, and keeps the best so far."""
         model, best = self.parts.optimiser.ema_model, self.settings["evaluation"]["best"]
         for name, benchmark in self.benchmarks.items():
-            means = evaluate_model(model, benchmark, self.settings["evaluation"], self.group)
+            means = validate(model, benchmark, self.settings["evaluation"], self.group)
             if not self.log:
                 continue
             self.log.evaluation(self.progress.step, name, means)
@@ -263,7 +268,7 @@ class Run:
         """Logs pictures of the first example of the step."""
         example = self.stream[self.progress.examples - self.examples_per_step]
         clip = collate_examples([example]).to(self.group.device)
-        for name, picture in draw_pictures(self.parts.model, clip).items():
+        for name, picture in render_pictures(self.parts.model, clip).items():
             self.log.picture(self.progress.step, name, picture)
 
     def rehearse(self, stop: Stop, steps: int = 3) -> None:

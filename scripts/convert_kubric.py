@@ -18,10 +18,15 @@ import numpy as np
 from tqdm import tqdm
 
 from cotracker import __version__
-from cotracker.benchmarks.results import commit
-from cotracker.data.kubric.layout import describe, write_clip
-from cotracker.data.kubric.manifest import claimed, heading, settle, write_manifest
-from cotracker.data.workers import spread
+from cotracker.data.kubric.layout import describe_clip, write_clip
+from cotracker.data.kubric.manifest import (
+    lock_folder,
+    manifest_header,
+    update_manifest,
+    write_manifest,
+)
+from cotracker.data.workers import map_in_processes
+from cotracker.provenance import commit
 
 try:
     from cotracker.data.kubric import movi, tfrecord
@@ -111,9 +116,9 @@ def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> R
     ValueError where there is no record file, or `out` holds something else.
     """
     files = record_files(source)
-    with claimed(out):
-        head = heading("movi", options, seed, __version__, commit())
-        manifest = settle(out, head)
+    with lock_folder(out):
+        head = manifest_header("movi", options, seed, __version__, commit())
+        manifest = update_manifest(out, head)
         there = {entry["name"] for entry in manifest["clips"]}
         jobs, problems = find_jobs(files)
         todo = [job for job in jobs if job.name not in there]
@@ -125,7 +130,7 @@ def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> R
                 tqdm(
                     total=len(jobs), initial=len(jobs) - len(todo), unit="clip", disable=None
                 ) as bar,
-                spread(work, todo, workers if workers > 1 else 0) as done,
+                map_in_processes(work, todo, workers if workers > 1 else 0) as done,
             ):
                 for made in done:
                     bar.update()
@@ -139,7 +144,7 @@ def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> R
                             write_manifest(out, manifest)
         finally:
             write_manifest(out, manifest)
-            settle(out, head)  # with the clips that were under way when it was stopped
+            update_manifest(out, head)  # with the clips that were under way when it was stopped
     return Result(written, len(jobs) - len(todo), skipped)
 
 
@@ -176,7 +181,7 @@ def find_jobs(files: list[Path]) -> tuple[list[Job], list[str]]:
     jobs, problems = [], []
     for path in tqdm(files, desc="finding records", unit="file", disable=None, leave=False):
         try:
-            spans, problem = tfrecord.scan(path)
+            spans, problem = tfrecord.scan_records(path)
         except OSError as error:
             spans, problem = (
                 [],
@@ -192,10 +197,10 @@ def find_jobs(files: list[Path]) -> tuple[list[Job], list[str]]:
 def make(job: Job, out: Path, options: dict, seed: int) -> dict | str:
     """The manifest's entry of the clip written, or the sentence that says why the record is broken."""
     if (out / job.name).exists():  # of a worker that outlived a killed run by a moment
-        return describe(out / job.name)
+        return describe_clip(out / job.name)
     rng = np.random.default_rng((seed, zlib.crc32(job.name.encode())))
     try:
-        video, recording = movi.decode(tfrecord.read(job.path, job.span))
+        video, recording = movi.decode_example(tfrecord.read_record(job.path, job.span))
         clip = movi.make_clip(
             video, recording, rng, options["points"], options["crop"], options["size"]
         )

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 
 from cotracker import checkpoint
-from cotracker.benchmarks.results import heading
+from cotracker.benchmarks.results import make_heading
 from cotracker.cli import tracks_io
 from cotracker.config.instantiate import build_benchmark, made
 from cotracker.types import Tracks
@@ -30,7 +30,7 @@ cotracker.model.cotracker.CoTracker cotracker.training.objective.Objective cotra
 cotracker.trackers.cotracker.predictor cotracker.baselines.static.Static
 cotracker.baselines.lucas_kanade.LucasKanade cotracker.baselines.dis_flow.DISFlow
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric
-cotracker.data.augment.published cotracker.data.augment.no_augmentation
+cotracker.data.augment.AugmentConfig cotracker.data.augment.no_augmentation
 cotracker.data.synthetic.sprites.Sprites cotracker.data.synthetic.scenes3d.Scenes3D
 cotracker.data.heldout.HeldOut cotracker.data.tapvid.TapVid cotracker.data.badja.BADJA
 cotracker.data.fastcapture.FastCapture
@@ -87,7 +87,7 @@ def test_names_in_a_checkpoints_card():
 def test_names_in_results():
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
         config = compose("evaluate", overrides=["benchmark=sprites_val", "tracker.device=cpu"])
-    found = heading("cotracker", made(config.tracker), build_benchmark(config.benchmark))
+    found = make_heading("cotracker", made(config.tracker), build_benchmark(config.benchmark))
     assert len(found["protocol"].pop("clips")) == 12  # a hash
     assert found["protocol"] == {
         "queries": "first",

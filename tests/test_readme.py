@@ -78,11 +78,14 @@ def wrong_arguments(words: list[str]) -> str | None:
 
 
 def wrong_overrides(name: str, words: list[str]) -> str | None:
-    folder = CONFIGS
-    if name == "evaluate" and suite.asked(words):
-        folder, name = CONFIGS / "suites", "suite"
+    if name == "evaluate":
+        try:
+            table, words = suite.config_name(CONFIGS, words)
+        except ValueError as error:
+            return str(error)
+        name = table or name
     lines = choices([word for word in words if word not in SWEEP]) if set(words) & set(SWEEP) else [words]
-    return next(filter(None, (misspelt(folder, name, line) for line in lines)), None)
+    return next(filter(None, (misspelt(CONFIGS, name, line) for line in lines)), None)
 
 
 def wrong_options(file: str, words: list[str]) -> str | None:
@@ -118,7 +121,7 @@ def test_the_commands_are_found():
     ("cotracker track my.mp4 --out d --grids 3 --nothing", "exit code 2"),
     (".venv/bin/python train.py experiment=smok", "there is no experiment=smok"),
     (".venv/bin/python train.py -m model.window=4,8 model.strid=4", "there is no setting model.strid"),
-    (".venv/bin/python evaluate.py experiment=table10", "there is no experiment=table10"),
+    (".venv/bin/python evaluate.py table=10", "there is no table=10"),
     (".venv/bin/python scripts/nothing.py", "there is no scripts/nothing.py"),
     (".venv/bin/python scripts/demo.py --film x", "scripts/demo.py has no --film"),
     (".venv/bin/torchrun --nproc-per-node 2 train.py train.batches=1", "there is no setting train.batches"),

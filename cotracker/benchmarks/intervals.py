@@ -1,4 +1,4 @@
-"""How far a mean over videos is to be trusted: bootstrap intervals, the same every time."""
+"""Bootstrap intervals of a mean over videos, equal in every run."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,15 @@ RESAMPLES, SEED, LEVEL = 2000, 0, 0.95
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The middle 95 % of the means of 2000 resamples of the values, drawn from a fixed seed; None of fewer than two.
+    """The 95 % bootstrap interval of the mean, from 2000 resamples; None of fewer than two values.
 
-    Of the differences between two trackers, video by video, it is the interval of their mean difference.
+    Of the differences between two trackers, video by video, it is that of their mean difference.
     """
     if len(values) < 2:
         return None
-    held = np.asarray(values, dtype=np.float64)
+    values = np.asarray(values, dtype=np.float64)
     rng = np.random.default_rng(SEED)
-    means = np.array(
-        [held[rng.integers(len(held), size=len(held))].mean() for _ in range(RESAMPLES)]
-    )
+    resamples = (rng.integers(len(values), size=len(values)) for _ in range(RESAMPLES))
+    means = np.array([values[chosen].mean() for chosen in resamples])
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

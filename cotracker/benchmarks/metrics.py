@@ -1,7 +1,7 @@
-"""How good answers are: pure functions (answers, targets, clip) -> percentages of one video.
+"""Metrics, pure functions (tracks, targets, clip) -> percentages of one video.
 
-Distances are strict and measured after the plain ratio of sizes, W'/W and H'/H. Where a video has nothing to
-count, the number is NaN; run.mean leaves it out and run.unscored names it.
+Distances are strict and measured after the plain ratio of sizes, W'/W and H'/H. A number is NaN
+where a video has nothing to count; run.mean leaves it out and run.unscored names the video.
 """
 
 import torch
@@ -16,25 +16,25 @@ TAPVID_PIXELS = (1, 2, 4, 8, 16)
 
 
 def tapvid(tracks: Tracks, targets: EvalTargets, clip: Clip) -> dict[str, float]:
-    """aj, delta_avg and oa, with delta_K and jaccard_K of each threshold K (TAP-Vid, at 256x256).
+    """aj, delta_avg and oa of TAP-Vid at 256x256, with delta_K and jaccard_K of each threshold K.
 
-    Frames counted are those of `targets.eval_mask`. delta_K asks for position alone; jaccard_K also for visibility:
-    true positives over visible truth plus false positives; oa is the accuracy of visible against occluded.
+    delta_K counts positions within K pixels. jaccard_K divides true positives by visible targets
+    plus false positives. oa is the accuracy of visible against occluded.
     """
     squared = _squared_distance(tracks, targets, clip, TAPVID_SIZE)
-    scored, truth, answer = targets.eval_mask, targets.target.visible, tracks.visible
-    shown = scored & truth
+    counted, visible, predicted = targets.eval_mask, targets.target.visible, tracks.visible
+    shown = counted & visible
     delta, jaccard = [], []
     for pixels in TAPVID_PIXELS:
         within = squared < pixels**2
-        hit = shown & within & answer
-        false = scored & answer & ~(truth & within)
+        true_positive = shown & within & predicted
+        false_positive = counted & predicted & ~(visible & within)
         delta.append(_percent(shown & within, shown))
-        jaccard.append(_ratio(hit.sum(), shown.sum() + false.sum()))
+        jaccard.append(_ratio(true_positive.sum(), shown.sum() + false_positive.sum()))
     values = {
         "aj": _mean(jaccard),
         "delta_avg": _mean(delta),
-        "oa": _percent(scored & (truth == answer), scored),
+        "oa": _percent(counted & (visible == predicted), counted),
     }
     values |= {f"delta_{pixels}": value for pixels, value in zip(TAPVID_PIXELS, delta)}
     return values | {f"jaccard_{pixels}": value for pixels, value in zip(TAPVID_PIXELS, jaccard)}
@@ -52,12 +52,12 @@ def pck_segment(
     size: tuple[int, int] = BADJA_SIZE,
     fraction: float = 0.2,
 ) -> dict[str, float]:
-    """seg: visible scored points closer than `fraction` of the square root of the object's area in that frame.
+    """seg: visible counted points closer than a fraction of the square root of the object's area.
 
-    The area is counted on the clip's masks nearest-resized to `size`; every value above 0 is object.
+    The area is that of the frame's mask, nearest-resized to `size`; every value above 0 is object.
     """
     if clip.masks is None:
-        raise ValueError(f"{clip.name} has no masks, which the segment metric measures against")
+        raise ValueError(f"{clip.name} has no masks: the segment metric needs them")
     masks = F.interpolate(clip.masks[:, None], size=size, mode="nearest")[:, 0]
     limit = fraction * (masks > 0).sum((1, 2)).float().sqrt()
     distance = _squared_distance(tracks, targets, clip, size).sqrt()
@@ -72,7 +72,7 @@ def within_pixels(
     size: tuple[int, int] = BADJA_SIZE,
     pixels: float = 3,
 ) -> dict[str, float]:
-    """3px (named for `pixels`): visible scored points closer than that at `size` (BADJA, FastCapture)."""
+    """3px (named for `pixels`): visible counted points closer than that at `size`."""
     distance = _squared_distance(tracks, targets, clip, size).sqrt()
     counted = targets.eval_mask & targets.target.visible
     return {f"{pixels:g}px": _percent(counted & (distance < pixels), counted)}

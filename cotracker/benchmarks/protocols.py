@@ -1,4 +1,4 @@
-"""Which points are asked about, and in which frames the answers count: Clip -> EvalTargets (with B = 1 in front)."""
+"""Protocols, Clip -> EvalTargets with B = 1: which points are queried, and which frames count."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,10 @@ from cotracker.types import Clip, EvalTargets, Tracks
 
 
 def from_first_frame(clip: Clip) -> EvalTargets:
-    """Every point asked at its place in frame 0, seen there or not; scored in all later frames (BADJA, FastCapture).
+    """Every point queried in frame 0, visible or not; all later frames count.
 
-    A point that is never annotated is asked all the same, at its stored (0, 0), and never scored.
+    BADJA and FastCapture. A point without any annotation is queried at its stored (0, 0) and
+    never counts.
     """
     start = torch.zeros(clip.tracks.shape[1], dtype=torch.long)
     points = torch.arange(len(start))
@@ -17,9 +18,9 @@ def from_first_frame(clip: Clip) -> EvalTargets:
 
 
 def first(clip: Clip) -> EvalTargets:
-    """Every point that is ever visible, asked in the first frame that shows it; scored strictly after it.
+    """Every point that is ever visible, queried in its first visible frame; later frames count.
 
-    TAP-Vid's "queried first" (Doersch et al. 2022); points keep their order.
+    TAP-Vid's "queried first" (Doersch et al. 2022). Points keep their order.
     """
     shown = clip.visible & clip.valid
     points = shown.any(0).nonzero()[:, 0]
@@ -28,19 +29,15 @@ def first(clip: Clip) -> EvalTargets:
 
 
 def strided(clip: Clip, step: int = 5) -> EvalTargets:
-    """Every point asked anew in each of the frames 0, 5, 10, … that shows it; scored in all frames but that one.
+    """Every point queried in each of the frames 0, 5, 10, … that shows it; all other frames count.
 
-    TAP-Vid's "queried strided" (Doersch et al. 2022): both directions of time. By frame, then in the points' order; a
-    point that is seen only between those frames is not asked.
+    TAP-Vid's "queried strided" (Doersch et al. 2022), in both directions of time: the benchmark
+    needs `both_directions`. Queries are ordered by frame, then by point. A point visible only
+    between those frames is not queried.
     """
     shown = clip.visible & clip.valid
     start, points = shown[::step].nonzero().unbind(-1)
     return _eval_targets(clip, step * start, points, _frames(clip) != step * start)
-
-
-BOTH_DIRECTIONS = (
-    strided,
-)  # a tracker that goes forwards only is run backwards too (run.with_required_direction)
 
 
 def _frames(clip: Clip) -> Tensor:
@@ -48,10 +45,10 @@ def _frames(clip: Clip) -> Tensor:
     return torch.arange(clip.tracks.shape[0])[:, None]
 
 
-def _eval_targets(clip: Clip, start: Tensor, points: Tensor, asked: Tensor) -> EvalTargets:
-    """The targets about some points (n,), each from its frame `start` (n,); asked T n: scored where known."""
+def _eval_targets(clip: Clip, start: Tensor, points: Tensor, counted: Tensor) -> EvalTargets:
+    """The targets of points n, queried in frames `start` n; counted T n, where also valid."""
     xy, visible, valid = clip.tracks[:, points], clip.visible[:, points], clip.valid[:, points]
-    place = xy[start, torch.arange(len(points))]
-    queries = torch.cat([start[:, None].to(place), place], dim=-1)
-    truth = Tracks(xy[None], visible[None].float(), visible[None])
-    return EvalTargets(queries[None], truth, (asked & valid)[None])
+    query_xy = xy[start, torch.arange(len(points))]
+    queries = torch.cat([start[:, None].to(query_xy), query_xy], dim=-1)
+    target = Tracks(xy[None], visible[None].float(), visible[None])
+    return EvalTargets(queries[None], target, (counted & valid)[None])

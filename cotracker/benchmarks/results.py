@@ -1,4 +1,4 @@
-"""results.json: everything a number needs to be believed and compared, written whole or not at all."""
+"""results.json: everything that a number needs to be believed and compared."""
 
 import hashlib
 import json
@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 
 from cotracker.benchmarks.benchmark import Benchmark
-from cotracker.benchmarks.breakdown import pooled
+from cotracker.benchmarks.breakdown import pool
 from cotracker.benchmarks.intervals import interval
 from cotracker.benchmarks.run import (
     Row,
-    known,
     mean,
     metric_keys,
+    non_nan,
     unscored,
     with_required_direction,
 )
@@ -21,49 +21,49 @@ from cotracker.files import read_json, write_json
 from cotracker.provenance import commit, versions
 from cotracker.trackers.tracker import Tracker
 
-__all__ = ["commit", "heading", "identity", "record", "refuse_unlike", "versions", "write"]
 NAME, HEADING = "results.json", "rows/.heading.json"
-FORMAT = 2  # of results.json: 1, which said nothing of its format, called iters updates
-WORST = 5  # so many of the worst videos are listed
+FORMAT = 2  # of results.json; another number whenever a name in it changes
+WORST = 5  # number of worst videos listed
 
 
-def heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> dict:
-    """What makes two results alike: benchmark, tracker, protocol and checkpoint {name, hash}.
+def make_heading(tracker_name: str, tracker: Tracker, benchmark: Benchmark) -> dict:
+    """What makes two results comparable: benchmark, tracker, protocol and checkpoint {name, hash}.
 
-    A tracker made from a file says so under "checkpoint" of its describe(); the others have None there.
+    A tracker made from a file has a "checkpoint" in its describe(); others have None in both.
     """
-    said = with_required_direction(tracker, benchmark).describe()
-    checkpoint = said.pop("checkpoint", None) or {"name": None, "hash": None}
-    protocol = benchmark.describe() | {
-        key: value for key, value in said.items() if key != "tracker"
-    }
-    same = {
+    described = with_required_direction(tracker, benchmark).describe()
+    checkpoint = described.pop("checkpoint", None) or {"name": None, "hash": None}
+    described.pop("tracker", None)
+    heading = {
         "benchmark": benchmark.name,
         "tracker": tracker_name,
-        "protocol": protocol,
+        "protocol": benchmark.describe() | described,
         "checkpoint": checkpoint,
     }
-    return json.loads(json.dumps(same))  # as it will be read back: tuples are lists
+    return json.loads(json.dumps(heading))  # as read back: tuples become lists
 
 
 def identity(heading: dict) -> str:
-    """A hash of all that makes two rows alike: the heading, where a checkpoint counts by its weights, not its name."""
+    """A hash of what makes two rows comparable; a checkpoint counts by its weights alone."""
     return _hash(heading | {"checkpoint": heading["checkpoint"]["hash"]})
 
 
-def record(
+def make_record(
     heading: dict, benchmark: Benchmark, rows: list[Row], broken: list[dict] | None = None
 ) -> dict:
-    """All of results.json; percentages and seconds are rounded to 4 decimals, and null where nothing was counted.
+    """All of results.json; numbers have 4 decimals, and are null where nothing was counted.
 
-    "protocol_hash" is of benchmark and protocol. "interval" is of the mean over videos, 95 %, by bootstrap. "worst" are
-    videos by their first metric. "broken" are {name, reason}; "seconds" of all videos, whichever process had them.
-    "breakdown" (errors by kind) and "made" (what drawn clips were made from) are there where the benchmark has them.
+    protocol_hash: of benchmark and protocol.
+    interval: the 95 % bootstrap interval of each mean over videos.
+    worst: videos with the lowest first metric.
+    broken: {name, reason} of the videos that could not be read.
+    seconds: of all videos together.
+    breakdown: errors by kind, and made: what generated clips depend on, where there are any.
     """
     names = [row["name"] for row in rows]
     bad = [one["name"] for one in broken or []]
-    whole = heading | {
-        "format": FORMAT,
+    record = {"format": FORMAT} | heading
+    record |= {
         "protocol_hash": protocol_hash(heading),
         "commit": commit(),
         "versions": versions(),
@@ -72,111 +72,104 @@ def record(
         "missing": [name for name in benchmark.expected if name not in (*names, *bad)],
         "broken": broken or [],
         "unscored": unscored(rows),
-        "seconds": _plain(sum(row["seconds"] for row in rows)),
-        "mean": _plain(mean(rows)),
-        "interval": {key: _plain(interval(known(rows, key))) for key in metric_keys(rows)},
+        "seconds": _to_json(sum(row["seconds"] for row in rows)),
+        "mean": _to_json(mean(rows)),
+        "interval": {key: _to_json(interval(non_nan(rows, key))) for key in metric_keys(rows)},
         "worst": worst(rows),
         "videos": [
-            {key: _plain(value) for key, value in row.items() if key != "errors"} for row in rows
+            {key: _to_json(value) for key, value in row.items() if key != "errors"} for row in rows
         ],
     }
     if benchmark.breakdown:
-        whole["breakdown"] = _plain(pooled([row["errors"] for row in rows]))
-    return whole | ({"made": benchmark.made} if benchmark.made else {})
+        record["breakdown"] = _to_json(pool([row["errors"] for row in rows]))
+    if benchmark.made:
+        record["made"] = benchmark.made
+    return record
 
 
 def protocol_hash(heading: dict) -> str:
-    """A hash of how was asked, tracked and measured: another one where any of it is another."""
+    """A hash of benchmark and protocol; it changes if any of their fields does."""
     return _hash({key: heading[key] for key in ("benchmark", "protocol")})
 
 
 def worst(rows: list[Row], count: int = WORST) -> list[str]:
-    """Names of the videos where the first metric is lowest, the worst first; none where nothing is counted."""
+    """Names of the videos where the first metric is lowest, the worst first, without NaN."""
     key = next(iter(metric_keys(rows)), "")
     scored = [row for row in rows if not math.isnan(row[key])]
     return [row["name"] for row in sorted(scored, key=lambda row: row[key])[:count]]
 
 
-def refuse_unlike(folder: str | Path, heading: dict) -> None:
-    """Nothing, when `folder` can hold such a result; else ValueError says why not. To be asked before the long part.
-
-    The folder is made where it is not there, and written to; a results.json within, and the rows of a run that has not
-    ended, must be of the same heading.
-    """
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f"out={folder} is a file: give a folder")
-    _refuse_unwritable(Path(folder))
-    for name in (NAME, HEADING):
-        path = Path(folder) / name
-        if path.exists():
-            _refuse_other(path, heading)
-
-
-def begin(folder: str | Path, heading: dict) -> Path:
-    """The folder for the rows of this heading, which is written down there; ValueError as refuse_unlike."""
+def prepare_folder(folder: str | Path, heading: dict) -> Path:
+    """The folder for the rows, with the heading in it; ValueError as refuse_unlike."""
     refuse_unlike(folder, heading)
     path = Path(folder) / HEADING
     return (path if path.exists() else write_json(path, heading)).parent
 
 
-def _refuse_other(path: Path, heading: dict) -> None:
-    try:
-        there = read_json(path)
-        differing = [key for key in heading if there.get(key) != heading[key]]
-        if (
-            there.get("checkpoint", {}).get("hash") == heading["checkpoint"]["hash"]
-        ):  # the same weights, renamed
-            differing = [key for key in differing if key != "checkpoint"]
-    except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is there and is not a result of evaluate.py: give another out=DIR"
-        ) from error
-    if differing:
-        telling = [key for key in differing if key != "protocol" or "tracker" not in differing]
-        differs = "; ".join(f"{key} there is {_short(there, heading, key)}" for key in telling)
-        remove = f"{path.parent}" if path.name != NAME else "that file and rows/"
-        raise ValueError(
-            f"{path} holds another result ({differs}): give another out=DIR, or remove {remove}"
-        )
+def refuse_unlike(folder: str | Path, heading: dict) -> None:
+    """ValueError where `folder` cannot hold this result: a file, not writable, or another result.
 
-
-def _refuse_unwritable(folder: Path) -> None:
+    The folder is made where it is missing. results.json in it, and the rows of an unfinished
+    evaluation, must have the same heading.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out={folder} is a file: pass a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"1")
     except OSError as error:
         raise ValueError(
-            f"out={folder} cannot be written to ({error.strerror}): give another out=DIR"
+            f"out={folder} cannot be written to ({error.strerror}): pass another out=DIR"
         ) from error
+    for path in (folder / NAME, folder / HEADING):
+        if path.exists():
+            _refuse_other(path, heading)
 
 
 def write(folder: str | Path, record: dict) -> Path:
-    """The path of the results.json just written in `folder`; other files there are left alone."""
+    """The path of the results.json written in `folder`; other files there are left alone."""
     return write_json(Path(folder) / NAME, record)
+
+
+def _refuse_other(path: Path, heading: dict) -> None:
+    try:
+        found = read_json(path)
+        differing = [key for key in heading if found.get(key) != heading[key]]
+        if found.get("checkpoint", {}).get("hash") == heading["checkpoint"]["hash"]:  # renamed
+            differing = [key for key in differing if key != "checkpoint"]
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not a result of evaluate.py: pass another out=DIR") from error
+    if differing:
+        if "tracker" in differing:
+            differing = [key for key in differing if key != "protocol"]
+        differences = "; ".join(_difference(key, found.get(key), heading[key]) for key in differing)
+        remove = f"{path.parent}" if path.name != NAME else "that file and rows/"
+        raise ValueError(
+            f"{path} holds another result ({differences}): pass another out=DIR, or remove {remove}"
+        )
+
+
+def _difference(key: str, old, new) -> str:
+    """`key there is OLD, here NEW`; of two dictionaries only the fields that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        fields = [field for field in old | new if old.get(field) != new.get(field)]
+        old = {field: old.get(field) for field in fields}
+        new = {field: new.get(field) for field in fields}
+    return f"{key} there is {json.dumps(old)}, here {json.dumps(new)}"
 
 
 def _hash(value: dict) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _plain(value: str | float | dict | list | None) -> str | float | dict | list | None:
+def _to_json(value):
+    """The value with floats rounded to 4 decimals, NaN as None, and tuples as lists."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _to_json(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_to_json(one) for one in value]
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, 4)
     return value
-
-
-def _short(there: dict, heading: dict, key: str) -> str:
-    """`old, here new`; of two dictionaries only the fields that differ."""
-    old, new = there.get(key), heading[key]
-    if isinstance(old, dict) and isinstance(new, dict):
-        fields = [field for field in {**old, **new} if old.get(field) != new.get(field)]
-        old, new = (
-            {field: old.get(field) for field in fields},
-            {field: new.get(field) for field in fields},
-        )
-    return f"{json.dumps(old)}, here {json.dumps(new)}"

@@ -1,4 +1,4 @@
-"""A tracker put to a benchmark: one row per video, and their mean."""
+"""Evaluation of a tracker on a benchmark: one row a video, and their mean."""
 
 import math
 import time
@@ -15,27 +15,23 @@ from cotracker.trackers.tracker import Tracker, check_queries
 from cotracker.trackers.wrappers import Bidirectional
 from cotracker.types import Clip, EvalTargets, Tracks, Video
 
-Row = dict[
-    str, str | float | Errors
-]  # "errors", only where the benchmark has a breakdown, is Errors
+Row = dict[str, str | float | Errors]  # "errors" is there where the benchmark has a breakdown
 
 
 class Unreadable(ValueError):
-    """A video of the benchmark that cannot be read: its name, and one sentence."""
+    """A video of the benchmark that cannot be evaluated: its name and one sentence."""
 
     def __init__(self, name: str, reason: str):
         super().__init__(reason)
         self.name = name
 
 
-class Kept(Protocol):
-    """Where finished rows are kept (rows.Rows is one)."""
+class Store(Protocol):
+    """Where finished rows are stored (rows.RowStore)."""
 
     def get(self, name: str) -> Row | None: ...
 
     def put(self, row: Row) -> None: ...
-
-    def put_broken(self, name: str, reason: str) -> None: ...
 
 
 def evaluate(
@@ -43,83 +39,100 @@ def evaluate(
     benchmark: Benchmark,
     rank: int = 0,
     world: int = 1,
+    *,
     progress: Callable[[Row], None] | None = None,
-    kept: Kept | None = None,
+    store: Store | None = None,
+    skip: Callable[[int, Unreadable], None] | None = None,
 ) -> list[Row]:
-    """Rows {name, the metric's percentages, seconds}, one per video of this rank (videos are dealt rank::world).
+    """Rows {name, the metric's percentages, seconds} of this rank's videos, rank::world.
 
-    Runs on the tracker's device, in its evaluation mode, without gradients, and in both directions where the benchmark
-    asks for them; `progress` is given each row when done.
-    kept: rows found there are not measured again, new ones go there, and a video that cannot be read is written down
-    there and left out; without it, such a video is Unreadable.
+    Runs on the tracker's device in evaluation mode, in both directions where the benchmark needs
+    them, and restores the tracker's mode.
+    progress: called with each row.
+    store: its rows are not evaluated again, and new rows are put there.
+    skip: called with index and error of a video that cannot be read; None raises the error.
     """
-    device = next(chain(tracker.parameters(), tracker.buffers()), torch.empty(0)).device
-    was_training = tracker.training
-    rows = []
+    was_training, rows = tracker.training, []
     try:
-        facing_both = with_required_direction(tracker, benchmark).eval()
+        directed = with_required_direction(tracker, benchmark).eval()
         for index in range(rank, len(benchmark.clips), world):
-            row = _row(facing_both, benchmark, index, device, kept)
-            if row is not None:
-                rows.append(row)
-                if progress:
-                    progress(row)
+            try:
+                row = _find_or_measure(directed, benchmark, index, store)
+            except Unreadable as error:
+                if skip is None:
+                    raise
+                skip(index, error)
+                continue
+            rows.append(row)
+            if progress:
+                progress(row)
     finally:
         tracker.train(was_training)
     return rows
 
 
 def with_required_direction(tracker: Tracker, benchmark: Benchmark) -> Tracker:
-    """The tracker, within Bidirectional where the benchmark asks about both directions and it knows one only."""
+    """The tracker, in Bidirectional where the benchmark needs both directions and it has one."""
     if benchmark.both_directions and not tracker.both_directions:
         return Bidirectional(tracker)
     return tracker
 
 
-@torch.no_grad()
-def answers(
-    tracker: Tracker, benchmark: Benchmark, clip: Clip, device: torch.device
-) -> tuple[EvalTargets, Tracks]:
-    """What the benchmark asks about a clip, and what the tracker (already with_required_direction) says, on the CPU."""
-    targets = benchmark.protocol(clip)
-    tracks = tracker(_OneVideo(clip, device), targets.queries.to(device)).to("cpu")
-    if not torch.isfinite(tracks.xy).all():
-        raise ValueError(
-            f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged"
-        )
-    return targets, tracks
+def device_of(tracker: Tracker) -> torch.device:
+    """The device of the tracker's parameters or buffers; the CPU where it has none."""
+    return next(chain(tracker.parameters(), tracker.buffers()), torch.empty(0)).device
 
 
-def read(benchmark: Benchmark, index: int) -> Clip:
-    """The clip; Unreadable, with its name where that is known, where its reader says what is wrong with it.
-
-    So is a clip whose truth asks what no tracker answers, as a point far outside the picture: the others are measured.
-    """
+def read(benchmark: Benchmark, index: int) -> tuple[Clip, EvalTargets]:
+    """A clip and its targets; Unreadable where the clip, or a query of its targets, is bad."""
     try:
         clip = benchmark.clips[index]
     except (ValueError, OSError) as error:
         name = benchmark.names[index] if benchmark.names else f"#{index}"
-        raise Unreadable(name, _sentence(error)) from error
+        raise Unreadable(name, _one_line(error)) from error
+    targets = benchmark.protocol(clip)
     try:
-        check_queries(benchmark.protocol(clip).queries, _OneVideo(clip, torch.device("cpu")))
+        check_queries(targets.queries, _ClipVideo(clip, torch.device("cpu")))
     except ValueError as error:
-        raise Unreadable(clip.name, f"{clip.name}: {_sentence(error)}") from error
-    return clip
+        raise Unreadable(clip.name, f"{clip.name}: {_one_line(error)}") from error
+    if not benchmark.both_directions and _counts_before_query(targets):
+        raise ValueError(
+            f"benchmark {benchmark.name} counts frames before a query: set both_directions to true"
+        )
+    return clip, targets
+
+
+@torch.no_grad()
+def predict(tracker: Tracker, clip: Clip, targets: EvalTargets) -> Tracks:
+    """The tracker's answer to the targets' queries, on the CPU; ValueError for NaN positions."""
+    device = device_of(tracker)
+    tracks = tracker(_ClipVideo(clip, device), targets.queries.to(device)).to("cpu")
+    if not torch.isfinite(tracks.xy).all():
+        raise ValueError(
+            f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged"
+        )
+    return tracks
+
+
+def merge_ranks(parts: list[list[Row]], count: int, skipped: set[int]) -> list[Row]:
+    """All ranks' rows in the order of the benchmark's `count` videos, without those skipped."""
+    rows = [iter(part) for part in parts]
+    return [next(rows[index % len(rows)]) for index in range(count) if index not in skipped]
 
 
 def mean(rows: list[Row]) -> dict[str, float]:
-    """The plain mean over videos of every metric; a video where it is NaN is left out, and none at all gives NaN."""
-    values = {key: known(rows, key) for key in metric_keys(rows)}
-    return {key: sum(found) / len(found) if found else math.nan for key, found in values.items()}
+    """The plain mean over videos of every metric, without NaN; NaN where no number is left."""
+    values = {key: non_nan(rows, key) for key in metric_keys(rows)}
+    return {key: sum(kept) / len(kept) if kept else math.nan for key, kept in values.items()}
 
 
-def known(rows: list[Row], key: str) -> list[float]:
-    """A metric's values, without the videos where nothing was to be counted."""
+def non_nan(rows: list[Row], key: str) -> list[float]:
+    """A metric's values, without the videos that had nothing to count."""
     return [row[key] for row in rows if not math.isnan(row[key])]
 
 
 def unscored(rows: list[Row]) -> list[str]:
-    """Names of the videos that some mean leaves out, because nothing was to be counted there."""
+    """Names of the videos that some mean leaves out, as they had nothing to count."""
     return [row["name"] for row in rows if any(math.isnan(row[key]) for key in metric_keys(rows))]
 
 
@@ -128,36 +141,36 @@ def metric_keys(rows: list[Row]) -> list[str]:
     return [key for key in rows[0] if key not in ("name", "seconds", "errors")] if rows else []
 
 
-def _row(
-    tracker: Tracker, benchmark: Benchmark, index: int, device: torch.device, kept: Kept | None
-) -> Row | None:
-    """The row of a video, kept or measured now; None where it cannot be read and that could be written down."""
-    try:
-        clip = None if kept is not None and benchmark.names else read(benchmark, index)
-        row = kept.get(clip.name if clip else benchmark.names[index]) if kept is not None else None
-        if row is None:
-            row = _measured(tracker, benchmark, clip or read(benchmark, index), device)
-            if kept is not None:
-                kept.put(row)
-        return row
-    except Unreadable as error:
-        if kept is None:
-            raise
-        kept.put_broken(error.name, str(error))
-        return None
+def _find_or_measure(
+    tracker: Tracker, benchmark: Benchmark, index: int, store: Store | None
+) -> Row:
+    """The video's row from the store, else measured and put there."""
+    loaded = None if benchmark.names else read(benchmark, index)
+    name = benchmark.names[index] if loaded is None else loaded[0].name
+    row = None if store is None else store.get(name)
+    if row is None:
+        row = _measure(tracker, benchmark, *(loaded or read(benchmark, index)))
+        if store is not None:
+            store.put(row)
+    return row
 
 
-def _measured(tracker: Tracker, benchmark: Benchmark, clip: Clip, device: torch.device) -> Row:
+def _measure(tracker: Tracker, benchmark: Benchmark, clip: Clip, targets: EvalTargets) -> Row:
     begin = time.perf_counter()
-    targets, tracks = answers(tracker, benchmark, clip, device)
+    tracks = predict(tracker, clip, targets)
     values = benchmark.metric(tracks, targets, clip)
     if benchmark.breakdown:
         values = values | {"errors": benchmark.breakdown(tracks, targets, clip)}
     return {"name": clip.name, **values, "seconds": time.perf_counter() - begin}
 
 
-class _OneVideo:
-    """A clip's video with B = 1 in front, whose slices of frames come on `device`; the rest is never held there."""
+def _counts_before_query(targets: EvalTargets) -> bool:
+    frame = torch.arange(targets.eval_mask.shape[1])[None, :, None]
+    return bool((targets.eval_mask & (frame < targets.queries[:, None, :, 0])).any())
+
+
+class _ClipVideo:
+    """A clip's video with B = 1 in front, whose slices come on `device`."""
 
     def __init__(self, clip: Clip, device: torch.device):
         self._name, self._video, self._device = clip.name, clip.video, device
@@ -165,16 +178,16 @@ class _OneVideo:
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
         batch, frames = index
-        return _frames(self._name, self._video, frames).to(self._device)[None][batch]
+        return _slice(self._name, self._video, frames).to(self._device)[None][batch]
 
 
-def _frames(name: str, video: Tensor | Video, frames: slice) -> Tensor:
-    """Some frames; Unreadable where a lazy reader finds now that it cannot decode one."""
+def _slice(name: str, video: Tensor | Video, frames: slice) -> Tensor:
+    """Some frames; Unreadable where a lazy reader cannot decode one."""
     try:
         return video[frames]
     except (ValueError, OSError) as error:
-        raise Unreadable(name, _sentence(error)) from error
+        raise Unreadable(name, _one_line(error)) from error
 
 
-def _sentence(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

@@ -25,7 +25,7 @@ from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, read_pictur
 from cotracker.files import output_folder, refuse_overwriting
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling.machine import peak_memory
-from cotracker.profiling.plan import parse_bytes, plan, working_bytes
+from cotracker.profiling.plan import Workload, parse_bytes, plan, working_bytes
 from cotracker.trackers.tracker import Tracker, usable_device
 from cotracker.trackers.wrappers import Bidirectional, Chunked, Reversed
 from cotracker.types import Tracks, Video
@@ -139,7 +139,8 @@ def points_at_once(
     held = peak_memory(device) + (0 if device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape)))
     left = working_bytes(device, arguments.memory, held)
     size, own = arguments.resolution, tuple(video.shape[-2:])
-    made = plan(models[0], video.shape[1], size, asked.shape[1], left, arguments.iters, SUPPORT, video_size=own)
+    work = Workload(video.shape[1], size, asked.shape[1], arguments.iters, SUPPORT, video_size=own)
+    made = plan(models[0], work, left)
     operations = made.operations * (2 if arguments.mirrored else 1)
     print(
         f"{_counted(min(made.points_at_once, asked.shape[1]), 'point')} at once: about "

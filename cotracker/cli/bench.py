@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from cotracker.benchmarks import results
-from cotracker.profiling import bench
+from cotracker import provenance
+from cotracker.profiling import bench, setting
 from cotracker.profiling import report as bench_report
 
 
@@ -21,15 +21,15 @@ def add_to(commands) -> None:
     add = command.add_argument
     alone = "alone: the same without sharing"
     kinds = f"joint: all points together; single: the single-point protocol; {alone}; stages: parts (default: joint)"
-    add("--kind", nargs="+", choices=bench.KINDS, default=["joint"], help=kinds)
-    add("--model", default=bench.FULL, metavar="NAME", help="full, the paper's with random weights, or a checkpoint")
+    add("--kind", nargs="+", choices=setting.KINDS, default=["joint"], help=kinds)
+    add("--model", default=setting.FULL, metavar="NAME", help="full, the paper's with random weights, or a checkpoint")
     add("--points", nargs="+", type=_positive, default=[64, 256, 1024], metavar="N", help="default: 64 256 1024")
     add("--frames", nargs="+", type=_positive, default=[24], metavar="T", help="default: 24")
     add("--resolution", nargs="+", type=_size, default=[(384, 512)], metavar="HxW", help="default: 384x512")
     add("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32"], help="default: float32")
     add("--threads", nargs="+", type=_positive, default=[os.cpu_count() or 1], metavar="K", help="default: all cores")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
-    add("--iters", type=_positive, default=6, metavar="M", help="updates in a window (default: 6)")
+    add("--iters", type=_positive, default=6, metavar="M", help="iterations in a window (default: 6)")
     repeats = "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
     add("--repeats", type=_repeats, default=3, metavar="K", help=repeats)
     add("--compile", action="store_true", help="compile the transformer by torch.compile")
@@ -44,32 +44,32 @@ def add_to(commands) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measures every combination, each in its own process, and prints a table; or compares two files."""
     if arguments.compare:
-        print(bench_report.compared(*map(bench_report.read, arguments.compare)))
+        print(bench_report.format_comparison(*map(bench_report.read, arguments.compare)))
         return
     for path in (arguments.json, arguments.plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise ValueError(f"the folder of {path} does not exist: make it, or choose another")
     rows = []
-    for setting in tqdm(settings(arguments), desc="measuring", unit="setting"):
-        rows += bench.in_own_process(setting)
-    print(bench_report.table(rows))
-    fitted = bench_report.exponents(rows)
+    for one in tqdm(settings(arguments), desc="measuring", unit="setting"):
+        rows += bench.measure_in_process(one)
+    print(bench_report.format_table(rows))
+    fitted = bench_report.fit_exponents(rows)
     for by, found in fitted.items():
         for name, exponent in found.items():
             print(f"time grows as {by} to the power {exponent:.2f}: {name}")
     if arguments.json:
-        held = {"commit": results.commit(), "versions": results.versions(), "rows": rows, "exponents": fitted}
+        held = {"commit": provenance.commit(), "versions": provenance.versions(), "rows": rows, "exponents": fitted}
         bench_report.write(arguments.json, held)
     if arguments.plot:
-        bench_report.draw(arguments.plot, rows)
+        bench_report.plot(arguments.plot, rows)
 
 
-def settings(arguments: argparse.Namespace) -> list[bench.Setting]:
+def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
     """All combinations of what was asked."""
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    common = bench.Setting(
+    common = setting.Setting(
         model=arguments.model,
         device=device,
         iters=arguments.iters,

@@ -3,12 +3,11 @@
 import argparse
 from pathlib import Path
 
-from cotracker.benchmarks.compare import Line, compared, load
-from cotracker.benchmarks.paper import numbers as paper
-from cotracker.benchmarks.paper import tables
+from cotracker.benchmarks.compare import Comparison, compare_results, load
+from cotracker.benchmarks.paper import numbers, tables
 from cotracker.benchmarks.results import NAME
 
-FORMATS = ("markdown", "latex", "csv")
+FORMATS = {"markdown": "md", "latex": "tex", "csv": "csv"}
 
 
 def add_to(commands) -> None:
@@ -23,9 +22,9 @@ def add_to(commands) -> None:
     command.set_defaults(run=table)
     add = command.add_argument
     what = "results.json, or a folder with some in it or below it; ROW=RESULT says which row of the table it is"
-    add("number", type=int, choices=sorted(paper.TABLES), metavar="N", help="1 to 9")
+    add("number", type=int, choices=sorted(numbers.TABLES), metavar="N", help="1 to 9")
     add("results", nargs="*", metavar="RESULT", help=what)
-    add("--format", choices=FORMATS, default=FORMATS[0], help="default: markdown")
+    add("--format", choices=list(FORMATS), default="markdown", help="default: markdown")
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -33,7 +32,7 @@ def compare(arguments: argparse.Namespace) -> None:
     if len(arguments.results) < 2:
         raise ValueError("compare needs two results or more")
     results = [(path, load(path)) for path in arguments.results]
-    videos, blocks = compared(results, tuple(arguments.allow))
+    videos, blocks = compare_results(results, tuple(arguments.allow))
     counts = ", ".join(f"{result['found']} of {result['expected']}" for _, result in results)
     print(f"{results[0][1]['benchmark']}: {len(videos)} videos in all results (they have {counts})")
     for letter, (path, result), lines in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", results, blocks):
@@ -46,15 +45,15 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def table(arguments: argparse.Namespace) -> None:
     """Prints a table of the paper with our results beside."""
-    chosen = paper.TABLES[arguments.number]
+    chosen = numbers.TABLES[arguments.number]
     found = []
     for given in arguments.results:
         row, path = _row_and_path(given)
         for file in _files(Path(path)):
             result = load(file)
             found.append((row or tables.row_of(chosen, result, str(file)), result))
-    shown = tables.Shown(chosen, tables.filled(chosen, found))
-    print({"markdown": shown.markdown, "latex": shown.latex, "csv": shown.csv}[arguments.format](), end="")
+    filled = tables.FilledTable(chosen, tables.place(chosen, found))
+    print(filled.formats()[FORMATS[arguments.format]](), end="")
 
 
 def _row_and_path(given: str) -> tuple[str | None, str]:
@@ -72,14 +71,14 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _value(line: Line) -> str:
-    return f"{line.mean:6.2f}{_span(line.span)}"
+def _value(line: Comparison) -> str:
+    return f"{line.mean:6.2f}{_span(line.interval)}"
 
 
-def _difference(line: Line, letter: str) -> str:
+def _difference(line: Comparison, letter: str) -> str:
     if line.difference is None:
         return ""
-    return f"   {letter} - A {line.difference:+6.2f}{_span(line.difference_span)}{' *' if line.certain else ''}"
+    return f"   {letter} - A {line.difference:+6.2f}{_span(line.difference_interval)}{' *' if line.certain else ''}"
 
 
 def _span(span: tuple[float, float] | None) -> str:

@@ -1,4 +1,4 @@
-"""`cotracker data check DIR [--repair]`: the doctor's arguments and what it prints."""
+"""`cotracker data check DIR [--repair]`: its arguments and what it prints."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cotracker.data.check import Report, check
 from cotracker.data.check.benchmark import TITLES, CheckedBenchmark
 from cotracker.data.check.clip import Finding
-from cotracker.data.check.repair import Repaired, repair
+from cotracker.data.check.repair import RepairReport, repair
 
 
 def add_to(commands) -> None:
@@ -50,7 +50,7 @@ def check_data(arguments: argparse.Namespace) -> int:
     print("".join(f"{finding}\n" for finding in report.findings), end="")
     print(summary(arguments.folder, report, seconds))
     print("".join(f"{of_benchmark(one)}\n" for one in report.benchmarks), end="")
-    repaired = Repaired((), report.findings)
+    repaired = RepairReport((), report.findings)
     if arguments.repair:
         try:
             repaired = repair(report, arguments.points)
@@ -81,15 +81,15 @@ def of_benchmark(one: CheckedBenchmark) -> str:
     """One line: which benchmark, where, and how many of its videos can be measured on."""
     good = sum(video.frames > 0 for video in one.videos)
     videos = f"{good} of {one.expected} videos" if one.expected else _counted(good, "video")
-    return f"{TITLES[one.place.which]} in {one.place.folder}: {videos} can be read"
+    return f"{TITLES[one.location.kind]} in {one.location.folder}: {videos} can be read"
 
 
-def _ending(repaired: Repaired) -> str:
+def _ending(repaired: RepairReport) -> str:
     remain = f"{_counted(len(repaired.remaining), 'finding')} left alone:" if repaired.remaining else "nothing remains"
     return "\n".join([f"{_counted(len(repaired.done), 'repair')}, {remain}", *map(str, repaired.remaining)])
 
 
-def _write_json(file: Path, folder: Path, report: Report, repaired: Repaired) -> None:
+def _write_json(file: Path, folder: Path, report: Report, repaired: RepairReport) -> None:
     held = {
         "folder": str(folder),
         "sets": list(map(str, report.sets)),
@@ -108,13 +108,13 @@ def _write_json(file: Path, folder: Path, report: Report, repaired: Repaired) ->
 
 
 def _benchmark_as_json(one: CheckedBenchmark) -> dict:
-    where = {"benchmark": TITLES[one.place.which], "folder": str(one.place.folder), "expected": one.expected or None}
+    where = {"benchmark": TITLES[one.location.kind], "folder": str(one.location.folder), "expected": one.expected or None}
     return where | {"videos": [{"clip": video.name, "frames": video.frames} for video in one.videos]}
 
 
 def _as_json(finding: Finding) -> dict:
     clip = None if finding.clip is None else str(finding.clip)
-    return {"file": str(finding.file), "clip": clip, "kind": finding.kind, "says": finding.says}
+    return {"file": str(finding.file), "clip": clip, "kind": finding.kind, "says": finding.message}
 
 
 def _counted(number: int, noun: str) -> str:

@@ -48,12 +48,21 @@ def build_benchmark(
         raise ValueError(f"benchmark={config.name} has no clips: change the settings of {at}.clips")
     breakdown = get_method(config.breakdown) if config.get("breakdown") else None
     functions = get_method(config.protocol), get_method(config.metric)
-    made_from, broken = getattr(clips, "made", {}), tuple(getattr(clips, "broken", ()))
-    names = tuple(getattr(clips, "names", ()))
-    expected = tuple(clips.expected)
+    expected, names = tuple(clips.expected), tuple(clips.names)
+    identity, broken = clips.identity, tuple(clips.broken)
     if limit is not None:
         clips, names = _First(clips, limit), names[:limit]
-    return Benchmark(config.name, clips, *functions, expected, made_from, breakdown, names, broken)
+    return Benchmark(
+        config.name,
+        clips,
+        *functions,
+        both_directions=config.both_directions,
+        expected=expected,
+        made=identity,
+        breakdown=breakdown,
+        names=names,
+        broken=broken,
+    )
 
 
 class _First(Sequence):

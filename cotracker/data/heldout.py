@@ -1,9 +1,7 @@
-"""Drawn clips that no training run sees: benchmarks that need no download."""
+"""Synthetic clips that no training run sees: benchmarks that need no download."""
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from dataclasses import asdict
 from importlib import metadata
@@ -12,26 +10,37 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cotracker.data.stream import ORDER, Source, attempted
+from cotracker import checks
+from cotracker.data.stream import HELD_OUT_SEED, Source, sample_until_good
 from cotracker.data.synthetic.textures import Textures
+from cotracker.files import replace_file
 from cotracker.types import Clip
 
-HELD_OUT = ORDER + 1  # the last number of these clips' seeds: no stream of a seed below 2^32 draws a clip from such
+ARRAYS = ("video", "tracks", "visible", "valid")  # of a Clip
 PACKAGES = ("numpy", "opencv-python-headless", "mujoco")
 
 
 class HeldOut:
-    """`count` clips of a generator, by index; clip k is drawn from (seed, k, HELD_OUT), which no training example is.
+    """`count` clips of a generator, by index.
 
-    generator: a Source, a dataclass whose fields say all about it.  cache: a folder where clips once drawn are kept
-    and found again, bit for bit (about 5 MB each at 24 x 256 x 320); None draws them anew each time.
-    version: of what the generator draws; raise it where a change of the code changes the clips on purpose.
-    made: what the clips depend on: generator, version, count, seed, settings and photographs.
-    The same made gives the same clips on one machine. On another, or with another OpenCV, pixels may differ by a grey
-    level; 3-D scenes by more, as OpenGL decides which points are seen: there, carry the cache along.
+    Clip k is sampled by (seed, k, HELD_OUT_SEED), which no training example is: no stream of a seed
+    below 2^32 samples a clip by such a seed.
+
+    generator: a Source, a dataclass whose fields say all about it.
+    cache: a folder where clips are kept, bit for bit (about 5 MB each at 24 x 256 x 320); None
+    renders them each time.
+    version: of what the generator gives; raise it where a change of the code changes the clips on
+    purpose.
+    identity: what the clips depend on: generator, version, count, seed, settings and photographs.
+
+    The same identity gives the same clips on one machine.  On another, or with another OpenCV,
+    pixels may differ by a grey level, and 3-D scenes by more, since OpenGL decides which points are
+    seen: there, copy the cache.
     """
 
-    broken: tuple[str, ...] = ()  # as readers of files say what they could not read
+    broken: tuple[str, ...] = ()  # as of a BenchmarkReader of files
+    faults: dict[Path, str] = {}
+    files: list[Path] = []
 
     def __init__(
         self,
@@ -41,21 +50,18 @@ class HeldOut:
         cache: str | None = None,
         version: int = 1,
     ):
-        if type(seed) is not int or seed < 0:
-            raise ValueError(f"benchmark.clips.seed must be a whole number, 0 or more, not {seed}")
-        if type(version) is not int or version < 1:
-            raise ValueError(f"benchmark.clips.version must be a whole number, 1 or more, not {version}")
-        self.generator, self.seed = generator, seed
+        self.generator = generator
+        self.seed = checks.whole("benchmark.clips.seed", seed, 0)
         self.names = self.expected = [f"{k:03d}" for k in range(count)]
         settings = json.loads(json.dumps(asdict(generator)))  # as read back: tuples are lists
-        self._drawn_from = {
+        self._sampled_by = {
             "generator": type(generator).__name__,
-            "version": version,
+            "version": checks.whole("benchmark.clips.version", version, 1),
             "seed": seed,
             "settings": settings,
-            "photographs": _photographs(settings.get("textures")),
+            "photographs": _hash_photographs(settings.get("textures")),
         }
-        self.made = {"count": count} | self._drawn_from
+        self.identity = {"count": count} | self._sampled_by
         self.folder = None if cache is None else Path(cache).expanduser() / self._key()
 
     def __len__(self) -> int:
@@ -63,56 +69,50 @@ class HeldOut:
 
     def __getitem__(self, k: int) -> Clip:
         name = self.expected[k]
-        file = None if self.folder is None else self.folder / f"{name}.npz"
-        arrays = _read(file)
-        if arrays is None:
-            arrays = self._draw(k)
-            _write(file, arrays)
+        arrays = self._sample(k) if self.folder is None else self._cached(k, f"{name}.npz")
         return Clip(*map(torch.from_numpy, arrays), name=name, seed=(self.seed, k))
 
-    def _draw(self, k: int) -> list[np.ndarray]:
-        what = f"clip {k} of the benchmark: {type(self.generator).__name__}"
-        clip = attempted(lambda rng, attempt: self.generator.clip(rng), (self.seed, k, HELD_OUT), what)
-        return [value.numpy() for value in (clip.video, clip.tracks, clip.visible, clip.valid)]
+    def _cached(self, k: int, name: str) -> list[np.ndarray]:
+        arrays = _read(self.folder / name)
+        if arrays is None:
+            arrays = self._sample(k)
+            _write(self.folder / name, arrays)
+        return arrays
+
+    def _sample(self, k: int) -> list[np.ndarray]:
+        name = f"clip {k} of the benchmark: {type(self.generator).__name__}"
+        seeds = (self.seed, k, HELD_OUT_SEED)
+        clip, _ = sample_until_good(lambda rng, attempt: self.generator.clip(rng), seeds, name)
+        return [getattr(clip, array).numpy() for array in ARRAYS]
 
     def _key(self) -> str:
-        """A folder's name, another one whenever other clips may be drawn."""
+        """A folder's name, which changes whenever the clips may."""
         versions = [_version(package) for package in PACKAGES]
-        return f"{type(self.generator).__name__.lower()}-{_hash(json.dumps([self._drawn_from, versions]).encode())}"
+        digest = _hash(json.dumps([self._sampled_by, versions]).encode())
+        return f"{type(self.generator).__name__.lower()}-{digest}"
 
 
-def _read(file: Path | None) -> list[np.ndarray] | None:
-    """The arrays of a clip, or None where they are not there or damaged."""
-    if file is None or not file.is_file():
-        return None
+def _read(file: Path) -> list[np.ndarray] | None:
+    """The arrays of a clip, or None where they are missing or damaged."""
     try:
-        with open(file, "rb") as opened, np.load(opened) as held:
-            return [held[name] for name in ("video", "tracks", "visible", "valid")]
+        with open(file, "rb") as opened, np.load(opened) as stored:
+            return [stored[name] for name in ARRAYS]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _write(file: Path | None, arrays: list[np.ndarray]) -> None:
-    """Writes a clip's arrays, whole or not at all; nothing where there is no file to write."""
-    if file is None:
-        return
+def _write(file: Path, arrays: list[np.ndarray]) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside, path = tempfile.mkstemp(dir=file.parent, prefix=".partial-")
+        with replace_file(file) as opened:
+            np.savez_compressed(opened, **dict(zip(ARRAYS, arrays)))
     except OSError as error:
         raise ValueError(
-            f"benchmark.clips.cache={file.parent.parent} cannot be written to ({error.strerror}): give another folder"
+            f"benchmark.clips.cache={file.parent.parent} cannot be written to ({error.strerror}): "
+            "give another folder"
         ) from error
-    try:
-        with os.fdopen(beside, "wb") as opened:
-            np.savez_compressed(opened, **dict(zip(("video", "tracks", "visible", "valid"), arrays)))
-        os.chmod(path, 0o644)  # as any other file: a cache may be shared
-        os.replace(path, file)
-    finally:
-        Path(path).unlink(missing_ok=True)
 
 
-def _photographs(textures: str | list[str] | None) -> str | None:
+def _hash_photographs(textures: str | list[str] | None) -> str | None:
     """A hash of the names and sizes of the photographs in folders, None without folders."""
     if textures is None:
         return None

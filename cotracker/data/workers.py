@@ -1,4 +1,4 @@
-"""Work spread over processes that neither hang, nor outlive the one that began them, nor take Ctrl-C for themselves."""
+"""Work spread over processes that never hang, outlive their parent or take its Ctrl-C."""
 
 import os
 import signal
@@ -14,60 +14,63 @@ import cv2
 import torch
 
 PRELOADED = ["torch", "cv2", "tqdm", "hydra", "cotracker.data.check", "cotracker.data.stream"]
-Item, Done = TypeVar("Item"), TypeVar("Done")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
-def spread(
-    work: Callable[[Item], Done],
+def map_in_processes(
+    function: Callable[[Item], Result],
     items: Sequence[Item],
     workers: int,
-    begin: Callable[[], None] | None = None,
-) -> Iterator[Iterator[Done]]:
-    """What `work` makes of each item, in any order, by so many processes; 0 for this one, which makes them in order.
+    initializer: Callable[[], None] | None = None,
+) -> Iterator[Iterator[Result]]:
+    """`function` of each item, in any order, by `workers` processes; 0: here, in order.
 
-    When the block is left, in whatever way, the items that were under way are finished and no other is begun: only then
-    may one look at what there is. `work` and `begin`, which readies each process, are picklable.
+    When the block is left, in whatever way, items under way are finished and no other is begun.
+    Only then is it safe to look at the results on disk.
+    initializer: called once in each process. It and `function` must be picklable.
     ValueError from the iterator, one sentence: a process died.
     """
     if workers == 0 or not items:
-        yield map(work, items)
+        yield map(function, items)
         return
     context = get_context("forkserver")  # a fork of a process with threads can hang
     context.set_forkserver_preload(PRELOADED)
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT}
-    )  # as all that the server starts inherit: Ctrl-C
-    try:  # is for this process alone, and one that comes now is heard when it may be
+    # The server and all that it starts inherit this mask; Ctrl-C in the meantime arrives after it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
         forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    pool = ProcessPoolExecutor(min(workers, len(items)), context, _begin, (begin,))
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    count = min(workers, len(items))
+    pool = ProcessPoolExecutor(count, context, _initialize, (initializer,))
     try:
-        yield _as_done(pool, work, items)
+        yield _iterate_results(pool, function, items)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _as_done(
-    pool: ProcessPoolExecutor, work: Callable[[Item], Done], items: Sequence[Item]
-) -> Iterator[Done]:
+def _iterate_results(
+    pool: ProcessPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[Result]:
     try:
-        for done in as_completed([pool.submit(work, item) for item in items]):
-            yield done.result()
+        for future in as_completed([pool.submit(function, item) for item in items]):
+            yield future.result()
     except BrokenProcessPool as error:
-        reason = "a worker died, perhaps for lack of memory"
-        raise ValueError(f"{reason}: use fewer workers; nothing written is lost") from error
+        raise ValueError(
+            "a worker died, perhaps for lack of memory: use fewer workers; nothing written is lost"
+        ) from error
 
 
-def _begin(begin: Callable[[], None] | None) -> None:
-    """Readies a worker: one thread, deaf to Ctrl-C, which its parent handles, and gone when that is."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the server was started by somebody else
+def _initialize(initializer: Callable[[], None] | None) -> None:
+    """Prepares a worker: one thread, deaf to Ctrl-C, and ending with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # if another program started the server
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    if begin is not None:
-        begin()
+    if initializer is not None:
+        initializer()
 
 
 def _end_with_parent() -> None:

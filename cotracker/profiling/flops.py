@@ -1,7 +1,8 @@
-"""Floating-point operations of the network, in closed form from its settings: two for each multiply and add.
+"""Floating-point operations of the network, in closed form from its settings.
 
-Counted are convolutions and matrix products, the attention's among them. Correlation is counted as the local reading
-needs it, whatever way is taken: (2 radius + 2)^2 products of C numbers a level. Norms and nonlinearities are not.
+A multiplication with its addition counts two. Counted are convolutions and matrix products, the
+attention's among them. Correlation counts as local reading: (2 radius + 2)^2 products of C numbers
+a level, on either path. Norms and nonlinearities are not counted.
 """
 
 from cotracker.model.correlation import offsets
@@ -10,57 +11,52 @@ from cotracker.model.windows import window_starts
 
 
 def encode(model: CoTracker, size: tuple[int, int]) -> int:
-    """Operations of encoding one frame of `size` (H, W) pixels; ValueError for an encoder other than the paper's."""
+    """Operations of encoding one frame of (H, W) pixels; ValueError for encoders but the CNN."""
     config = model.config
     if config.encoder != "cnn":
         raise ValueError(
             f'operations of the encoder {config.encoder!r} are not counted: use encoder "cnn"'
         )
     widths, fuse_width = config.widths, config.fuse_width
-    cells = _halved(size)
+    cells = _halve(size)
     total = _conv(cells, 3, widths[0], 7)
     inputs = widths[0]
     for stage, outputs in enumerate(widths):
         if stage:
-            cells = _halved(cells)
+            cells = _halve(cells)
         total += _conv(cells, inputs, outputs, 3) + 3 * _conv(cells, outputs, outputs, 3)
         if stage or inputs != outputs:
             total += _conv(cells, inputs, outputs, 1)
         inputs = outputs
     out = tuple(-(-side // config.stride) for side in size)
-    return (
-        total + _conv(out, sum(widths), fuse_width, 3) + _conv(out, fuse_width, config.channels, 1)
-    )
+    fuse = _conv(out, sum(widths), fuse_width, 3)
+    return total + fuse + _conv(out, fuse_width, config.channels, 1)
 
 
-def update(model: CoTracker, points: int, frames: int) -> int:
-    """Operations of one update of `points` tracks that see each other, in a window of `frames`."""
+def iterate(model: CoTracker, points: int, frames: int) -> int:
+    """Operations of one iteration on `points` tracks that attend to each other, in a window."""
     return correlate(model, points, frames) + transform(model, points, frames)
 
 
 def correlate(model: CoTracker, points: int, frames: int) -> int:
-    """Operations of the correlation features of one update."""
+    """Operations of the correlation features of one iteration."""
     config = model.config
-    return 2 * points * frames * config.levels * (2 * config.radius + 2) ** 2 * config.channels
+    read = config.levels * (2 * config.radius + 2) ** 2
+    return 2 * points * frames * read * config.channels
 
 
 def transform(model: CoTracker, points: int, frames: int) -> int:
-    """Operations of the transformer and of the change of the features in one update."""
+    """Operations of the transformer and of the feature update in one iteration."""
     config = model.config
-    width, channels, hidden = (
-        config.hidden,
-        config.channels,
-        int(config.hidden * config.mlp_ratio),
-    )
-    near = config.levels * len(offsets(config.neighbourhood, config.radius))
-    tokens = 2 + 4 * config.motion_waves + near + channels + 2
-    block = (
-        4 * width * width + 2 * width * hidden
-    )  # multiplications a token: qkv, out, and the MLP's two layers
+    width, channels = config.hidden, config.channels
+    corr = config.levels * len(offsets(config.neighbourhood, config.radius))
+    inputs = 2 + 4 * config.motion_waves + corr + channels + 2
+    # Multiplications a token: qkv and out, and the MLP's two layers.
+    block = 4 * width * width + 2 * width * int(width * config.mlp_ratio)
     layers = config.time_layers + config.group_layers
     attention = 2 * width * (config.time_layers * frames + config.group_layers * points)
-    token = width * (tokens + 2 + channels) + layers * block + attention + channels * channels
-    return 2 * points * frames * token
+    ends = width * (inputs + 2 + channels)
+    return 2 * points * frames * (ends + layers * block + attention + channels * channels)
 
 
 def run(
@@ -72,15 +68,17 @@ def run(
     sets: int = 1,
     encodings: int = 1,
 ) -> int:
-    """Operations of tracking `sets` times `points` points, each set by itself, in a video encoded `encodings` times.
+    """Operations of tracking `sets` times `points` points through a video of (H, W) pixels.
 
-    As CoTrackerPredictor does it: windows of the model's length over half, the last one perhaps shorter.
+    sets: groups of points that do not attend to each other.
+    encodings: how often the video is encoded.
+    Windows are those of CoTrackerPredictor: they overlap by half, and the last may be shorter.
     """
     window, channels = model.window, model.config.channels
     total = encodings * frames * encode(model, size)
     for start in window_starts(frames, window):
         length = window if model.config.repeat_last_frame else min(window, frames - start)
-        total += sets * (iters * update(model, points, length) + 2 * points * length * channels)
+        total += sets * (iters * iterate(model, points, length) + 2 * points * length * channels)
     return total
 
 
@@ -88,5 +86,5 @@ def _conv(cells: tuple[int, int], inputs: int, outputs: int, side: int) -> int:
     return 2 * cells[0] * cells[1] * inputs * outputs * side * side
 
 
-def _halved(cells: tuple[int, int]) -> tuple[int, int]:
+def _halve(cells: tuple[int, int]) -> tuple[int, int]:
     return -(-cells[0] // 2), -(-cells[1] // 2)

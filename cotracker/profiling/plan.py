@@ -1,10 +1,10 @@
-"""What a run will take, said beforehand, and the chunk sizes that fit a budget.
+"""Memory and operations of a run, predicted, and the chunk sizes that fit a budget.
 
-Memory is counted from the shapes that are alive together at three moments: while a frame is encoded, while maps of a
-window are joined, and inside an update; the last grows with the points, none with the length of the video. It is what
-the run adds to a process that holds the model already. On a CPU the whole is within 0.85 to 1.6 times what is measured
-(tests/profiling/test_plan.py); on a GPU it has not been measured, and the memory that CUDA graphs
-keep is not counted.
+Memory is counted from the shapes alive together while a frame is encoded, while maps of a window
+are joined, and inside an iteration. Only the last grows with the points, and none with the length
+of the video. It is what the run adds to a process that holds the model. On a CPU the prediction is
+0.85 to 1.6 times the measurement (tests/profiling/test_plan.py). On a GPU it is not measured, and
+the memory of CUDA graphs is not counted.
 """
 
 from dataclasses import dataclass
@@ -23,18 +23,41 @@ from cotracker.model.runtime import (
 from cotracker.profiling import flops
 
 OVERHEAD = 60e6  # bytes of convolutions' scratch, allocators' gaps and the like
-SCRATCH = 1.5  # what float32 convolutions hold on a CPU, of their maps, as measured; in bfloat16 1
-MOST_POINTS = (
-    1024  # at once, where no budget says otherwise: all pairs of points attend to each other
-)
+SCRATCH = 1.5  # float32 convolutions' memory on a CPU, in units of their maps; 1 in bfloat16
+MOST_POINTS = 1024  # at once without a budget, as all pairs of points attend to each other
 MOST_QUERIES = 24  # of the single-point protocol, at once
 
 
 @dataclass(frozen=True)
-class Plan:
-    """points_at_once: of Chunked.  queries_at_once, feature_memory (bytes): of OneByOne.
+class Workload:
+    """What is tracked.
 
-    bytes: what the run adds to the process at most.  operations: counted, as in model/flops.py.
+    size: (H, W) that the network sees.
+    support: points added to each chunk, or to each query where single_point.
+    video_size: (H, W) of the file's frames; None for `size`.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    points: int
+    iters: int = 6
+    support: int = 0
+    single_point: bool = False
+    video_size: tuple[int, int] | None = None
+
+    def tokens(self, at_once: int) -> int:
+        """The number of points of a chunk of `at_once` queries, with their support."""
+        return at_once * (1 + self.support) if self.single_point else at_once + self.support
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to run a workload.
+
+    points_at_once: of Chunked.
+    queries_at_once, feature_memory (bytes): of OneByOne.
+    bytes: what the run adds to the process at most.
+    operations: as flops.py counts them.
     """
 
     points_at_once: int
@@ -44,43 +67,30 @@ class Plan:
     operations: int
 
     def seconds(self, peak_gflops: float, share: float = 0.75) -> float:
-        """How long it takes at such a share of the machine's matrix peak (machine.matrix_peak)."""
+        """The time at such a share of the matrix peak (machine.matrix_peak)."""
         return self.operations / (share * peak_gflops * 1e9)
 
 
-def plan(
-    model: CoTracker,
-    frames: int,
-    size: tuple[int, int],
-    points: int,
-    budget: float | None = None,
-    iters: int = 6,
-    support: int = 0,
-    single_point: bool = False,
-    video_size: tuple[int, int] | None = None,
-) -> Plan:
-    """The Plan of tracking `points` queries through `frames` frames of `size` (H, W), within `budget` bytes if given.
-
-    support: points added to each turn, or to each query where single_point.  video_size: (H, W) of the file's frames,
-    where they are resized.  ValueError with the least that is needed, where the budget is below it.
-    """
-    most = min(max(points, 1), MOST_QUERIES if single_point else MOST_POINTS)
-    for at_once in (most, *_smaller(most)):
-        tokens = at_once * (1 + support) if single_point else at_once + support
-        need = _bytes(model, frames, size, tokens, points, video_size or size)
-        if budget is None or need <= budget:
-            break
-    else:
-        raise ValueError(
-            f"{budget / 1e6:.0f} MB beside the program are too few for this video at {size[0]}x{size[1]}: it needs "
-            f"{need / 1e6:.0f} MB for one point, so give more memory or a smaller resolution"
-        )
+def plan(model: CoTracker, work: Workload, budget: float | None = None) -> Plan:
+    """The Plan of a workload within `budget` bytes; ValueError where one point needs more."""
+    at_once = min(max(work.points, 1), MOST_QUERIES if work.single_point else MOST_POINTS)
+    need = _bytes(model, work, at_once)
+    while budget is not None and need > budget:
+        if at_once == 1:
+            height, width = work.size
+            raise ValueError(
+                f"{budget / 1e6:.0f} MB beside the program are too few for this video at "
+                f"{height}x{width}: it needs {need / 1e6:.0f} MB for one point, so give more "
+                "memory or a smaller resolution"
+            )
+        at_once = -(-at_once // 2)
+        need = _bytes(model, work, at_once)
     maps = 0
-    if single_point:
+    if work.single_point:
         room = 2e9 if budget is None else budget - need
-        maps = int(min(frames * maps_bytes(model, size), room))
-    counted = _operations(model, frames, size, points, iters, support, single_point, at_once)
-    return Plan(points if single_point else at_once, at_once, maps, int(need) + maps, counted)
+        maps = int(min(work.frames * maps_bytes(model, work.size), room))
+    points = work.points if work.single_point else at_once
+    return Plan(points, at_once, maps, int(need) + maps, _operations(model, work, at_once))
 
 
 def maps_bytes(model: CoTracker, size: tuple[int, int]) -> int:
@@ -93,102 +103,75 @@ def maps_bytes(model: CoTracker, size: tuple[int, int]) -> int:
     return cells * model.config.channels * model.dtype.itemsize
 
 
-def _bytes(
-    model: CoTracker,
-    frames: int,
-    size: tuple[int, int],
-    tokens: int,
-    points: int,
-    video_size: tuple[int, int],
-) -> float:
-    """What `tokens` points at once take, of `points` in all."""
-    window = model.window * maps_bytes(model, size)
-    read = model.window * 3 * (4 * size[0] * size[1] + 2 * video_size[0] * video_size[1])
-    answers = 4 * 12 * frames * points
-    encoding = read + window + max(_encoder_bytes(model, size), window)
-    once = max(_block_bytes(model, tokens), _correlation_bytes(model, size, tokens))
-    updating = window + _token_bytes(model, tokens) + once
-    return OVERHEAD + answers + max(encoding, updating)
+def _bytes(model: CoTracker, work: Workload, at_once: int) -> float:
+    """The peak with `at_once` queries in a chunk."""
+    tokens = work.tokens(at_once)
+    (height, width), video = work.size, work.video_size or work.size
+    window = model.window * maps_bytes(model, work.size)
+    read = model.window * 3 * (4 * height * width + 2 * video[0] * video[1])
+    encoding = read + window + max(_encoder_bytes(model, work.size), window)
+    largest = max(_block_bytes(model, tokens), _correlation_bytes(model, work.size, tokens))
+    iterating = window + _token_bytes(model, tokens) + largest
+    answers = 4 * 12 * work.frames * work.points
+    return OVERHEAD + answers + max(encoding, iterating)
 
 
 def _encoder_bytes(model: CoTracker, size: tuple[int, int]) -> float:
-    """Alive while the levels of one frame are joined, or in its first, largest stage. DINOv2 is taken for as large."""
+    """While one frame's levels are joined, or in the first stage. DINOv2 counts the same."""
     widths, fused = model.config.widths, model.config.fuse_width
     pixels, cells = size[0] * size[1], size[0] * size[1] / model.stride**2
     levels = sum(width * pixels / 4 ** (stage + 1) for stage, width in enumerate(widths))
-    numbers = max(levels + (2 * sum(widths) + fused) * cells, widths[0] * pixels)
-    return (
-        numbers
-        * model.dtype.itemsize
-        * (SCRATCH if _on_cpu(model) and model.dtype == torch.float32 else 1)
-    )
+    elements = max(levels + (2 * sum(widths) + fused) * cells, widths[0] * pixels)
+    scratch = SCRATCH if _on_cpu(model) and model.dtype == torch.float32 else 1
+    return elements * model.dtype.itemsize * scratch
 
 
 def _token_bytes(model: CoTracker, tokens: int) -> float:
-    """Of points in the frames of a window: their tokens, codes and parts, float32, and what is kept between blocks."""
+    """Of a window's tokens: float32 inputs, and what is kept between blocks."""
     inputs, width = model.transformer.embed.in_features, model.config.hidden
     each = 4 * (3 * inputs + 4 * model.config.channels) + model.dtype.itemsize * 4 * width
     return model.window * tokens * each
 
 
 def _block_bytes(model: CoTracker, tokens: int) -> float:
-    """What a block holds at once; on a CPU it takes its sequences in turns, of one frame's points at the least."""
+    """Of a block; on a CPU in chunks of sequences, of one frame's points at least."""
     width, count = model.config.hidden, model.window * tokens
-    turn = min(count, max(tokens, CACHED_TOKENS)) if _on_cpu(model) else count
-    return (
-        turn
-        * model.dtype.itemsize
-        * (3 * width + max(6 * width, int(width * model.config.mlp_ratio)))
-    )
+    chunk = min(count, max(tokens, CACHED_TOKENS)) if _on_cpu(model) else count
+    mlp = max(6 * width, int(width * model.config.mlp_ratio))
+    return chunk * model.dtype.itemsize * (3 * width + mlp)
 
 
 def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> float:
-    """Of the largest temporary: rows around points, or products with a whole map; points are taken in turns."""
+    """Of the largest temporary: rows around points, or products with a whole map, in chunks."""
+    radius, on_cpu = model.config.radius, _on_cpu(model)
     cells = size[0] * size[1] / model.stride**2
-    local, near = (
-        (2 * model.config.radius + 2) ** 2 * model.config.channels,
-        len(offsets("square", model.config.radius)),
-    )
-    most = CHUNK_NUMBERS if _on_cpu(model) else CHUNK_NUMBERS_GPU
+    local = (2 * radius + 2) ** 2 * model.config.channels
+    corr = len(offsets("square", radius))
+    most = CHUNK_NUMBERS if on_cpu else CHUNK_NUMBERS_GPU
 
-    def taken(each: float, at_once: int) -> float:
-        numbers = min(most, model.window * tokens * each)
-        beside = numbers / each * near * 4 * 8  # indices and what is interpolated
-        return min(numbers, at_once) * model.dtype.itemsize + beside
+    def chunk_bytes(each: float, at_once: int) -> float:
+        elements = min(most, model.window * tokens * each)
+        beside = elements / each * corr * 4 * 8  # indices and what is interpolated
+        return min(elements, at_once) * model.dtype.itemsize + beside
 
-    gathered = (
-        taken(local, CACHED_NUMBERS if _on_cpu(model) else most) if cells > WHOLE_MAP_CELLS else 0
-    )
+    gathered = 0
+    if cells > WHOLE_MAP_CELLS:
+        gathered = chunk_bytes(local, CACHED_NUMBERS if on_cpu else most)
     while cells > WHOLE_MAP_CELLS:  # the first level whose products are with the whole map
         cells /= 4
-    return max(gathered, taken(cells, most))
+    return max(gathered, chunk_bytes(cells, most))
 
 
 def _on_cpu(model: CoTracker) -> bool:
     return next(model.parameters()).device.type == "cpu"
 
 
-def _operations(
-    model: CoTracker,
-    frames: int,
-    size: tuple[int, int],
-    points: int,
-    iters: int,
-    support: int,
-    single_point: bool,
-    at_once: int,
-) -> int:
-    if single_point:
-        return flops.run(model, 1 + support, frames, size, iters, sets=points)
-    turns = [min(at_once, points - start) for start in range(0, points, at_once)]
-    return sum(flops.run(model, turn + support, frames, size, iters) for turn in turns)
-
-
-def _smaller(most: int):
-    """Halves of it, down to one."""
-    while most > 1:
-        most = -(-most // 2)
-        yield most
+def _operations(model: CoTracker, work: Workload, at_once: int) -> int:
+    shape = (work.frames, work.size, work.iters)
+    if work.single_point:
+        return flops.run(model, 1 + work.support, *shape, sets=work.points)
+    chunks = [min(at_once, work.points - start) for start in range(0, work.points, at_once)]
+    return sum(flops.run(model, chunk + work.support, *shape) for chunk in chunks)
 
 
 def parse_bytes(text: str) -> int:
@@ -204,12 +187,11 @@ def parse_bytes(text: str) -> int:
     return int(size)
 
 
-def working_bytes(device: torch.device, budget: int, held: int) -> int:
-    """What is left of a budget for the whole process; ValueError where the process holds more already."""
-    left = budget - held
-    if left <= 0:
+def working_bytes(device: torch.device, budget: int, before: int) -> int:
+    """What a process budget leaves for the run; ValueError where the process holds more."""
+    if budget <= before:
         raise ValueError(
-            f"{budget / 1e6:.0f} MB are less than the program itself holds on {device} before it begins, "
-            f"{held / 1e6:.0f} MB: give more"
+            f"{budget / 1e6:.0f} MB are less than the program itself holds on {device} before "
+            f"it begins, {before / 1e6:.0f} MB: give more"
         )
-    return left
+    return budget - before

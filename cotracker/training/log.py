@@ -1,13 +1,11 @@
 """The log of a run: TensorBoard, a line of JSON a step, a line on the console."""
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -95,27 +93,21 @@ def _drop_after(path: Path, step: int) -> None:
     path.write_text("".join(line + "\n" for line in whole if json.loads(line)["step"] <= step))
 
 
-def peak_memory(device: torch.device) -> float:
-    """Peak memory so far in GB: of the GPU, or on the CPU of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
 def _hours(seconds: float) -> str:
     minutes = int(seconds // 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{int(seconds % 60):02d}"
 
 
-def print_estimate(group: Group, model: nn.Module, steps: list[dict], left: int) -> None:
+def print_estimate(
+    group: Group, model: nn.Module, steps: list[dict[str, float]], left: int
+) -> None:
     """Prints what a run takes: parameters, memory, seconds a step, hours.
 
     steps: scalars of the steps of a dry run.
     left: steps to come.
     """
     seconds = sorted(scalars["seconds"] for scalars in steps)[len(steps) // 2]
-    memory = max(group.all_gather_object(peak_memory(group.device)))
+    memory = max(group.all_gather_object(steps[-1]["peak_memory"]))
     waited = steps[-1]["data_wait"]
     parameters = list(model.parameters())
     total = sum(p.numel() for p in parameters)

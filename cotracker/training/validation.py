@@ -1,6 +1,7 @@
-"""What a run shows beside its losses: held-out benchmarks, and pictures of tracks and attention."""
+"""What a training run shows beside its losses: held-out benchmarks, and pictures of its tracks."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,39 +19,32 @@ from cotracker.training.distributed import Group
 from cotracker.types import Clip, Tracks
 from cotracker.visualize import attention_sheet, contact_sheet
 
-POINTS = 48  # drawn at most
+POINTS = 48  # rendered at most
 
 
 def check_evaluation(evaluation: dict, benchmarks: dict[str, Benchmark], model: CoTracker) -> None:
-    """Nothing; ValueError, one sentence, for settings under `evaluation` that cannot be."""
+    """ValueError where the settings under `evaluation` cannot be used; called before a run."""
     best = evaluation["best"]
     if best is not None and str(best).partition("/")[0] not in benchmarks:
         raise ValueError(
-            "evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of "
-            f"{', '.join(benchmarks)}, not {best}"
+            "evaluation.best must be null or BENCHMARK/METRIC, "
+            f"with BENCHMARK of {', '.join(benchmarks)}, not {best}"
         )
     checks.switch("evaluation.single_point", evaluation["single_point"])
     try:
-        _tracker(model, evaluation)
+        _build_tracker(model, evaluation)
     except ValueError as error:
         raise ValueError(f"evaluation: {error}") from error
 
 
-def _tracker(model: CoTracker, options: dict) -> Tracker:
-    support = (options["global_grid"], options["local_grid"])
-    return build_chain(
-        model, options["iters"], options["resolution"], options["single_point"], support
-    )
-
-
-def evaluate_model(
-    model: CoTracker, benchmark: Benchmark, options: dict, group: Group
+def validate(
+    model: CoTracker, benchmark: Benchmark, evaluation: dict, group: Group
 ) -> dict[str, float]:
-    """The benchmark's means for the model as it is, on every rank; the ranks share the videos.
+    """The benchmark's means for the current model, on every rank; the ranks share the videos.
 
-    options: of the tracker, as in configs/tracker/cotracker.yaml.
+    evaluation: iters, resolution, single_point, global_grid, local_grid (configs/train.yaml).
     """
-    rows = evaluate(_tracker(model, options), benchmark, group.rank, group.world)
+    rows = evaluate(_build_tracker(model, evaluation), benchmark, group.rank, group.world)
     return mean([row for part in group.all_gather_object(rows) for row in part])
 
 
@@ -63,42 +57,49 @@ def best_value(best: str, name: str, means: dict[str, float]) -> float:
 
 
 @torch.no_grad()
-def draw_pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
-    """Pictures of a collated batch's first clip.
+def render_pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
+    """Pictures H W 3 of a batch's first clip: "tracks" and "attention".
 
-    "tracks": the true ones above the model's.  "attention": of one point, see _draw_attention.
+    "tracks" has the target above the prediction. "attention" is that of one point; models without
+    group layers have none.
     """
-    few = min(POINTS, clip.tracks.shape[2])
-    clip = Clip(
-        clip.video[:1],
-        clip.tracks[:1, :, :few],
-        clip.visible[:1, :, :few],
-        clip.valid[:1, :, :few],
-        seed=clip.seed[:1],
-    )
-    queries, point_mask = sample_training_queries(clip)
+    count = min(POINTS, clip.tracks.shape[2])
+    parts = {name: getattr(clip, name)[:1, :, :count] for name in ("tracks", "visible", "valid")}
+    one = Clip(clip.video[:1], **parts, seed=clip.seed[:1])
+    queries, point_mask = sample_training_queries(one)
     queries = torch.where(point_mask[..., None], queries, 0.0)
-    visible = clip.visible & clip.valid & point_mask[:, None]
-    true_xy = torch.where(clip.valid[..., None], clip.tracks, torch.nan)
-    found = CoTrackerPredictor(model)(clip.video, queries)
-    found_xy = torch.where(point_mask[:, None, :, None], found.xy, torch.nan)
-    rows = [
-        contact_sheet(clip.video, Tracks(true_xy, visible.float(), visible)),
-        contact_sheet(clip.video, Tracks(found_xy, found.visibility, found.visible)),
+    visible = one.visible & one.valid & point_mask[:, None]
+    target_xy = torch.where(one.valid[..., None], one.tracks, torch.nan)  # NaN is not drawn
+    predicted = CoTrackerPredictor(model)(one.video, queries)
+    predicted_xy = torch.where(point_mask[:, None, :, None], predicted.xy, torch.nan)
+    sheets = [
+        contact_sheet(one.video, tracks)
+        for tracks in (
+            Tracks(target_xy, visible.float(), visible),
+            replace(predicted, xy=predicted_xy),
+        )
     ]
-    line = np.full((4, rows[0].shape[1], 3), 255, np.uint8)
-    pictures = {"tracks": np.concatenate([rows[0], line, rows[1]])}
+    line = np.full((4, sheets[0].shape[1], 3), 255, np.uint8)
+    pictures = {"tracks": np.concatenate([sheets[0], line, sheets[1]])}
     if point_mask.any():
         query = queries[:, point_mask[0].int().argmax()][:, None]
-        pictures |= _draw_attention(model, clip.video, query)
+        pictures |= _render_attention(model, one.video, query)
     return pictures
 
 
-def _draw_attention(model: CoTracker, video: Tensor, query: Tensor) -> dict[str, np.ndarray]:
-    """What a query 1 1 3 with 6x6 support points attends to, in the last frame.
+def _build_tracker(model: CoTracker, evaluation: dict) -> Tracker:
+    support = (evaluation["global_grid"], evaluation["local_grid"])
+    return build_chain(
+        model,
+        evaluation["iters"],
+        evaluation["resolution"],
+        evaluation["single_point"],
+        support,
+    )
 
-    {} for a model without group layers.
-    """
+
+def _render_attention(model: CoTracker, video: Tensor, query: Tensor) -> dict[str, np.ndarray]:
+    """What a query 1 1 3 with 6x6 support points attends to, in the last frame; or {}."""
     support = grid(6, tuple(video.shape[-2:]), frame=int(query[0, 0, 0])).to(query)
     queries = torch.cat([query, support], dim=1)
     weights = group_attention(model, video, queries)

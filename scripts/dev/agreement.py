@@ -1,8 +1,9 @@
-"""How far a tracker agrees with itself on real videos, where no truth is known: a measure for choosing between recipes.
+"""How far a tracker agrees with itself on real videos without labels.
 
 python scripts/dev/agreement.py VIDEO … --checkpoint NAME [NAME …]
-Of all places and frames asked for, the share that is seen and believed (cotracker/pseudo/__init__.py): found again from another
-frame of the mirrored video, and not contradicted by flow. The same places for every checkpoint.
+Prints the share of point-frame pairs whose pseudo-label is kept (cotracker/pseudo): found again
+from another frame of the flipped video, and not contradicted by flow. The points are the same for
+every checkpoint.
 """
 
 import argparse
@@ -41,12 +42,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.points < 1 or arguments.frames < 1:
             raise ValueError("--points and --frames must be 1 or more")
-        clips = [first_frames(path, arguments.frames) for path in arguments.videos]
+        clips = [read_frames(path, arguments.frames) for path in arguments.videos]
         for name in arguments.checkpoint:
             tracker = predictor(
                 name, 6, None, False, 0, 0, precision=arguments.precision, device="cpu"
             )
-            shares = [agreement(clip, tracker, arguments.points) for clip in clips]
+            shares = [measure_agreement(clip, tracker, arguments.points) for clip in clips]
             each = "  ".join(
                 f"{path.stem} {100 * share:.1f}" for path, share in zip(arguments.videos, shares)
             )
@@ -57,14 +58,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def first_frames(path: Path, count: int) -> torch.Tensor:
+def read_frames(path: Path, count: int) -> torch.Tensor:
     """T 3 H W uint8 of at most `count` frames, at the size tracked at."""
     frames = resize_video(open_video(path)[:, :count].float(), SIZE)[0]
     return frames.round().clamp(0, 255).to(torch.uint8)
 
 
-def agreement(video: torch.Tensor, tracker: Tracker, points: int) -> float:
-    """The share of points x frames that is seen and believed, 0 to 1."""
+def measure_agreement(video: torch.Tensor, tracker: Tracker, points: int) -> float:
+    """The share of point-frame pairs whose pseudo-label is kept, 0 to 1."""
     try:
         clip = label(video, tracker, points, np.random.default_rng(0))
     except ValueError as error:

@@ -1,7 +1,8 @@
-"""Prints CPU milliseconds a clip of the synthetic source on one core: scripts/dev/bench_data.py [--textures DIR].
+"""CPU milliseconds a clip of the layered generator on one core.
 
-The scenes as they come, at three sizes, and with eight layers; then the parts of the largest: making a scene, drawing
-it with OpenCV, and drawing a batch of four by grid sampling on --device.
+python scripts/dev/bench_data.py [--textures DIR]
+Scenes of three sizes, and with eight layers; then the parts of the largest: sampling a scene,
+rendering it with OpenCV, and rendering a batch of four by grid sampling on --device.
 """
 
 import argparse
@@ -19,8 +20,8 @@ SIZES = ((8, 128, 192), (24, 192, 256), (24, 256, 384))
 EIGHT = {"objects": (7, 7), "articulated": 0.0, "shadows": 0.0, "twins": 0.0, "foreground": 0.0}
 
 
-def milliseconds(work: Callable, count: int, clock: Callable = time.process_time) -> np.ndarray:
-    """Milliseconds (count,) that work(k) takes, after two to warm up; of the CPU, on an idle core its wall time."""
+def time_calls(work: Callable, count: int, clock: Callable = time.process_time) -> np.ndarray:
+    """Milliseconds (count,) of work(k) by the clock, after two calls to warm up."""
     taken = []
     for k in range(-2, count):
         start = clock()
@@ -35,9 +36,8 @@ def rng(k: int) -> np.random.Generator:
 
 def report(name: str, taken: np.ndarray) -> None:
     mean, median, most = taken.mean(), np.median(taken), taken.max()
-    print(
-        f"{name}: mean {mean:.0f} ms a clip, median {median:.0f}, most {most:.0f}; {1000 / mean:.1f} clips/s"
-    )
+    numbers = f"mean {mean:.0f} ms a clip, median {median:.0f}, most {most:.0f}"
+    print(f"{name}: {numbers}; {1000 / mean:.1f} clips/s")
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     )
     parser.add_argument("--textures", default=None, help="folder of photographs")
     parser.add_argument("--clips", type=int, default=20)
-    parser.add_argument("--device", default="cpu", help="where the batch is drawn")
+    parser.add_argument("--device", default="cpu", help="where the batch is rendered")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
@@ -54,21 +54,21 @@ def main() -> None:
         source = Sprites(*size, textures=args.textures)
         report(
             "{} x {} x {}".format(*size),
-            milliseconds(lambda k, source=source: source.clip(rng(k)), args.clips),
+            time_calls(lambda k, source=source: source.clip(rng(k)), args.clips),
         )
     source = Sprites(*SIZES[-1], textures=args.textures, **EIGHT)
-    report("… with 8 layers", milliseconds(lambda k: source.clip(rng(k)), args.clips))
+    report("… with 8 layers", time_calls(lambda k: source.clip(rng(k)), args.clips))
     source = Sprites(*SIZES[-1], textures=args.textures)
-    report("… its scene alone", milliseconds(lambda k: source.scene(rng(k)), args.clips))
+    report("… its scene alone", time_calls(lambda k: source.scene(rng(k)), args.clips))
     scenes = [source.scene(rng(k)) for k in range(args.clips + 2)]
-    report("… its drawing alone", milliseconds(lambda k: scenes[k].render(), args.clips))
+    report("… its rendering alone", time_calls(lambda k: scenes[k].render(), args.clips))
     device = torch.device(args.device)
-    batches = milliseconds(
+    batches = time_calls(
         lambda k: render_batch(scenes[4 * k : 4 * k + 4], device).cpu(),
         args.clips // 4 - 2,
         time.perf_counter,
     )
-    report(f"… drawn on {device}, wall time, batches of 4", batches / 4)
+    report(f"… rendered on {device}, wall time, batches of 4", batches / 4)
 
 
 if __name__ == "__main__":

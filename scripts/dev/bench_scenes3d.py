@@ -1,4 +1,4 @@
-"""Prints 3-D clips a second by one and by two processes: scripts/dev/bench_scenes3d.py [--textures DIR] [--clips N]."""
+"""Prints 3-D clips a second by one and by two processes: bench_scenes3d.py [--textures DIR]."""
 
 import argparse
 import os
@@ -11,8 +11,8 @@ import numpy as np
 from cotracker.data.synthetic.scenes3d import Scenes3D
 
 
-def made(source: Scenes3D, numbers: list[int]) -> tuple[int, float]:
-    """How many of the clips `numbers` were good, and the CPU seconds that all took."""
+def generate(source: Scenes3D, numbers: list[int]) -> tuple[int, float]:
+    """How many of the clips `numbers` were good, and the CPU seconds of all."""
     cv2.setNumThreads(1)
     good, start = 0, time.process_time()
     for number in numbers:
@@ -35,15 +35,18 @@ def main() -> None:
             list(range(1 + k * args.clips, 1 + (k + 1) * args.clips)) for k in range(processes)
         ]
         with get_context("spawn").Pool(processes) as pool:
-            pool.starmap(made, [(source, [0])] * processes, chunksize=1)  # imports, opens, warms up
+            pool.starmap(
+                generate, [(source, [0])] * processes, chunksize=1
+            )  # imports, opens, warms up
             start = time.perf_counter()
-            done = pool.starmap(made, [(source, share) for share in shares], chunksize=1)
+            done = pool.starmap(generate, [(source, share) for share in shares], chunksize=1)
             taken = time.perf_counter() - start
         good, cpu = sum(count for count, _ in done), sum(seconds for _, seconds in done)
+        rate, each = good / taken, cpu / good
+        load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
         print(
-            f"24 x 256 x 256, {processes} process{'es' * (processes > 1)}: {good / taken:.2f} clips/s, "
-            f"{cpu / good:.2f} CPU seconds a clip, so {processes * good / cpu:.2f} clips/s on as many idle cores "
-            f"(load now {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)"
+            f"24 x 256 x 256, processes: {processes}, {rate:.2f} clips/s, {each:.2f} CPU seconds "
+            f"a clip, {processes / each:.2f} clips/s on as many idle cores ({load})"
         )
 
 

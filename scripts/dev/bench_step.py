@@ -1,17 +1,15 @@
-"""Seconds, memory and FLOPs of one training step, beside the machine's matrix peak of the same minute.
+"""Seconds, memory and FLOPs of one training step, beside the machine's matrix peak.
 
-python scripts/dev/bench_step.py [--settings float32 bfloat16 float32+recompute bfloat16+recompute] [--json OUT]
+python scripts/dev/bench_step.py [--settings float32 bfloat16 float32+recompute …] [--json OUT]
 
-A step is forward, loss, backward, clipping and AdamW, of the full-size model with its defaults, batch 1, on random
-frames; each setting runs in a process of its own, whose peak memory is that whole process's (ru_maxrss; on a GPU, what
-PyTorch has allocated at most). FLOPs are those of matrix products and convolutions, recomputed ones too. The peak is
-the best of many 2048 x 2048 products at the setting's dtype and threads, between the steps. On a machine with other
-work, read the CPU seconds and the ratios, and use --threads 1: with more, a thread that waits for another is counted.
+A step is forward, loss, backward, clipping and AdamW, of the full-size model with its defaults,
+batch 1, on random frames. Each setting runs in a process of its own; its peak memory is that of
+the process, or of PyTorch on a GPU. FLOPs are those of matrix products and convolutions, recomputed
+ones too. Beside other work read CPU seconds and ratios, and use --threads 1.
 """
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,53 +20,48 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cotracker.benchmarks import results
+from cotracker import provenance
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import mapped
 from cotracker.model.runtime import compile_transformer
-from cotracker.profiling.machine import matrix_peak, now
+from cotracker.profiling.machine import matrix_peak, now, peak_memory
 from cotracker.training.config import TrainConfig
 from cotracker.training.objective import Objective
 from cotracker.training.optim import Optimiser
 from cotracker.types import Clip, collate
 
 SETTINGS = ("float32", "bfloat16", "float32+recompute", "bfloat16+recompute")
-PUBLISHED = {
-    "seconds": 47.0,
-    "gigabytes": 8.3,
-}  # v1's own code on this machine when idle, at the defaults: the issue's
-TINY = dict(
-    channels=16,
-    widths=(8, 8, 12, 12),
-    fuse_width=16,
-    hidden=32,
-    heads=2,
-    time_layers=1,
-    group_layers=1,
-)
+TINY = {
+    "channels": 16,
+    "widths": (8, 8, 12, 12),
+    "fuse_width": 16,
+    "hidden": 32,
+    "heads": 2,
+    "time_layers": 1,
+    "group_layers": 1,
+}
 PARTS = ("forward", "backward", "optimiser")
 
 
 def main(argv: list[str] | None = None) -> list[dict]:
     """Measures each setting in its own process, prints a table, and returns its rows."""
-    options = parsed(argv)
+    options = parse(argv)
     if options.child:
         print(json.dumps(measure(options.child, options)))
         return []
-    rows = [in_own_process(setting, options) for setting in options.settings]
-    print(table(rows, options))
+    rows = [measure_in_process(setting, options) for setting in options.settings]
+    print(format_table(rows, options))
     if options.json:
-        said = {
-            "commit": results.commit(),
-            "published": PUBLISHED,
+        record = {
+            "commit": provenance.commit(),
             "options": vars(options),
             "rows": rows,
         }
-        Path(options.json).write_text(json.dumps(said, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
     return rows
 
 
-def parsed(argv: list[str] | None) -> argparse.Namespace:
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -96,7 +89,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def in_own_process(setting: str, options: argparse.Namespace) -> dict:
+def measure_in_process(setting: str, options: argparse.Namespace) -> dict:
     """The row of one setting, from a process that measures nothing else."""
     words = [
         f"--{name}={getattr(options, name)}"
@@ -110,17 +103,17 @@ def in_own_process(setting: str, options: argparse.Namespace) -> dict:
 
 
 def measure(setting: str, options: argparse.Namespace) -> dict:
-    """One row: medians of seconds, the peaks of memory and of matrix products, FLOPs of one step."""
+    """One row: median seconds, peaks of memory and of matrix products, FLOPs of one step."""
     torch.set_num_threads(options.threads)
     device, bfloat16 = torch.device(options.device), setting.startswith("bfloat16")
     dtype = torch.bfloat16 if bfloat16 else torch.float32
-    step = stepper(setting.endswith("recompute"), bfloat16, device, options)
+    step = make_step(setting.endswith("recompute"), bfloat16, device, options)
     step()
     steps, peaks = [], [matrix_peak(dtype, device)]
     for _ in range(options.repeats):
         steps.append(step())
         peaks.append(matrix_peak(dtype, device))
-    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else _maxrss()
+    memory = peak_memory(device)
     with FlopCounterMode(display=False) as counter:
         step()
     seconds = {part: statistics.median(s[part] for s in steps) for part in (*PARTS, "step", "cpu")}
@@ -134,15 +127,13 @@ def measure(setting: str, options: argparse.Namespace) -> dict:
         "gflops": rate,
         "peak_gflops": peak,
         "of_peak": rate / peak,
-        "of_published_seconds": seconds["step"] / PUBLISHED["seconds"],
-        "of_published_memory": memory / 1e9 / PUBLISHED["gigabytes"],
         "device": torch.cuda.get_device_name()
         if device.type == "cuda"
         else f"CPU, {options.threads} threads",
     }
 
 
-def stepper(
+def make_step(
     recompute: bool, bfloat16: bool, device: torch.device, options: argparse.Namespace
 ) -> Callable[[], dict]:
     """A function that makes one training step and returns the seconds of its parts."""
@@ -153,9 +144,8 @@ def stepper(
     objective = Objective().to(device)
     config = TrainConfig(steps=1000, schedule_extra_steps=0, clip=1.0)
     optimiser = Optimiser([model, objective], config)
-    targets = mapped(
-        objective.sample_targets(example(options), model.window), lambda tensor: tensor.to(device)
-    )
+    clip = make_batch(options)
+    targets = mapped(objective.sample_targets(clip, model.window), lambda x: x.to(device))
 
     def step() -> dict:
         cpu, start = time.process_time(), now(device)
@@ -176,37 +166,31 @@ def stepper(
     return step
 
 
-def example(options: argparse.Namespace) -> Clip:
+def make_batch(options: argparse.Namespace) -> Clip:
     """A batch of one clip: blurred noise, and points that walk at random."""
     frames, points, size = options.frames, options.points, (options.height, options.width)
     coarse = torch.rand(frames, 3, -(-size[0] // 8), -(-size[1] // 8))
     video = (255 * torch.nn.functional.interpolate(coarse, size, mode="bilinear")).byte()
     start = torch.rand(1, points, 2) * torch.tensor([size[1] - 1.0, size[0] - 1.0])
     tracks = start + torch.randn(frames, points, 2).cumsum(0)
-    known = torch.ones(frames, points, dtype=torch.bool)
-    return collate([Clip(video, tracks, known, known)])
+    visible = torch.ones(frames, points, dtype=torch.bool)
+    return collate([Clip(video, tracks, visible, visible)])
 
 
-def _maxrss() -> int:
-    """Bytes that this process has held at most."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def table(rows: list[dict], options: argparse.Namespace) -> str:
+def format_table(rows: list[dict], options: argparse.Namespace) -> str:
     """One line a setting."""
     size = f"{options.frames} frames {options.height} x {options.width}, {options.points} points"
-    lines = [f"One training step, {size}, on {rows[0]['device']}; published: {PUBLISHED['seconds']:g} s and "
-             f"{PUBLISHED['gigabytes']:g} GB, on an idle machine with 2 threads"]  # fmt: skip
-    lines.append("setting              step s  forward backward optimiser  CPU s  peak GB  GFLOP  GFLOP/s  of matrix "
-                 "peak     s/published  GB/published")  # fmt: skip
+    lines = [
+        f"One training step, {size}, on {rows[0]['device']}",
+        "setting              step s  forward backward optimiser  CPU s  peak GB  GFLOP  GFLOP/s  "
+        "of matrix peak",
+    ]
     for row in rows:
         s = row["seconds"]
         lines.append(
-            f"{row['setting']:<19} {s['step']:7.2f} {s['forward']:8.2f} {s['backward']:8.2f} {s['optimiser']:9.2f} "
-            f"{s['cpu']:6.1f} {row['gigabytes']:8.2f} {row['gflop']:6.0f} {row['gflops']:8.1f} "
-            f"{row['peak_gflops']:7.0f} ({row['of_peak']:4.0%}) {row['of_published_seconds']:12.2f} "
-            f"{row['of_published_memory']:13.2f}"
+            f"{row['setting']:<19} {s['step']:7.2f} {s['forward']:8.2f} {s['backward']:8.2f} "
+            f"{s['optimiser']:9.2f} {s['cpu']:6.1f} {row['gigabytes']:8.2f} {row['gflop']:6.0f} "
+            f"{row['gflops']:8.1f} {row['peak_gflops']:7.0f} ({row['of_peak']:4.0%})"
         )
     return "\n".join(lines)
 

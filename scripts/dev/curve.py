@@ -1,20 +1,23 @@
-"""Learning curves of runs in blocks of steps, and whether a run repeats a logged one within its noise.
+"""Learning curves of runs in blocks of steps, and whether a run repeats a logged one.
 
-python scripts/dev/curve.py RUN RUN … --csv OUT.csv               writes the curves of runs' folders (their log.jsonl)
-python scripts/dev/curve.py RUN --against docs/curves/NAME.csv    exit code 1 where the run leaves the logged curves
+python scripts/dev/curve.py RUN RUN … --csv OUT.csv               writes the curves of runs' folders
+python scripts/dev/curve.py RUN --against docs/curves/NAME.csv    exits with 1 where a run differs
 """
 
 import argparse
 import csv
+import io
 import json
 import math
 import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
+from cotracker.files import write_text
+
 MEASURES = ("loss", "error", "matching", "visibility")
 BLOCK = 50  # steps averaged to one number
-SPREAD = 4.0  # standard errors that two curves may be apart: of 6 blocks of 4 measures, one run in 650 does by chance
+SPREAD = 4.0  # standard errors between two curves; of 24 pairs, one in 650 runs is beyond it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--against", type=Path, help="curves that --csv wrote")
     arguments = parser.parse_args(argv)
     try:
-        curves = {run.name: blocks(read_log(run), arguments.steps) for run in arguments.runs}
+        curves = {
+            run.name: average_blocks(read_log(run), arguments.steps) for run in arguments.runs
+        }
         logged = read_csv(arguments.against) if arguments.against else {}
         if arguments.csv:
             write_csv(arguments.csv, curves)
@@ -36,26 +41,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f"curve.py: {error}", file=sys.stderr)
         return 2
     alike = True
+    blocks_logged = [block for curve in logged.values() for block in curve]
     for name, curve in curves.items():
         for row in curve:
-            far = (
-                []
-                if not logged
-                else leaving(row, [block for one in logged.values() for block in one])
-            )
-            values = "  ".join(
-                f"{key} {row[key]:.3f} +- {row[f'{key}_se']:.3f}" for key in MEASURES
-            )
-            print(
-                f"{name} steps {row['first']}-{row['last']}  {values}{'  LEAVES: ' + ', '.join(far) if far else ''}"
-            )
+            far = find_differences(row, blocks_logged) if logged else []
+            values = [f"{key} {row[key]:.3f} +- {row[f'{key}_se']:.3f}" for key in MEASURES]
+            differs = f"  DIFFERS: {', '.join(far)}" if far else ""
+            print(f"{name} steps {row['first']}-{row['last']}  {'  '.join(values)}{differs}")
             alike = alike and not far
     if logged:
-        print(
-            "within the noise of the logged curves"
-            if alike
-            else "not within the noise of the logged curves"
-        )
+        print(f"{'' if alike else 'not '}within the noise of the logged curves")
     return 0 if alike else 1
 
 
@@ -69,8 +64,8 @@ def read_log(run: Path) -> list[dict]:
     return lines
 
 
-def blocks(lines: list[dict], steps: int) -> list[dict]:
-    """A row for each block of steps up to `steps`: first, last, each measure's mean and its standard error (_se)."""
+def average_blocks(lines: list[dict], steps: int) -> list[dict]:
+    """A row a block of steps: first, last, each measure's mean and its standard error (_se)."""
     whole = min(len(lines), steps) // BLOCK
     if not whole:
         raise ValueError(
@@ -78,7 +73,8 @@ def blocks(lines: list[dict], steps: int) -> list[dict]:
         )
     rows = []
     for start in range(0, whole * BLOCK, BLOCK):
-        part, row = lines[start : start + BLOCK], {"first": start + 1, "last": start + BLOCK}
+        part = lines[start : start + BLOCK]
+        row = {"first": start + 1, "last": start + BLOCK}
         for key in MEASURES:
             values = [line[key] for line in part]
             row |= {key: fmean(values), f"{key}_se": stdev(values) / math.sqrt(BLOCK)}
@@ -86,8 +82,8 @@ def blocks(lines: list[dict], steps: int) -> list[dict]:
     return rows
 
 
-def leaving(row: dict, logged: list[dict]) -> list[str]:
-    """The measures of a block that are further than SPREAD standard errors from every logged curve."""
+def find_differences(row: dict, logged: list[dict]) -> list[str]:
+    """The measures of a block beyond SPREAD standard errors of every logged curve."""
     same = [block for block in logged if block["first"] == row["first"]]
     if not same:
         raise ValueError(f"the logged curves have no block that begins at step {row['first']}")
@@ -102,20 +98,15 @@ def leaving(row: dict, logged: list[dict]) -> list[str]:
 
 
 def write_csv(path: Path, curves: dict[str, list[dict]]) -> None:
-    """Writes the curves at `path`, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    with beside.open("w", newline="") as file:
-        writer = csv.DictWriter(
-            file, ["run", "first", "last", *(k for m in MEASURES for k in (m, f"{m}_se"))]
-        )
-        writer.writeheader()
-        for name, curve in curves.items():
-            writer.writerows(
-                {"run": name} | {key: round(value, 5) for key, value in row.items()}
-                for row in curve
-            )
-    beside.replace(path)
+    """Writes the curves at `path`, atomically."""
+    columns = [column for key in MEASURES for column in (key, f"{key}_se")]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["run", "first", "last", *columns], lineterminator="\n")
+    writer.writeheader()
+    for name, curve in curves.items():
+        for row in curve:
+            writer.writerow({"run": name} | {key: round(value, 5) for key, value in row.items()})
+    write_text(path, text.getvalue())
 
 
 def read_csv(path: Path) -> dict[str, list[dict]]:

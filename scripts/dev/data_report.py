@@ -1,13 +1,13 @@
-"""Statistics of sets of clips side by side, with plots, and contact sheets.
+"""Statistics of sets of clips side by side, with plots and contact sheets.
 
-python scripts/dev/data_report.py sprites scenes3d badja:../shared/data/BADJA --out outputs/data --sheets
+python scripts/dev/data_report.py sprites scenes3d badja:DIR --out outputs/data --sheets
 
-A set is the name of a data config (configs/data), drawn for --clips clips; a folder in Kubric's layout, of which so
-many clips are read, evenly spread; or badja:ROOT. Writes report.md, report.json, report.png, and sheet_SET.jpg.
+A set is a data config (configs/data), of which --clips clips are generated; a folder in Kubric's
+layout, of which as many are read, evenly spread; or badja:ROOT. Writes report.md, report.json,
+report.png, and sheet_SET.jpg.
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -19,19 +19,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cotracker.benchmarks.results import commit
+from cotracker import checks
 from cotracker.config.instantiate import instantiate
 from cotracker.data.badja import BADJA
 from cotracker.data.kubric.layout import clip_names, read_clip
-from cotracker.data.statistics import Samples, pooled, samples, summary
+from cotracker.data.statistics import Samples, measure_motion, pool_samples, summarise_samples
 from cotracker.data.stream import TrainingStream
-from cotracker.files import output_folder
+from cotracker.files import output_folder, write_json, write_text
+from cotracker.provenance import commit
 from cotracker.types import Clip
-from cotracker.visualize.plots import Axis, cumulative, sheet, small_jpg, tile
+from cotracker.visualize.plots import Axis, encode_jpg, plot_cumulative, sheet, tile
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TILES = 24  # clips of a sheet
-ROWS = [  # of the table: what it says, the statistic, and the factor that takes it into that unit
+ROWS = [  # of the table: text, statistic, factor to the text's unit
     ("motion from frame to frame, median (px)", "step", 1),
     ("… 95th percentile (px)", "step_95", 1),
     ("… 95th percentile (% of the width)", "step_95", 100 / 512),
@@ -40,16 +41,16 @@ ROWS = [  # of the table: what it says, the statistic, and the factor that takes
     ("… 95th percentile (% of the width)", "step_5_95", 100 / 512),
     ("turn after 5 frames, median (°)", "turn", 1),
     ("… 95th percentile (°)", "turn_95", 1),
-    ("places out of sight (%)", "unseen", 100),
-    ("places outside the frame (%)", "outside", 100),
-    ("out of sight for, median (frames)", "gap", 1),
+    ("point-frame pairs invisible (%)", "unseen", 100),
+    ("point-frame pairs outside the frame (%)", "outside", 100),
+    ("invisible for, median (frames)", "gap", 1),
     ("… 95th percentile (frames)", "gap_95", 1),
-    ("points out of sight and back (%)", "returns", 100),
+    ("points invisible and visible again (%)", "returns", 100),
     ("points out of the frame and back (%)", "comes_back", 100),
     ("first to last sight, median (% of the clip)", "lifetime", 100),
     ("longest unbroken sight, median (frames)", "longest", 1),
     ("points", "points", 1),
-    ("places", "places", 1),
+    ("point-frame pairs", "places", 1),
 ]
 PANELS = {
     "step_5": Axis("pixels a frame, over 5 frames (at 384x512)", 0.1, 50, logarithmic=True),
@@ -67,19 +68,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("sets", nargs="+", metavar="SET")
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
     parser.add_argument(
-        "--clips", type=int, default=100, help="so many clips of each set (default 100)"
+        "--clips", type=int, default=100, help="number of clips of each set (default 100)"
     )
     parser.add_argument(
         "--seed",
         type=int,
         default=0,
-        help="of drawn sets: their clips are those that training sees",
+        help="of generated sets: their clips are those of training",
     )
     parser.add_argument(
-        "--textures", help="folder of photographs for drawn sets; default: patterns only"
+        "--textures", help="folder of photographs for generated sets; default: patterns only"
     )
     parser.add_argument(
-        "--sheets", action="store_true", help=f"contact sheets of the first {TILES} clips too"
+        "--sheets", action="store_true", help=f"also contact sheets of the first {TILES} clips"
     )
     words = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(words)
@@ -95,53 +96,47 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(arguments: argparse.Namespace, command: str) -> None:
     """Writes all files into the folder --out, all or none of them, and prints the table."""
-    if arguments.clips < 1 or arguments.seed < 0:
-        raise ValueError("--clips must be 1 or more, and --seed 0 or more")
+    checks.whole("--clips", arguments.clips, 1)
+    checks.whole("--seed", arguments.seed, 0)
     labels = [Path(name.removeprefix("badja:")).resolve().name for name in arguments.sets]
     if len(set(labels)) < len(labels):
-        raise ValueError(
-            f"the sets {', '.join(labels)} must have different names, as they are told apart by them"
-        )
+        raise ValueError(f"the sets {', '.join(labels)} must have different names")
     sheets = {label: f"sheet_{label}.jpg" for label in labels if arguments.sheets}
-    with output_folder(
-        arguments.out, ["report.md", "report.json", "report.png", *sheets.values()]
-    ) as out:
-        whole, numbers = {}, {}
+    names = ["report.md", "report.json", "report.png", *sheets.values()]
+    with output_folder(arguments.out, names) as out:
+        found, numbers = {}, {}
         for name, label in zip(arguments.sets, labels):
-            whole[label], sizes, tiles = gathered(name, label, arguments)
-            numbers[label] = {"sizes": sizes} | summary(whole[label])
+            found[label], sizes, tiles = collect(name, label, arguments)
+            numbers[label] = {"sizes": sizes} | summarise_samples(found[label])
             if tiles:
-                (out / sheets[label]).write_bytes(small_jpg(sheet(tiles)))
-        made = {"command": command, "commit": commit(), "sets": numbers}
-        (out / "report.json").write_text(json.dumps(made, indent=1, allow_nan=False) + "\n")
-        (out / "report.md").write_text(f"    {command}\n\n{table(numbers)}")
+                (out / sheets[label]).write_bytes(encode_jpg(sheet(tiles)))
+        write_json(out / "report.json", {"command": command, "commit": commit(), "sets": numbers})
+        write_text(out / "report.md", f"    {command}\n\n{format_table(numbers)}")
         panels = [
-            (axis, {label: found[key] for label, found in whole.items()})
+            (axis, {label: values[key] for label, values in found.items()})
             for key, axis in PANELS.items()
         ]
-        cumulative(panels).save(out / "report.png", optimize=True)
-    print(
-        f"{table(numbers)}\nwrote {arguments.out / 'report.md'}, report.json, report.png {' '.join(sheets.values())}"
-    )
+        plot_cumulative(out / "report.png", panels)
+    print(f"{format_table(numbers)}\nwrote {', '.join(names)} into {arguments.out}")
 
 
-def gathered(
+def collect(
     name: str, label: str, arguments: argparse.Namespace
 ) -> tuple[Samples, dict[str, int], list[np.ndarray]]:
-    """The samples of a set, how many clips there are of each size (frames x height x width), and tiles for a sheet."""
+    """The samples of a set, the number of clips of each size TxHxW, and tiles for a sheet."""
     found, sizes, tiles = [], Counter(), []
     count, clips = clips_of(name, arguments)
     for clip in tqdm(clips, desc=label, total=count, unit="clip", leave=False):
-        found.append(samples(clip))
+        found.append(measure_motion(clip))
         frames, _, height, width = clip.video.shape
         sizes[f"{frames}x{height}x{width}"] += 1
         if arguments.sheets and len(tiles) < TILES:
             tiles.append(tile(clip))
-    return pooled(found), dict(sizes), tiles
+    return pool_samples(found), dict(sizes), tiles
 
 
 def clips_of(name: str, arguments: argparse.Namespace) -> tuple[int, Iterator[Clip]]:
-    """How many clips of a set there will be, and those, one by one. ValueError: there is no such set."""
+    """The number of clips of a set, and those; ValueError where there is no such set."""
     if name.startswith("badja:"):
         clips = BADJA(name.removeprefix("badja:"))
         return len(clips), (clips[k] for k in range(len(clips)))
@@ -151,20 +146,19 @@ def clips_of(name: str, arguments: argparse.Namespace) -> tuple[int, Iterator[Cl
             raise ValueError(
                 f"{name} holds no clip: each is a folder NAME with frames and NAME.npy"
             )
-        chosen = np.unique(
-            np.linspace(0, len(names) - 1, min(arguments.clips, len(names))).round().astype(int)
-        )
+        count = min(arguments.clips, len(names))
+        chosen = np.unique(np.linspace(0, len(names) - 1, count).round().astype(int))
         return len(chosen), (read_clip(Path(name) / names[k]) for k in chosen)
     stream = TrainingStream(generator(name, arguments.textures), arguments.seed)
     return arguments.clips, (stream[k] for k in range(arguments.clips))
 
 
 def generator(name: str, textures: str | None):
-    """The source that configs/data/NAME.yaml describes. ValueError: there is none, or it cannot be made."""
-    known = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
-    if name not in known:
+    """The source of configs/data/NAME.yaml; ValueError where it cannot be made."""
+    names = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
+    if name not in names:
         raise ValueError(
-            f"{name} is no folder and no data config: give a folder, badja:ROOT or one of {known}"
+            f"{name} is no folder and no data config: pass a folder, badja:ROOT or one of {names}"
         )
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = hydra.compose("train", overrides=[f"data={name}"])
@@ -172,29 +166,26 @@ def generator(name: str, textures: str | None):
     return instantiate(config.data, f"the set {name}")
 
 
-def table(numbers: dict[str, dict]) -> str:
-    """Markdown: a row for each statistic, a column for each set; a dash where nothing was to be counted."""
+def format_table(numbers: dict[str, dict]) -> str:
+    """Markdown: a row for each statistic, a column for each set; a dash for nothing counted."""
     lines = [f"| | {' | '.join(numbers)} |", "|---|" + "---|" * len(numbers)]
     sizes = [
         "; ".join(f"{count} of {size}" for size, count in one["sizes"].items())
         for one in numbers.values()
     ]
     lines.append(f"| clips (frames x height x width) | {' | '.join(sizes)} |")
-    for said, key, factor in ROWS:
-        lines.append(
-            f"| {said} | {' | '.join(shown(one[key], factor) for one in numbers.values())} |"
-        )
+    for text, key, factor in ROWS:
+        values = [_format(one[key], factor) for one in numbers.values()]
+        lines.append(f"| {text} | {' | '.join(values)} |")
     return "\n".join(lines) + "\n"
 
 
-def shown(value: float | None, factor: float) -> str:
+def _format(value: float | None, factor: float) -> str:
     if value is None:
         return "–"
-    return (
-        f"{value:,}"
-        if isinstance(value, int)
-        else f"{value * factor:.{1 if value * factor >= 10 else 2}f}"
-    )
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value * factor:.{1 if value * factor >= 10 else 2}f}"
 
 
 if __name__ == "__main__":

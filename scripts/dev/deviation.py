@@ -1,15 +1,15 @@
-"""How far bfloat16 is from float32 on the clips of a benchmark, in pixels of its frames: for docs/speed.md.
+"""How far bfloat16 is from float32 on clips of a benchmark, in pixels of its frames.
 
 python scripts/dev/deviation.py --checkpoint NAME [--clips 6]
-All frames after each point's query, of the first clips of sprites_val, all points together. Beside it float32 with
-noise of an eighth of a grey level on the frames: how sensitive the checkpoint is by itself.
+All frames after each point's query, of the first clips of sprites_val, all points together. Beside
+it float32 with noise of 1/8 grey level on the frames: how sensitive the checkpoint is by itself.
 """
 
 import argparse
 import sys
 
 import torch
-from gallery import composed
+from gallery import compose_evaluation
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import read
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=6)
     options = parser.parse_args(argv)
     try:
-        benchmark = build_benchmark(composed(SETTINGS).benchmark)
+        benchmark = build_benchmark(compose_evaluation(SETTINGS).benchmark)
         if not 1 <= options.clips <= len(benchmark.clips):
             raise ValueError(
                 f"--clips must be from 1 to {len(benchmark.clips)}, not {options.clips}"
@@ -46,34 +46,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(exact: Tracker, lower: Tracker, benchmark: Benchmark, count: int) -> None:
-    """Prints how far the tracks of `lower`, and of `exact` on frames with noise, are from those of `exact`."""
-    found = {"bfloat16": [], "float32, frames with noise": []}
-    for clip, questions in clips(benchmark, count):
-        expected = exact(clip, questions)
-        noise = torch.randn(clip.shape, generator=torch.Generator().manual_seed(0)) / 8
-        for name, answer in zip(
-            found, (lower(clip, questions), exact(clip.float() + noise, questions))
-        ):
-            after = torch.arange(clip.shape[1])[:, None] > questions[0, :, 0]
+    """Prints how far the tracks of `lower`, and of `exact` on noisy frames, are from `exact`'s."""
+    errors = {"bfloat16": [], "float32, frames with noise": []}
+    for index in range(count):
+        clip, targets = read(benchmark, index)
+        video, queries = clip.video[:][None], targets.queries
+        expected = exact(video, queries)
+        noise = torch.randn(video.shape, generator=torch.Generator().manual_seed(0)) / 8
+        answers = lower(video, queries), exact(video.float() + noise, queries)
+        after = torch.arange(video.shape[1])[:, None] > queries[0, :, 0]
+        for name, answer in zip(errors, answers):
             error = (answer.xy - expected.xy).norm(dim=-1)[0]
-            found[name].append((error[after], error[after & expected.visible[0]]))
-    for name, parts in found.items():
+            errors[name].append((error[after], error[after & expected.visible[0]]))
+    for name, parts in errors.items():
         every, seen = (torch.cat(column) for column in zip(*parts))
-        numbers = [every.median(), every.quantile(0.9), every.quantile(0.99), seen.quantile(0.99)]
+        median = every.median().item()
+        most, worst = (every.quantile(share).item() for share in (0.9, 0.99))
         print(
-            f"{name}: median {{:.3f}}, 90 % {{:.3f}}, 99 % {{:.3f}}, 99 % where seen {{:.3f}} px".format(
-                *numbers
-            )
-        )
-
-
-def clips(benchmark: Benchmark, count: int):
-    """Videos 1 T 3 H W and the benchmark's queries about them."""
-    for position in range(count):
-        clip = read(benchmark, position)
-        yield (
-            clip.video[None] if clip.video.ndim == 4 else clip.video[:, :],
-            benchmark.protocol(clip).queries,
+            f"{name}: median {median:.3f}, 90 % {most:.3f}, 99 % {worst:.3f}, "
+            f"99 % where seen {seen.quantile(0.99).item():.3f} px"
         )
 
 

@@ -1,7 +1,8 @@
-"""Means the weights of two checkpoints of one model, the second trained on from the first: often better than either.
+"""Average the weights of two checkpoints of one model, the second continued from the first.
 
 python scripts/dev/mean_weights.py ONE.safetensors OTHER.safetensors OUT.safetensors --share 0.3
-The card is the other's, with `mean_of`: the hashes and shares of both. Two models that began apart are refused.
+The card is the other's, with `mean_of`: the hashes and shares of both. Checkpoints without a
+common ancestor are refused.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cotracker import checkpoint
+from cotracker import checkpoint, checks
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     try:
-        card = mean(arguments.one, arguments.other, arguments.out, arguments.share)
+        card = average(arguments.one, arguments.other, arguments.out, arguments.share)
     except (ValueError, OSError) as error:
         print(f"mean_weights.py: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
@@ -34,23 +35,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def mean(one: Path, other: Path, out: Path, share: float) -> dict:
-    """The card of the mean, written at `out`. ValueError: the models differ, or `share` is not within 0..1."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"--share must be from 0 to 1, not {share}")
+def average(one: Path, other: Path, out: Path, share: float) -> dict:
+    """The card of the mean written at `out`; ValueError where two checkpoints have no mean."""
+    checks.share("--share", share)
     first, model = checkpoint.load_model(one), checkpoint.load_model(other)
     if first.config != model.config:
-        raise ValueError(
-            f"{one} and {other} hold models of different settings: their weights have no mean"
-        )
+        raise ValueError(f"{one} and {other} hold models of different settings")
     cards = checkpoint.read_card(one), checkpoint.read_card(other)
     one_run = cards[0].get("training") and cards[0]["training"] == cards[1].get("training")
     if not one_run and not lineage(cards[0]) & lineage(cards[1]):
         raise ValueError(
-            f"the cards of {one} and {other} name no common checkpoint: such weights have no useful mean"
+            f"the cards of {one} and {other} name no common checkpoint: average related ones"
         )
     parts = zip(first.state_dict().values(), model.state_dict().items(), strict=True)
-    model.load_state_dict({name: mixed(early, late, share) for early, (name, late) in parts})
+    model.load_state_dict({name: mix(early, late, share) for early, (name, late) in parts})
     shares = [
         {"hash": card["hash"], "share": part} for card, part in zip(cards, (1 - share, share))
     ]
@@ -61,7 +59,7 @@ def mean(one: Path, other: Path, out: Path, share: float) -> dict:
 
 
 def lineage(card: object) -> set[str]:
-    """The hashes of a checkpoint and of all that it came from, by its card; of another form, none."""
+    """The hashes of a checkpoint and of its ancestors, by its card; none for another form."""
     hashes = []
     while isinstance(card, dict):
         parts = card.get("mean_of")
@@ -71,8 +69,8 @@ def lineage(card: object) -> set[str]:
     return {value for value in hashes if isinstance(value, str)}
 
 
-def mixed(one: Tensor, other: Tensor, share: float) -> Tensor:
-    """The weighted mean in float64, as one rounding; what is not a real number is the other's."""
+def mix(one: Tensor, other: Tensor, share: float) -> Tensor:
+    """The weighted mean, rounded once from float64; integers are the other's."""
     if not other.is_floating_point():
         return other
     return (one.double() * (1 - share) + other.double() * share).to(other.dtype)

@@ -1,7 +1,7 @@
-"""How often `cotracker data check` is wrong: python scripts/dev/measure_check.py DIR [DIR …] [--most 60]
+"""How often `cotracker data check` is wrong: measure_check.py DIR [DIR …] [--most 60]
 
-Judges the tracks of all good clips below the folders as they stand, then spoilt in each way, and prints how often each
-was called what it is, something else, or nothing.
+Judges the tracks of all clips below the folders, as they are and corrupted in each way, and prints
+how often each was called what it is, something else, or nothing.
 """
 
 import argparse
@@ -12,22 +12,22 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from cotracker.data.check.track_image import grey, judge
+from cotracker.data.check.track_image import judge, to_grey
 from cotracker.data.kubric.layout import clip_names, read_clip
 
 
-def later(tracks, visible, frames):
-    """What was said of frame k is said of frame k + frames; at the end the last is repeated."""
+def shift_time(tracks, visible, frames):
+    """Tracks shifted in time by `frames`; the first or last is repeated."""
     which = (np.arange(len(tracks)) - frames).clip(0, len(tracks) - 1)
     return tracks[which], visible[which]
 
 
-SPOILT = {  # name: (what it should be called, (tracks, visible, (W, H)) -> spoilt)
+CORRUPTED = {  # name: (what it should be called, (tracks, visible, (W, H)) -> corrupted)
     "as it is": (None, lambda t, v, size: (t, v)),
     "inverted": ("visibility", lambda t, v, size: (t, ~v)),
-    "1 frame late": ("time", lambda t, v, size: later(t, v, 1)),
-    "1 frame early": ("time", lambda t, v, size: later(t, v, -1)),
-    "3 frames late": ("time", lambda t, v, size: later(t, v, 3)),
+    "1 frame late": ("time", lambda t, v, size: shift_time(t, v, 1)),
+    "1 frame early": ("time", lambda t, v, size: shift_time(t, v, -1)),
+    "3 frames late": ("time", lambda t, v, size: shift_time(t, v, 3)),
     "backwards": ("time", lambda t, v, size: (t[::-1], v[::-1])),
     "axes swapped": ("place", lambda t, v, size: (t[..., ::-1], v)),
     "mirrored": ("place", lambda t, v, size: ([size[0] - 1, 0] + t * [-1, 1], v)),
@@ -45,35 +45,40 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10**9, help="clips of a folder")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    said, followed = defaultdict(Counter), []
+    verdicts, followed = defaultdict(Counter), []
     for folder in arguments.folders:
         before = None
         for name in tqdm(clip_names(folder)[: arguments.most]):
             clip = read_clip(folder / name)
             frames = np.stack(
-                [grey(np.ascontiguousarray(one)) for one in clip.video.permute(0, 2, 3, 1).numpy()]
+                [
+                    to_grey(np.ascontiguousarray(one))
+                    for one in clip.video.permute(0, 2, 3, 1).numpy()
+                ]
             )
-            truth, size = (clip.tracks.numpy(), clip.visible.numpy()), frames.shape[:0:-1]
-            for key, (_, spoil) in SPOILT.items():
-                spoilt = before if spoil is None else spoil(*truth, size)
-                if spoilt is not None and spoilt[0].shape[0] == len(frames):
-                    found = judge(frames, *spoilt, np.ones_like(spoilt[1]))
-                    said[key][found.kind] += 1
+            target, size = (clip.tracks.numpy(), clip.visible.numpy()), frames.shape[:0:-1]
+            for key, (_, corrupt) in CORRUPTED.items():
+                corrupted = before if corrupt is None else corrupt(*target, size)
+                if corrupted is not None and corrupted[0].shape[0] == len(frames):
+                    found = judge(frames, *corrupted, np.ones_like(corrupted[1]))
+                    verdicts[key][found.kind] += 1
                     if key == "as it is":
                         followed.append(-1 if found.followed is None else found.followed)
                         if found.kind:
                             print(folder / name, found)
-            before = truth
+            before = target
     print(
         "good clips followed: lowest",
         np.sort(followed)[:8].round(2),
         "median",
         np.median(followed).round(3),
     )
-    for key, (right, _) in SPOILT.items():
-        total = sum(said[key].values())
-        others = {kind: count for kind, count in said[key].items() if kind != right}
-        print(f"{key:24} {said[key][right] / total:4.0%} of {total} called {right}; else {others}")
+    for key, (right, _) in CORRUPTED.items():
+        total = sum(verdicts[key].values())
+        others = {kind: count for kind, count in verdicts[key].items() if kind != right}
+        print(
+            f"{key:24} {verdicts[key][right] / total:4.0%} of {total} called {right}; else {others}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Times the two ways of correlation (cotracker/model/correlation.py) over map sizes: why runtime.WHOLE_MAP_CELLS.
+"""Seconds of both correlation paths over map sizes: the reason for WHOLE_MAP_CELLS.
 
 python scripts/dev/profile_correlation.py [--points 256] [--channels 128] [--radius 3] [--threads 1]
 """
@@ -12,7 +12,7 @@ from cotracker.model.correlation import read_products
 
 
 def main() -> None:
-    """Prints, for each map size, the seconds of both ways and their ratio, for a window of 8 frames."""
+    """Prints the seconds of both paths and their ratio for each map size, for 8 frames."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -33,7 +33,7 @@ def main() -> None:
         cells = torch.rand(1, 8, arguments.points, 2) * torch.tensor([width, height])
         seconds = {True: [], False: []}
         for _ in range(arguments.repeats):
-            for whole in seconds:  # in turn, so that other load meets both
+            for whole in seconds:  # alternately, so that other load affects both
                 begin = time.perf_counter()
                 read_products(maps, features, cells, arguments.radius, whole)
                 seconds[whole].append(time.perf_counter() - begin)

@@ -1,10 +1,10 @@
-"""The table of a GPU: frames/s, share of the matrix peak, latency a frame, and the gaps between kernels.
+"""A GPU's table: frames/s, share of the matrix peak, time a frame, and gaps between kernels.
 
 python scripts/dev/profile_gpu.py [--json OUT] [--quick]
 
-All settings run in this one process, one after the other: whole runs of the paper's model (random weights) and of the
-shipped one at 384x512 and 24 frames, window by window or as CUDA graphs. A gap is time in which no kernel ran, of a
-profiled run: what launching costs.
+All settings run in this process: whole runs of the paper's model (random weights) and of the
+shipped one at 384x512 and 24 frames, kernel by kernel or as CUDA graphs. A gap is time in which no
+kernel of a profiled run ran.
 """
 
 import argparse
@@ -16,10 +16,18 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from cotracker.benchmarks import results
+from cotracker import provenance
 from cotracker.profiling import bench
 from cotracker.profiling import report as bench_report
 from cotracker.profiling.machine import now
+from cotracker.profiling.setting import (
+    FULL,
+    Setting,
+    make_model,
+    make_queries,
+    make_tracker,
+    make_video,
+)
 
 SHIPPED = "cotracker_small"
 
@@ -39,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             )
         if not torch.cuda.is_available():
             raise ValueError("there is no GPU here; `cotracker bench` measures a CPU")
-        measure(settings(options.quick), options.json)
+        measure_all(list_settings(options.quick), options.json)
     except (ValueError, OSError) as error:
         print(f"profile_gpu.py: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
@@ -47,24 +55,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 @torch.inference_mode()
-def measure(asked: list[bench.Setting], out: Path | None) -> None:
-    """Prints a line for each setting, and writes all so far to `out` after each."""
+def measure_all(settings: list[Setting], out: Path | None) -> None:
+    """Prints a line for each setting, and rewrites `out` after each."""
     rows = []
-    for setting in asked:
+    for setting in settings:
         torch.cuda.reset_peak_memory_stats()
-        row = bench.measure_run(setting) | gaps(setting)
+        row = bench.measure_run(setting) | measure_gaps(setting)
         rows.append(row)
-        print(line(row), flush=True)
+        print(format_row(row), flush=True)
         if out:
             bench_report.write(
-                out, {"commit": results.commit(), "versions": results.versions(), "rows": rows}
+                out,
+                {"commit": provenance.commit(), "versions": provenance.versions(), "rows": rows},
             )
 
 
-def settings(quick: bool) -> list[bench.Setting]:
-    common = bench.Setting(device="cuda", repeats=3, threads=torch.get_num_threads())
-    asked = []
-    for model in (bench.FULL, SHIPPED):
+def list_settings(quick: bool) -> list[Setting]:
+    common = Setting(device="cuda", repeats=3, threads=torch.get_num_threads())
+    settings = []
+    for model in (FULL, SHIPPED):
         for dtype in ("float32", "bfloat16"):
             for points in (256,) if quick else (64, 256, 1024, 4096):
                 for cuda_graphs in (False, True):
@@ -74,15 +83,15 @@ def settings(quick: bool) -> list[bench.Setting]:
                         "points": points,
                         "cuda_graphs": cuda_graphs,
                     }
-                    asked.append(dataclasses.replace(common, **changes))
-    return asked
+                    settings.append(dataclasses.replace(common, **changes))
+    return settings
 
 
 @torch.inference_mode()
-def gaps(setting: bench.Setting) -> dict:
-    """Of one more run: milliseconds a frame, kernels a frame, and the share of the time in which none ran."""
-    model, video = bench.make_model(setting), bench.make_video(setting)
-    tracker, queries = bench.make_tracker(setting, model), bench.make_queries(setting)
+def measure_gaps(setting: Setting) -> dict:
+    """Of one more run: kernels a frame, and the share of the time in which none ran."""
+    model, video = make_model(setting), make_video(setting)
+    tracker, queries = make_tracker(setting, model), make_queries(setting)
     tracker(video, queries)
     device = torch.device(setting.device)
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
@@ -98,13 +107,13 @@ def gaps(setting: bench.Setting) -> dict:
     }
 
 
-def line(row: dict) -> str:
+def format_row(row: dict) -> str:
     """One row of the table, in Markdown."""
     way = "graphs" if row["cuda_graphs"] else "kernels"
     share = f"{100 * row['of_peak']:.1f} % ({row['peak_gflops'] / 1e3:.0f})"
     return (
-        f"| {row['model']}, {row['dtype']}, {way} | {row['points']} | {row['frames_per_second']:.0f} | "
-        f"{1000 * row['seconds'] / row['frames']:.2f} | {share} | "
+        f"| {row['model']}, {row['dtype']}, {way} | {row['points']} | "
+        f"{row['frames_per_second']:.0f} | {1000 * row['seconds'] / row['frames']:.2f} | {share} | "
         f"{row['gigabytes']:.2f} | {row['kernels_a_frame']:.0f} | {100 * row['idle']:.0f} % |"
     )
 

@@ -1,6 +1,7 @@
-"""Makes a run's checkpoint ready to ship: the same weights, with measured numbers and notes in its card.
+"""Write a run's checkpoint with measured numbers and notes in its card.
 
-python scripts/dev/publish.py RUN/model.safetensors checkpoints/NAME.safetensors --results A/results.json … --set key=value
+python scripts/dev/publish.py RUN/model.safetensors checkpoints/NAME.safetensors \\
+    --results A/results.json … --set key=value
 """
 
 import argparse
@@ -38,22 +39,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def publish(path: Path, out: Path, results: list[Path], words: list[str]) -> None:
-    """Writes `out`; ValueError where a result is another checkpoint's, or the card names no licence or data."""
+    """Writes `out`; ValueError for another checkpoint's result, or missing licence or data."""
     model, card = checkpoint.load_model(path), checkpoint.read_card(path)
-    metrics = [measured(result, card["hash"]) for result in results]
-    notes = dict(note(word) for word in words)
+    metrics = [read_result(result, card["hash"]) for result in results]
+    notes = dict(parse_note(word) for word in words)
     card = card | {"metrics": metrics} | notes
     for needed in ("licence", "data"):
         if not card.get(needed):
-            raise ValueError(f"the card names no {needed}: say --set {needed}=…")
+            raise ValueError(f"the card names no {needed}: pass --set {needed}=…")
     card = checkpoint.save(out, model, card)
     print(
-        f"wrote {out}: {card['parameters']} parameters, {len(metrics)} measured benchmarks, hash {card['hash'][:12]}"
+        f"wrote {out}: {card['parameters']} parameters, {len(metrics)} benchmarks, "
+        f"hash {card['hash'][:12]}"
     )
 
 
-def measured(path: Path, weights: str) -> dict:
-    """What the card says of one results.json: benchmark, protocol, found of expected, mean, commit."""
+def read_result(path: Path, weights: str) -> dict:
+    """The card's entry of a results.json: benchmark, protocol, counts, mean, commit."""
     try:
         result = json.loads(path.read_text())
         kept = {
@@ -70,7 +72,7 @@ def measured(path: Path, weights: str) -> dict:
     return kept
 
 
-def note(word: str) -> tuple[str, str]:
+def parse_note(word: str) -> tuple[str, str]:
     """Key and value of `key=value`."""
     key, equals, value = word.partition("=")
     if not equals or not key:

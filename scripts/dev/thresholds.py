@@ -1,8 +1,8 @@
-"""A benchmark's metrics at several thresholds of visibility, to choose one by; and its accuracy by the tracks' error.
+"""A benchmark's metrics at several visibility thresholds, and its visibility by position error.
 
-python scripts/dev/thresholds.py benchmark=scenes3d_val benchmark.clips.seed=1 benchmark.clips.count=12 tracker=cotracker …
-Settings are those of evaluate.py; the tracker runs once. Choose on clips that are neither the benchmark's own nor
-trained on: another seed.
+python scripts/dev/thresholds.py benchmark=scenes3d_val benchmark.clips.seed=1 tracker=cotracker …
+Settings are those of evaluate.py; the tracker runs once. Choose on clips that are neither the
+benchmark's own nor trained on: with another seed.
 """
 
 import sys
@@ -10,79 +10,75 @@ from dataclasses import replace
 
 import hydra
 import torch
-from gallery import composed
+from gallery import compose_evaluation
 from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
-from cotracker.benchmarks.run import answers, read, with_required_direction
+from cotracker.benchmarks.breakdown import tapvid_ratio
+from cotracker.benchmarks.run import predict, read, with_required_direction
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.trackers.tracker import Tracker
-from cotracker.types import EvalTargets, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks
 
-ERRORS = (0, 4, 16)  # pixels of a frame resized to 256x256: right, off, lost
+ERRORS = (0, 4, 16)  # pixels of the 256x256 frame: near, off, lost
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def main(settings: list[str]) -> int:
     """Exit code 0, or 2 and one sentence."""
     try:
-        config = composed(settings)
-        rows, shares = measured(
+        config = compose_evaluation(settings)
+        means, shares = evaluate(
             instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark)
         )
     except (ValueError, OSError, hydra.errors.HydraException) as error:
         print(f"thresholds.py: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
-    for threshold, row in rows.items():
-        print(
-            f"{threshold:5.2f}  "
-            + "  ".join(f"{key} {value:6.2f}" for key, value in row.items() if "_" not in key)
-        )
+    for threshold, mean in means.items():
+        values = [f"{key} {value:6.2f}" for key, value in mean.items() if "_" not in key]
+        print(f"{threshold:5.2f}  " + "  ".join(values))
     for least, (share, right) in shares.items():
         print(
-            f"error from {least:2} px on: {share:5.1f} % of places, visibility right in {right:5.1f} % of them"
+            f"error from {least:2} px: {share:5.1f} % of point-frame pairs, "
+            f"visibility right in {right:5.1f} % of them"
         )
     return 0
 
 
-def measured(
+def evaluate(
     tracker: Tracker, benchmark: Benchmark
 ) -> tuple[dict[float, dict[str, float]], dict[int, list[float]]]:
-    """threshold -> each metric's mean over the videos; and by_error's."""
-    device = next((p.device for p in tracker.parameters()), torch.device("cpu"))
-    both, found = (
-        with_required_direction(tracker, benchmark).eval(),
-        {threshold: [] for threshold in THRESHOLDS},
-    )
-    places = []
+    """threshold -> each metric's mean over the videos; and group_by_error's groups."""
+    directed = with_required_direction(tracker, benchmark).eval()
+    rows = {threshold: [] for threshold in THRESHOLDS}
+    pairs = []
     for index in range(len(benchmark.clips)):
-        clip = read(benchmark, index)
-        targets, tracks = answers(both, benchmark, clip, device)
-        places.append(places_of(targets, tracks, clip.video.shape[-2:]))
-        for threshold, rows in found.items():
-            visible = tracks.visibility > threshold
-            rows.append(benchmark.metric(replace(tracks, visible=visible), targets, clip))
+        clip, targets = read(benchmark, index)
+        tracks = predict(directed, clip, targets)
+        pairs.append(error_and_visibility(targets, tracks, clip))
+        for threshold in THRESHOLDS:
+            seen = replace(tracks, visible=tracks.visibility > threshold)
+            rows[threshold].append(benchmark.metric(seen, targets, clip))
     means = {
-        t: {key: sum(r[key] for r in rows) / len(rows) for key in rows[0]}
-        for t, rows in found.items()
+        threshold: {key: sum(one[key] for one in found) / len(found) for key in found[0]}
+        for threshold, found in rows.items()
     }
-    return means, by_error(torch.cat(places))
+    return means, group_by_error(torch.cat(pairs))
 
 
-def places_of(targets: EvalTargets, tracks: Tracks, size: tuple[int, int]) -> Tensor:
-    """n 2 of the scored places: the error in pixels of a frame of 256x256, and 1 where the visibility is right."""
-    ratio = 256 / torch.tensor([size[1], size[0]])
-    error = ((tracks.xy - targets.target.xy) * ratio).norm(dim=-1)
+def error_and_visibility(targets: EvalTargets, tracks: Tracks, clip: Clip) -> Tensor:
+    """n 2 of the counted point-frame pairs: error at 256x256, 1 if visibility is right."""
+    error = ((tracks.xy - targets.target.xy) * tapvid_ratio(clip)).norm(dim=-1)
     right = tracks.visible == targets.target.visible
     return torch.stack([error, right.float()], dim=-1)[targets.eval_mask]
 
 
-def by_error(places: Tensor) -> dict[int, list[float]]:
-    """least error -> percent of the places with such an error, and of these the percent with the right visibility."""
-    kind = torch.bucketize(places[:, 0].contiguous(), torch.tensor(ERRORS[1:]), right=True)
-    groups = {least: places[kind == number, 1] for number, least in enumerate(ERRORS)}
+def group_by_error(pairs: Tensor) -> dict[int, list[float]]:
+    """least error -> the percentage of pairs, and the percentage of right visibility in them."""
+    groups = torch.bucketize(pairs[:, 0].contiguous(), torch.tensor(ERRORS[1:]), right=True)
+    right = {least: pairs[groups == number, 1] for number, least in enumerate(ERRORS)}
     return {
-        least: [100 * len(of) / len(places), 100 * of.mean().item()] for least, of in groups.items()
+        least: [100 * len(of) / len(pairs), 100 * of.mean().item()] for least, of in right.items()
     }
 
 

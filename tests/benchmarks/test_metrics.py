@@ -1,4 +1,4 @@
-"""Metrics against the reference's stored numbers, an oracle of plain loops, and cases counted by hand."""
+"""Metrics against the reference's stored numbers, plain loops, and cases counted by hand."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Who is asked what, and when: protocols against the reference, plain loops, and trackers that know the truth."""
+"""Protocols against the reference, plain loops, and trackers that know the target."""
 
 import math
 from dataclasses import replace
@@ -52,7 +52,7 @@ def _random_clip(rng, frames=12, points=6):
     return _clip(xy, visible, (height, width), masks, rng.random((frames, points)) < 0.9)
 
 
-def _asked_by_loops(clip, protocol):
+def _queries_by_loops(clip, protocol):
     """[(frame, point)] in order, and whether a frame counts for a query, by plain Python."""
     frames, points = clip.visible.shape
     shown = [
@@ -72,12 +72,12 @@ def _asked_by_loops(clip, protocol):
 
 @pytest.mark.parametrize("protocol", [first, strided])
 def test_protocol_and_metrics_equal_plain_loops(protocol):
-    """Also of answers that are random in place and visibility; distances measured by math.hypot, one by one."""
+    """Also of random answers; distances are measured by math.hypot, one by one."""
     rng, nothing = np.random.default_rng(7), 0
     for case in range(40):
         clip = _random_clip(rng)
         targets = protocol(clip)
-        asked, counts = _asked_by_loops(clip, protocol)
+        asked, counts = _queries_by_loops(clip, protocol)
         assert targets.queries[0].tolist() == [[t, *clip.tracks[t, n].tolist()] for t, n in asked]
         truth = clip.tracks[:, [n for _, n in asked]].numpy()
         answers = _tracks(
@@ -110,9 +110,9 @@ def test_protocol_and_metrics_equal_plain_loops(protocol):
 
 
 class Knowing(Tracker):
-    """Knows a clip's truth, found again by a query's place; a causal one only from the query's frame on.
+    """Knows a clip's target, found by the query's position; a causal one only from its frame on.
 
-    Each point's places are its own, so that a query names it. Reversed videos are told by their first frame's picture.
+    No two points share a position. A reversed video is known by its first frame.
     """
 
     def __init__(self, clip: Clip, causal: bool):
@@ -149,7 +149,9 @@ def _numbered_clip(seed):
 @pytest.mark.parametrize("protocol, metric", [(strided, tapvid), (strided, badja), (first, tapvid)])
 def test_who_knows_the_truth_has_a_hundred(causal, protocol, metric):
     clip = _numbered_clip(1)
-    (row,) = evaluate(Knowing(clip, causal), Benchmark("b", [clip], protocol, metric))
+    both = protocol is strided
+    benchmark = Benchmark("b", [clip], protocol, metric, both_directions=both)
+    (row,) = evaluate(Knowing(clip, causal), benchmark)
     values = [value for key, value in row.items() if key not in ("name", "seconds")]
     assert values == [pytest.approx(100)] * len(values) and values
 
@@ -159,24 +161,27 @@ def test_a_causal_tracker_alone_would_lose():
     clip = _numbered_clip(2)
     tracker = Knowing(clip, causal=True)
     tracker.both_directions = True  # a lie
-    (row,) = evaluate(tracker, Benchmark("b", [clip], strided, tapvid))
+    (row,) = evaluate(tracker, Benchmark("b", [clip], strided, tapvid, both_directions=True))
     assert row["aj"] < 80 and row["delta_avg"] < 80
 
 
 def test_a_truth_at_zero_is_joined_by_time():
-    """v1 took an exact 0 for "not tracked"; here the backward answer, wrong on purpose, stays before the query."""
+    """v1 took an exact 0 for "not tracked"; here the backward answer stays before the query."""
     clip = _numbered_clip(3)
     tracks = clip.tracks.clone()
     tracks[8] = torch.tensor([0.0, 0.0])
     tracks[8, :, 0] = torch.arange(8) * 1e-3  # the first point stands at 0, 0
     clip = replace(clip, tracks=tracks)
-    (row,) = evaluate(Knowing(clip, True), Benchmark("b", [clip], strided, tapvid))
+    (row,) = evaluate(
+        Knowing(clip, True), Benchmark("b", [clip], strided, tapvid, both_directions=True)
+    )
     assert row["aj"] == pytest.approx(100)
 
 
 def test_wrapping_is_said_in_the_protocol():
     def said(tracker, protocol):
-        return results.heading("t", tracker, Benchmark("b", [], protocol, tapvid))["protocol"]
+        benchmark = Benchmark("b", [], protocol, tapvid, both_directions=protocol is strided)
+        return results.make_heading("t", tracker, benchmark)["protocol"]
 
     assert said(Static(), strided) == {
         "queries": "strided",
@@ -195,12 +200,12 @@ def test_training_mode_is_given_back_and_taken_inside_the_wrapper():
     clip, modes = _numbered_clip(4), []
     tracker = Knowing(clip, causal=True).train()
     tracker.register_forward_hook(lambda module, *rest: modes.append(module.training))
-    evaluate(tracker, Benchmark("b", [clip], strided, tapvid))
+    evaluate(tracker, Benchmark("b", [clip], strided, tapvid, both_directions=True))
     assert modes == [False, False] and tracker.training
 
 
 def _sliding(frames=14):
-    """A real small video: a smooth texture that slides by (1.5, 0.5) pixels a frame, and points on it."""
+    """A smooth texture that moves by (1.5, 0.5) pixels a frame, and points on it."""
     t, y, x = np.meshgrid(np.arange(frames), np.arange(64), np.arange(80), indexing="ij")
     x, y = x - 1.5 * t, y - 0.5 * t
     waves = np.stack([np.sin(x / 4 + y / 7), np.sin(y / 5 - x / 9 + 1), np.sin((x + y) / 6 + 2)])
@@ -251,15 +256,15 @@ class Watching(Tracker):
 
 
 def test_strided_joins_what_forward_and_backward_say():
-    """The real network: from the query on its forward answer, before it that of the reversed video."""
+    """From the query on the forward answer, before it that of the reversed video."""
     clip = _sliding(11)
     tracker = predictor(
         None, 2, (48, 64), single_point=False, global_grid=2, local_grid=0, device="cpu"
     )
     targets = strided(clip)
-    whole = with_required_direction(tracker, Benchmark("b", [clip], strided, tapvid))(
-        clip.video[None], targets.queries
-    )
+    whole = with_required_direction(
+        tracker, Benchmark("b", [clip], strided, tapvid, both_directions=True)
+    )(clip.video[None], targets.queries)
     forward = tracker(clip.video[None], targets.queries)
     turned = targets.queries.clone()
     turned[..., 0] = 10 - turned[..., 0]
@@ -271,3 +276,9 @@ def test_strided_joins_what_forward_and_backward_say():
     assert torch.equal(
         whole.visible, torch.where(before, backward.visible.flip(1), forward.visible)
     )
+
+
+def test_a_benchmark_that_does_not_name_both_directions_is_refused():
+    clip = _numbered_clip(5)
+    with pytest.raises(ValueError, match="b counts frames before a query: set both_directions"):
+        evaluate(Static(), Benchmark("b", [clip], strided, tapvid))

@@ -18,10 +18,10 @@ from cotracker.cli import main
 from cotracker.data.check import check
 from cotracker.data.check.clip import check_clip
 from cotracker.data.check.repair import BROKEN, repair
-from cotracker.data.check.track_image import grey, judge
+from cotracker.data.check.track_image import judge, to_grey
 from cotracker.data.kubric import Kubric
 from cotracker.data.kubric.layout import clip_names, read_tracks, write_clip
-from cotracker.data.kubric.manifest import claimed, read_manifest, settle
+from cotracker.data.kubric.manifest import lock_folder, read_manifest, update_manifest
 from cotracker.data.pickles import load_npy_dict
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.video import write_video
@@ -191,7 +191,7 @@ def test_inverted_visibility_is_turned_round(root):
     done = repair(check(root, LEAST), LEAST).done
     assert (
         len(done) == 2
-        and "visibility turned round" in done[0]
+        and "visibility inverted again" in done[0]
         and "manifest.json: written anew" in done[1]
     )
     assert all(np.array_equal(now, then) for now, then in zip(read_tracks(root / "001"), truth))
@@ -249,7 +249,7 @@ def test_what_is_repaired_can_be_trained_on_and_generated_on(root):
         LEAST,
         2,
     )
-    settle(root, MADE)
+    update_manifest(root, MADE)
     manifest = read_manifest(root)
     assert [entry["name"] for entry in manifest["clips"]] == ["000", "002"] and manifest["counts"][
         "clips"
@@ -290,7 +290,7 @@ def test_an_mp4_may_stand_for_the_frames(tmp_path):
     assert good.findings == () and good.frames == FRAMES and good.followed > 0.9
     write_video(tmp_path / "a" / "frames.mp4", iter(video[:6]), 12, (HEIGHT, WIDTH))
     (finding,) = check_clip(tmp_path / "a", LEAST).findings
-    assert finding.kind == "frames" and "has 6 frames but" in finding.says
+    assert finding.kind == "frames" and "has 6 frames but" in finding.message
     cut_short(tmp_path / "a" / "frames.mp4")
     (finding,) = check_clip(tmp_path / "a", LEAST).findings
     assert finding.kind == "frames" and "frames.mp4" in str(finding)
@@ -306,7 +306,7 @@ def test_several_sets_and_any_number_of_workers(drawn, tmp_path):
     assert [finding.kind for finding in alone.findings] == ["folder", "time", "manifest"]
     count = []
     assert (
-        check(tmp_path / "all", LEAST, workers=2, seen=count.append) == alone and count == [7] * 7
+        check(tmp_path / "all", LEAST, workers=2, progress=count.append) == alone and count == [7] * 7
     )
 
 
@@ -346,14 +346,14 @@ def test_what_cannot_be_checked_is_said_in_one_sentence(root, monkeypatch, capsy
 
 def test_a_folder_that_is_being_written_to_is_not_repaired(root, capsys):
     cut_short(frames(root) / "005.jpg")
-    with claimed(root):
+    with lock_folder(root):
         assert main(["data", "check", str(root), "--workers", "0", "--repair"]) == 2
     assert "another process is writing" in capsys.readouterr().err and (root / "001").is_dir()
 
 
 def test_plain_frames_say_nothing_of_tracks():
     clip = scene(0)
-    plain = np.stack([grey(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))] * FRAMES)
+    plain = np.stack([to_grey(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))] * FRAMES)
     verdict = judge(plain, clip.tracks.numpy(), clip.visible.numpy(), clip.valid.numpy())
     assert (verdict.kind, verdict.followed) == (None, None)
 

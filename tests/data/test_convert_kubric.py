@@ -65,8 +65,8 @@ def test_records_that_tensorboard_wrote_are_read(tmp_path):
     with path.open("wb") as file:
         for one in written:
             RecordWriter(file).write(one)
-    spans, problem = tfrecord.scan(path)
-    assert problem is None and [tfrecord.read(path, span) for span in spans] == written
+    spans, problem = tfrecord.scan_records(path)
+    assert problem is None and [tfrecord.read_record(path, span) for span in spans] == written
     assert path.read_bytes() == b"".join(movi_fixture.record(one) for one in written)
 
 
@@ -139,7 +139,7 @@ def clear(made, coords):
 
 def test_images_of_16_bits_keep_all_of_them():
     made = movi_fixture.scene(*SMALL)
-    video, recording = movi.decode(data(*SMALL))
+    video, recording = movi.decode_example(data(*SMALL))
     images = made.images()
     np.testing.assert_array_equal(video, images["video"])
     np.testing.assert_array_equal(recording.segments, images["segments"])
@@ -266,7 +266,7 @@ def test_size_resizes_frames_and_tracks(tmp_path):
 @pytest.mark.parametrize("seed, size", [(0, None), (1, 80)])
 def test_a_random_window_moves_image_and_tracks_alike(seed, size):
     """A ramp in place of the video says at each pixel which position of the whole frame it shows."""
-    _, recording = movi.decode(data(96, 24))
+    _, recording = movi.decode_example(data(96, 24))
     x, y = np.meshgrid(np.arange(96), np.arange(96))
     ramp = np.tile(
         np.stack([x, y, 0 * x], axis=-1).astype(np.float32) + 0.5, (24, 1, 1, 1)
@@ -274,7 +274,7 @@ def test_a_random_window_moves_image_and_tracks_alike(seed, size):
     clip = movi.make_clip(ramp, recording, np.random.default_rng(seed), crop=True, size=size)
     size = size or 96
     assert clip.video.shape == (24, 3, size, size)
-    top, left, bottom, right = movi.random_window(np.random.default_rng(seed), 96, 96)
+    top, left, bottom, right = movi.sample_window(np.random.default_rng(seed), 96, 96)
     assert (bottom - top) * (right - left) < 0.9 * 96**2
     tracks, far = clip.tracks.numpy(), np.abs(clip.tracks.numpy() - (size - 1) / 2).max(-1)
     whole = (tracks + 0.5) / size * (right - left, bottom - top) + (left, top)
@@ -288,14 +288,14 @@ def test_a_random_window_moves_image_and_tracks_alike(seed, size):
 
 def test_windows_have_the_published_shapes():
     rng = np.random.default_rng(0)
-    windows = np.array([movi.random_window(rng, 256, 256) for _ in range(500)])
+    windows = np.array([movi.sample_window(rng, 256, 256) for _ in range(500)])
     top, left, bottom, right = windows.T
     rows, columns = bottom - top, right - left
     assert windows.min() >= 0 and windows.max() <= 256
     assert 0.3 <= (rows * columns).min() / 256**2 < 0.35 and (rows * columns).max() / 256**2 > 0.8
     aspects = columns / rows
     assert 0.48 < aspects.min() < 0.6 and 1.7 < aspects.max() < 2.05
-    assert movi.random_window(np.random.default_rng(0), 10, 200) == (
+    assert movi.sample_window(np.random.default_rng(0), 10, 200) == (
         0,
         0,
         10,
@@ -325,10 +325,10 @@ def test_features_that_nobody_asks_for_are_not_decoded():
     whole = movi_fixture.example(features)
     entry = movi_fixture.field(1, b"other") + movi_fixture.field(2, b"\x0a\xff")
     found = tfrecord.Features(whole + movi_fixture.field(1, movi_fixture.field(1, entry)))
-    assert "other" in found and found.numbers("camera/focal_length").tolist() == [35]
+    assert "other" in found and found.read_numbers("camera/focal_length").tolist() == [35]
     with pytest.raises(ValueError, match="not a tf.train.Example"):
-        found.numbers("other")
+        found.read_numbers("other")
     with pytest.raises(ValueError, match="'video' should hold numbers"):
-        found.numbers("video")
+        found.read_numbers("video")
     with pytest.raises(ValueError, match="'camera/positions' should hold byte strings"):
-        found.strings("camera/positions")
+        found.read_strings("camera/positions")

@@ -12,10 +12,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 
-from cotracker.data.augment import published
+from cotracker.data.augment import AugmentConfig
 from cotracker.data.augment.points import choose_points, random_crop
 from cotracker.data.kubric import Kubric
-from cotracker.data.stream import Mixture, TrainingStream, loader
+from cotracker.data.loader import make_loader
+from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.data.video import write_video
 from cotracker.types import Clip
 from train import run
@@ -209,14 +210,14 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path, root):
     (root / "0009").rmdir()
     for field, value in (("points", 0), ("frames", None), ("height", "tall"), ("width", 2.5)):
         with pytest.raises(
-            ValueError, match=f"data.{field} must be a whole number, 1 or more, not {value}"
+            ValueError, match=f"data.{field} must be a whole number of at least 1, not {value}"
         ):
             Kubric(root, **{field: value})
 
 
 @pytest.mark.parametrize("field, said", [
     ({"frames": 7}, "0003 has 6 frames: data.frames=7 are too many"),
-    ({"height": 41}, r"0003: its frames are 40x48 \(height x width\), smaller than the 41x20 wanted"),
+    ({"height": 41}, r"0003: its frames are 40x48 \(height x width\), smaller than the crop of 41x20"),
     ({"points": 13}, "0003: only .* are visible in the first or the middle frame, 13 are wanted"),
 ])  # fmt: skip
 def test_what_a_clip_cannot_give_names_it(root, field, said):
@@ -237,21 +238,25 @@ def test_clips_with_few_points_are_kept_where_that_is_allowed(root):
     ragged, fewer = shapes(points=8, least_points=4)
     assert len(ragged) > 2 and min(ragged) >= 4 and max(ragged) == 8 and fewer < replaced
     for least, points in ((0, 8), (9, 8), (2.0, 8), (1, None)):
-        with pytest.raises(ValueError, match="data.least_points must be null or a whole number"):
+        with pytest.raises(ValueError, match="data.least_points must be (null|a whole number)"):
             Kubric(str(root), points=points, least_points=least)
 
 
 def test_whole_frames_go_through_the_published_chain(root):
     """The reader hands over all; the chain crops and chooses; a clip left with too few points is another's turn."""
     reader = Kubric(str(root), 4, None, None, None)
-    augment = published(30, 36, 8, rectangle_side=(2, 9), pad=4)
+    rectangles = {"side": (2, 9)}
+    crop = {"height": 30, "width": 36}
+    augment = AugmentConfig(
+        rectangles, rectangles, pad={"max_pixels": 4}, crop=crop, points={"count": 8}
+    )
     stream = TrainingStream(reader, augment=augment)
     clips = [stream[k] for k in range(20)]
     assert {(*clip.video.shape, clip.tracks.shape[1]) for clip in clips} == {(4, 3, 30, 36, 8)}
     said = {clip.reason for clip in clips} - {""}
     assert sum(clip.replaced for clip in clips) > 0
     assert all("augmented: only" in reason and "8 are wanted" in reason for reason in said)
-    batches = first(loader(TrainingStream(reader, augment=augment), batch=4, workers=2), 5)
+    batches = first(make_loader(TrainingStream(reader, augment=augment), batch=4, workers=2), 5)
     assert [count for batch in batches for count in batch.replaced] == [
         clip.replaced for clip in clips
     ]
@@ -269,16 +274,18 @@ def test_kubric_and_drawn_scenes_in_one_mixture(root):
     ]
     small += [
         f"data.sources.0.augment.{name}={value}"
-        for name, value in (("height", 30), ("width", 36), ("points", 5))
+        for name, value in (("crop.height", 30), ("crop.width", 36), ("points.count", 5))
     ]
     node = composed("data=kubric_and_sprites", "train.batch=2", *small)
-    batches = first(loader(TrainingStream(instantiate(node.data)), batch=2), 16)
+    batches = first(make_loader(TrainingStream(instantiate(node.data)), batch=2), 16)
     assert {batch.video.shape for batch in batches} == {(2, 4, 3, 30, 36)}
     read = [set(batch.name) <= {f"{k:04d}" for k in range(5)} for batch in batches]
     assert 0 < sum(read) < 16
     whole = composed("data=kubric_and_sprites").data.sources
     assert [whole[1][key] for key in ("frames", "height", "width", "points")] == [24, 384, 512, 256]
-    assert [whole[0].augment[key] for key in ("height", "width", "points")] == [384, 512, 256]
+    augment = whole[0].augment
+    sizes = [augment.crop.height, augment.crop.width, augment.points["count"]]
+    assert sizes == [384, 512, 256]
 
 
 # Sets of clips in the stream
@@ -368,16 +375,17 @@ def test_workers_ranks_and_resuming_give_the_same_stream(root, workers):
         return TrainingStream(Mixture([reader, Kubric(str(root), 4, 24, 32, 2)], [2, 1], block=4))
 
     alone = [make()[k] for k in range(24)]
-    batches = first(loader(make(), batch=2, workers=workers), 12)
+    batches = first(make_loader(make(), batch=2, workers=workers), 12)
     whole = [(b.video[i], b.tracks[i], b.name[i]) for b in batches for i in range(2)]
     assert all(
         torch.equal(v, c.video) and torch.equal(t, c.tracks) and n == c.name
         for (v, t, n), c in zip(whole, alone)
     )
-    later = first(loader(make(), batch=2, workers=workers, start=14), 3)
+    later = first(make_loader(make(), batch=2, workers=workers, start=14), 3)
     assert all(same(one, other) for one, other in zip(later, batches[7:10]))
     ranks = [
-        first(loader(make(), batch=2, workers=workers, rank=rank, world=2), 6) for rank in range(2)
+        first(make_loader(make(), batch=2, workers=workers, rank=rank, world=2), 6)
+        for rank in range(2)
     ]
     assert [
         name for pair in zip(*ranks) for b in zip(*(one.name for one in pair)) for name in b
@@ -398,7 +406,7 @@ def test_the_config_gives_batches(root):
         "data.width=32",
         "data.points=3",
     )
-    batch = first(loader(TrainingStream(instantiate(node.data)), batch=2), 1)[0]
+    batch = first(make_loader(TrainingStream(instantiate(node.data)), batch=2), 1)[0]
     assert batch.video.shape == (2, 4, 3, 24, 32) and batch.tracks.shape == (2, 4, 3, 2)
     defaults = composed("data=kubric").data
     assert [defaults[key] for key in ("frames", "height", "width", "points")] == [24, 384, 512, 256]

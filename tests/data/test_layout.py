@@ -12,12 +12,18 @@ import torch
 from cotracker.data.kubric import layout
 from cotracker.data.kubric.layout import (
     clip_names,
-    describe,
+    describe_clip,
     read_by_products,
     read_clip,
     write_clip,
 )
-from cotracker.data.kubric.manifest import claimed, heading, read_manifest, settle, write_manifest
+from cotracker.data.kubric.manifest import (
+    lock_folder,
+    manifest_header,
+    read_manifest,
+    update_manifest,
+    write_manifest,
+)
 from cotracker.data.pickles import load_npy_dict
 from cotracker.data.video import write_video
 from cotracker.types import Clip
@@ -63,7 +69,7 @@ def test_a_clip_comes_back_as_it_was_written(tmp_path, images):
     torch.testing.assert_close(back.tracks, clip.tracks, atol=1e-5, rtol=0)
     assert torch.equal(back.visible, clip.visible) and torch.equal(back.valid, clip.valid)
     assert (entry["frames"], entry["points"], entry["size"]) == (FRAMES, POINTS, list(SIZE))
-    assert describe(tmp_path / "one") == entry and clip_names(tmp_path) == ["one"]
+    assert describe_clip(tmp_path / "one") == entry and clip_names(tmp_path) == ["one"]
 
 
 def test_files_are_what_readers_of_kubric_expect(tmp_path):
@@ -90,7 +96,7 @@ def test_the_same_clip_gives_the_same_bytes(tmp_path):
     assert hashes[0] == hashes[1] and len(set(hashes)) == 3
     frame = tmp_path / "0" / "a" / "frames" / "002.jpg"
     frame.rename(frame.with_name("004.jpg"))  # the hash knows the names, too
-    assert describe(tmp_path / "0" / "a")["sha256"] != hashes[0]
+    assert describe_clip(tmp_path / "0" / "a")["sha256"] != hashes[0]
 
 
 def test_by_products_come_back(tmp_path):
@@ -125,7 +131,7 @@ def test_a_clip_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch, fa
 
 
 @pytest.mark.parametrize("change, said", [
-    ({"name": "there"}, "is there already"), ({"images": "gif"}, "jpg or png, not gif"),
+    ({"name": "there"}, "is there already"), ({"images": "gif"}, "images must be jpg or png, not gif"),
     ({"by_products": {"frames": np.zeros(3)}}, "cannot be called frames"),
 ])  # fmt: skip
 def test_what_cannot_be_written_is_refused(tmp_path, change, said):
@@ -239,14 +245,14 @@ def test_an_mp4_may_stand_for_the_frames(tmp_path, name):
     back = read_clip(tmp_path / "a")
     assert back.video.shape == clip.video.shape
     assert (back.video.float() - clip.video.float()).abs().mean() < 6
-    assert describe(tmp_path / "a")["size"] == list(SIZE)
+    assert describe_clip(tmp_path / "a")["size"] == list(SIZE)
 
 
-MADE = heading("toy.Toy", {"points": 7, "speed": (1, 2)}, 0, "0.1.0", "abc")
+MADE = manifest_header("toy.Toy", {"points": 7, "speed": (1, 2)}, 0, "0.1.0", "abc")
 
 
 def test_the_manifest_lists_whole_clips_however_it_was_left(tmp_path):
-    assert settle(tmp_path, MADE)["clips"] == []
+    assert update_manifest(tmp_path, MADE)["clips"] == []
     entries = [write_clip(tmp_path, f"{k}", drawn(k)) for k in range(3)]
     write_manifest(
         tmp_path, MADE | {"clips": [entries[2], entries[0], entries[0] | {"name": "gone"}]}
@@ -254,7 +260,7 @@ def test_the_manifest_lists_whole_clips_however_it_was_left(tmp_path):
     (tmp_path / ".partial-x").mkdir()
     (tmp_path / ".partial-x" / "000.jpg").write_text("")
     (tmp_path / ".partial-y").write_text("{")
-    assert settle(tmp_path, MADE)["clips"] == entries
+    assert update_manifest(tmp_path, MADE)["clips"] == entries
     there = json.loads((tmp_path / "manifest.json").read_text())
     assert there == read_manifest(tmp_path)
     assert there["clips"] == entries and there["counts"] == {"clips": 3, "frames": 12, "points": 21}
@@ -267,51 +273,51 @@ def test_the_manifest_lists_whole_clips_however_it_was_left(tmp_path):
 
 
 def test_each_commit_is_noted(tmp_path):
-    settle(tmp_path, MADE)
+    update_manifest(tmp_path, MADE)
     write_clip(tmp_path, "a", drawn())
-    assert settle(tmp_path, heading("toy.Toy", MADE["config"], 0, "0.1.0", "def"))["commits"] == [
+    assert update_manifest(tmp_path, manifest_header("toy.Toy", MADE["config"], 0, "0.1.0", "def"))["commits"] == [
         "abc",
         "def",
     ]
-    assert settle(tmp_path, MADE)["commits"] == ["abc", "def"]
+    assert update_manifest(tmp_path, MADE)["commits"] == ["abc", "def"]
 
 
 @pytest.mark.parametrize("other, key", [
-    (heading("toy.Toy", {"points": 8, "speed": [1, 2]}, 0, "0.1.0", "abc"), "points is 7 there, 8 here"),
-    (heading("toy.Toy", MADE["config"], 1, "0.1.0", "abc"), "seed is 0 there, 1 here"),
-    (heading("toy.Other", MADE["config"], 0, "0.1.0", "abc"), "generator is toy.Toy there, toy.Other here"),
-    (heading("toy.Toy", {"points": 7}, 0, "0.1.0", "abc"), r"speed is \[1, 2\] there, None here"),
+    (manifest_header("toy.Toy", {"points": 8, "speed": [1, 2]}, 0, "0.1.0", "abc"), "points is 7 there, 8 here"),
+    (manifest_header("toy.Toy", MADE["config"], 1, "0.1.0", "abc"), "seed is 0 there, 1 here"),
+    (manifest_header("toy.Other", MADE["config"], 0, "0.1.0", "abc"), "generator is toy.Toy there, toy.Other here"),
+    (manifest_header("toy.Toy", {"points": 7}, 0, "0.1.0", "abc"), r"speed is \[1, 2\] there, None here"),
 ])  # fmt: skip
 def test_clips_of_another_heading_are_refused_with_the_key(tmp_path, other, key):
-    settle(tmp_path, MADE)
-    settle(tmp_path, other)  # there is no clip yet
-    settle(tmp_path, MADE)
+    update_manifest(tmp_path, MADE)
+    update_manifest(tmp_path, other)  # there is no clip yet
+    update_manifest(tmp_path, MADE)
     write_clip(tmp_path, "a", drawn())
     with pytest.raises(ValueError, match=key):
-        settle(tmp_path, other)
-    assert len(settle(tmp_path, MADE)["clips"]) == 1
+        update_manifest(tmp_path, other)
+    assert len(update_manifest(tmp_path, MADE)["clips"]) == 1
 
 
 def test_other_peoples_folders_are_left_alone(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / ".partial-z").mkdir()
     with pytest.raises(ValueError, match="holds thesis but no manifest.json"):
-        settle(tmp_path, MADE)
+        update_manifest(tmp_path, MADE)
     assert sorted(os.listdir(tmp_path)) == [".partial-z", "thesis"]
     (tmp_path / "manifest.json").write_text('{"clips": [3], "commits": []}')
     with pytest.raises(ValueError, match=r"manifest\.json is no manifest of clips"):
-        settle(tmp_path, MADE)
+        update_manifest(tmp_path, MADE)
 
 
 def test_a_folder_is_one_writers_at_a_time(tmp_path):
-    with claimed(tmp_path / "new"):
+    with lock_folder(tmp_path / "new"):
         with pytest.raises(ValueError, match="another process is writing into"):
-            with claimed(tmp_path / "new"):
+            with lock_folder(tmp_path / "new"):
                 pass
-    with claimed(tmp_path / "new"):
+    with lock_folder(tmp_path / "new"):
         pass
     (tmp_path / "file").write_text("")
     for place in ("file", "file/deeper"):
         with pytest.raises(ValueError, match="cannot write into .*file"):
-            with claimed(tmp_path / place):
+            with lock_folder(tmp_path / place):
                 pass

@@ -176,13 +176,14 @@ def test_generate_writes_them_in_the_layout_with_what_is_believed(folder, tmp_pa
 
 
 def test_agreement_is_the_share_that_is_believed():
-    from agreement import agreement
+    from agreement import measure_agreement
 
     video = panning()
     right, still = Knowing(video), Knowing(video, speed=torch.zeros(2))
-    assert agreement(video, right, 60) > 0.5 and agreement(video, still, 60) == 0
+    assert measure_agreement(video, right, 60) > 0.5
+    assert measure_agreement(video, still, 60) == 0
     with pytest.raises(ValueError, match="too few"):
-        agreement(video[:5], right, 60)
+        measure_agreement(video[:5], right, 60)
 
 
 def test_agreement_of_checkpoints_on_files(folder, capsys):

@@ -20,7 +20,7 @@ from tapvid_fixture import (
 )
 
 from cotracker.benchmarks.protocols import first
-from cotracker.data.pickles.arrays import Stored
+from cotracker.data.pickles.arrays import StoredBytes
 from cotracker.data.tapvid import DAVIS, TapVid
 
 
@@ -82,7 +82,7 @@ def test_kinetics(tmp_path):
         expect(reader[k], held, jpeg_frames(held), reader.names[k])
     assert len(reader.broken) == 8
     path = tmp_path / "tapvid_kinetics" / "0002_of_0010.pkl"
-    assert reader.broken[0] == f"{path} is missing, and the videos in it: copy it in, or make it"
+    assert reader.broken[0] == f"{path} is missing, and the videos in it: copy or make it"
 
 
 def test_kinetics_as_a_dict_and_as_an_array_of_objects(tmp_path):
@@ -137,13 +137,13 @@ def test_reading_twice_gives_the_same_and_writes_nothing(tmp_path, which, made):
 def test_opening_a_set_reads_none_of_its_videos_and_a_clip_only_its_own(tmp_path, monkeypatch):
     held = {str(k): record(120, 160, seed=k) for k in range(4)}
     path = write(tmp_path / "tapvid_davis.pkl", held)
-    counted, read = [], Stored.read
+    counted, read = [], StoredBytes.read
 
     def counting(self, start, stop):
         counted.append(stop - start)
         return read(self, start, stop)
 
-    monkeypatch.setattr(Stored, "read", counting)
+    monkeypatch.setattr(StoredBytes, "read", counting)
     reader = TapVid(tmp_path)
     assert len(reader) == 4 and counted == []
     reader[2]
@@ -265,7 +265,7 @@ def test_no_set_is_said_in_one_sentence(tmp_path):
     ):
         TapVid(tmp_path)
     with pytest.raises(
-        ValueError, match="which must be one of davis, kinetics, rgb_stacking, robotap, not sintel"
+        ValueError, match="which must be davis, kinetics, rgb_stacking or robotap, not sintel"
     ):
         TapVid(tmp_path, "sintel")
     write(tmp_path / "tapvid_davis.pkl", 7)

@@ -136,13 +136,13 @@ def test_seeks_are_used_and_a_wrong_one_is_noticed(tmp_path, monkeypatch):
     index = ffmpeg.index_video(tmp_path / "a.mp4")
     truth = list(ffmpeg.decode(index))
     entered = []
-    pipe = ffmpeg._pipe
+    pipe = ffmpeg._read_frames
 
     def lying(index, start, seek):
         entered.append(seek)
         return pipe(index, start - 1 if seek else start, seek)
 
-    monkeypatch.setattr(ffmpeg, "_pipe", lying)
+    monkeypatch.setattr(ffmpeg, "_read_frames", lying)
     frames = list(ffmpeg.decode(index, 30))
     assert entered == [True, False]
     assert len(frames) == 10 and all((a == b).all() for a, b in zip(frames, truth[30:]))
@@ -211,8 +211,6 @@ def test_writing_fails_whole(tmp_path):
         write_video(tmp_path / "a.mp4", [], 10, (16, 16))
     with pytest.raises(ValueError, match="frame 0 is"):
         write_video(tmp_path / "a.mp4", [np.zeros((16, 18, 3), np.uint8)], 10, (16, 16))
-    with pytest.raises(OSError):
-        write_video(tmp_path / "none" / "a.mp4", [np.zeros((16, 16, 3), np.uint8)], 10, (16, 16))
     assert not list(tmp_path.iterdir()) and not children()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cotracker.data.workers import spread
+from cotracker.data.workers import map_in_processes
 
 
 def noted(item: int, folder: Path, seconds: float = 0.0) -> int:
@@ -39,20 +39,20 @@ def numbers(folder: Path, word: str) -> set[int]:
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_every_item_is_done_once(tmp_path, workers):
-    with spread(partial(noted, folder=tmp_path), range(7), workers) as done:
+    with map_in_processes(partial(noted, folder=tmp_path), range(7), workers) as done:
         assert sorted(done) == [k**2 for k in range(7)]
     assert numbers(tmp_path, "done") == set(range(7))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_nothing_to_do_is_done_at_once(tmp_path, workers):
-    with spread(partial(noted, folder=tmp_path), [], workers) as done:
+    with map_in_processes(partial(noted, folder=tmp_path), [], workers) as done:
         assert list(done) == []
 
 
 def test_each_process_is_readied_first(monkeypatch):
     monkeypatch.delenv("WORD", raising=False)
-    with spread(from_begin, range(4), 2, partial(say, "ready")) as done:
+    with map_in_processes(from_begin, range(4), 2, partial(say, "ready")) as done:
         said = [line.split() for line in done]
     assert {word for _, word, _ in said} == {"ready"} and str(os.getpid()) not in {
         pid for _, _, pid in said
@@ -64,7 +64,7 @@ def test_each_process_is_readied_first(monkeypatch):
 def test_once_the_block_is_left_nothing_is_under_way(tmp_path, stop):
     with (
         pytest.raises(stop),
-        spread(partial(noted, folder=tmp_path, seconds=0.1), range(60), 2) as done,
+        map_in_processes(partial(noted, folder=tmp_path, seconds=0.1), range(60), 2) as done,
     ):
         next(done)
         raise stop
@@ -76,7 +76,7 @@ def test_once_the_block_is_left_nothing_is_under_way(tmp_path, stop):
 
 def test_ctrl_c_is_for_the_one_who_spreads(tmp_path):
     """A worker that is sent it goes on: its parent says when to stop."""
-    with spread(interrupted, range(4), 2) as done:
+    with map_in_processes(interrupted, range(4), 2) as done:
         assert sorted(done) == [0, 1, 2, 3]
 
 
@@ -89,5 +89,5 @@ def test_a_process_that_dies_is_one_sentence():
     with pytest.raises(
         ValueError, match="a worker died, perhaps for lack of memory: use fewer workers; nothing"
     ):
-        with spread(killed, range(3), 2) as done:
+        with map_in_processes(killed, range(3), 2) as done:
             list(done)

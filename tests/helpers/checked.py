@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from cotracker.data.kubric.layout import write_clip
-from cotracker.data.kubric.manifest import heading, settle, write_manifest
+from cotracker.data.kubric.manifest import manifest_header, update_manifest, write_manifest
 from cotracker.data.pickles import load_npy_dict
 from cotracker.types import Clip
 
 FRAMES, HEIGHT, WIDTH, POINTS = 8, 96, 128, 80
 
 
-MADE = heading("test", {}, 3, "0", None)
+MADE = manifest_header("test", {}, 3, "0", None)
 
 
 def scene(seed: int) -> Clip:
@@ -54,7 +54,7 @@ def drawn(tmp_path_factory) -> Path:
         depth, segments = np.zeros((FRAMES, 6, 8), np.float32), np.zeros((FRAMES, 6, 8), np.uint8)
         write_clip(root, f"{k:03d}", scene(k), {"depth": depth, "segments": segments})
     write_manifest(root, MADE | {"clips": []})
-    settle(root, MADE)
+    update_manifest(root, MADE)
     return root
 
 

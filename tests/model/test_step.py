@@ -291,13 +291,12 @@ def test_the_benchmark_measures_every_setting(tmp_path, capsys):
         json.loads((tmp_path / "a").read_text())["rows"] == [row]
         and row["setting"] == f"{dtype}+recompute"
     )
-    assert "published: 47 s and 8.3 GB" in capsys.readouterr().out
-    kept = bench_step.measure("float32", bench_step.parsed(words.split()))
+    assert row["setting"] in capsys.readouterr().out
+    kept = bench_step.measure("float32", bench_step.parse(words.split()))
     for found in (row, kept):
         assert (
             found["seconds"]["step"] > 0 and found["gigabytes"] > 0.1 and found["peak_gflops"] > 1
         )
-        assert found["of_published_seconds"] == pytest.approx(found["seconds"]["step"] / 47)
         assert found["of_peak"] == pytest.approx(
             found["gflop"] / found["seconds"]["step"] / found["peak_gflops"]
         )

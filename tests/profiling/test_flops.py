@@ -11,24 +11,23 @@ from cotracker.model import runtime
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling import flops
 
-SMALL = dict(
-    channels=16, widths=(8, 12, 12, 16), fuse_width=24, hidden=32, heads=2, motion_waves=4, levels=3
-)
-KINDS = {
-    "tiny": {},
-    "stride 8, window 16": {"stride": 8, "window": 16},
-    "square, uneven layers": {
-        "neighbourhood": "square",
-        "radius": 2,
-        "time_layers": 3,
-        "group_layers": 1,
-    },
-    "wide MLP, last frame repeated": {
-        "mlp_ratio": 3.5,
-        "repeat_last_frame": True,
-        "time_layers": 2,
-        "group_layers": 2,
-    },
+SMALL = {
+    "channels": 16,
+    "widths": (8, 12, 12, 16),
+    "fuse_width": 24,
+    "hidden": 32,
+    "heads": 2,
+    "motion_waves": 4,
+    "levels": 3,
+}
+SQUARE = {"neighbourhood": "square", "radius": 2, "time_layers": 3, "group_layers": 1}
+REPEATED = {"mlp_ratio": 3.5, "repeat_last_frame": True, "time_layers": 2, "group_layers": 2}
+CASES = {
+    "tiny": ({}, 13, (33, 50)),
+    "one window": ({}, 4, (40, 56)),
+    "stride 8, window 16": ({"stride": 8, "window": 16}, 20, (31, 47)),
+    "square, uneven layers": (SQUARE, 13, (33, 50)),
+    "wide MLP, last frame repeated": (REPEATED, 20, (31, 47)),
 }
 
 
@@ -38,10 +37,10 @@ def local(monkeypatch):
     monkeypatch.setattr(runtime, "WHOLE_MAP_CELLS", 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("frames, size", [(4, (40, 56)), (13, (33, 50)), (20, (31, 47))])
-def test_counted_as_pytorch_counts(kind, frames, size, local):
-    model = CoTracker(**(SMALL | KINDS[kind]))
+@pytest.mark.parametrize("case", CASES)
+def test_counted_as_pytorch_counts(case, local):
+    settings, frames, size = CASES[case]
+    model = CoTracker(**(SMALL | settings))
     queries = torch.tensor([[[0.0, 5, 6], [0, 20, 9], [0, 7, 22]]])
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, frames, 3, *size), queries, 2)
@@ -55,8 +54,8 @@ def test_sets_of_points_over_one_video(local):
     assert flops.run(model, 5, 9, (40, 56), 3, sets=4) == counter.get_total_flops()
 
 
-def test_the_issue_s_count():
-    """256 points over 24 frames of 384x512 with 6 updates: about 3.8 TFLOP, of which a third is the encoder's."""
+def test_operations_of_the_papers_model():
+    """256 points, 24 frames of 384x512, 6 iterations: about 3.8 TFLOP, a third the encoder's."""
     model = CoTracker()
     whole, encoder = flops.run(model, 256, 24, (384, 512), 6), 24 * flops.encode(model, (384, 512))
     assert 3.6e12 < whole < 4.1e12 and 0.28 < encoder / whole < 0.36

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +24,22 @@ from train import run
 FOLDER = Path(__file__).parents[2] / "configs"
 ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
          "cluster": "train", "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
-GROUPS = [folder for folder in FOLDER.glob("*") if folder.is_dir() and folder.name != "suites"]
+GROUPS = [
+    folder
+    for folder in FOLDER.glob("*")
+    if folder.is_dir() and folder.name not in ("tables", "figures")
+]
 CHOICES = sorted(
     (folder.name, str(path.relative_to(folder).with_suffix("")))
     for folder in GROUPS
     for path in folder.rglob("*.yaml")
-)  # configs/suites is a folder of its own, for suites of runs: tests/benchmarks/test_suite.py
+)  # configs/tables and configs/figures are no groups: tests/benchmarks/test_suite.py
 NEEDS_WEIGHTS = ("table6_dinov2",)  # which are not shipped
 EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
 GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere
 BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
 WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
-                 ("augment", "published"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
+                 ("augment", "paper"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
 WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped/second"),
               ("data", "shipped/self_training"), ("data", "shipped/real_drawn_spatial"), ("data", "shipped/visibility"),
               ("data", "shipped/gpu"), ("data", "shipped/walking"), ("generator", "pseudo")]  # fmt: skip
@@ -65,6 +69,10 @@ def targets(node):
 
 
 def plain(value):
+    if is_dataclass(value):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
     return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
@@ -234,13 +242,15 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
             small += [f"{at}.source.root={clips}", f"{at}.source.frames=24"]
             small += [
                 f"{at}.augment.{key}"
-                for key in ("height=32", "width=48", "points=8", "least_points=2")
+                for key in ("crop.height=32", "crop.width=48", "points.count=8", "points.least=2")
             ]
         elif "root" in source:
             small += [f"{at}.root={clips}"]
-            augmented = "height" in whole["augment"]
+            augmented = "crop" in whole["augment"]
             small += [
-                f"augment.{key}" for key in ("height=32", "width=32", "points=8") if augmented
+                f"augment.{key}"
+                for key in ("crop.height=32", "crop.width=32", "points.count=8")
+                if augmented
             ]
             small += [
                 f"{at}.{key}" for key in ("height=32", "width=48", "points=8") if not augmented

@@ -24,7 +24,7 @@ from cotracker import checkpoint
 from cotracker.config.instantiate import build_benchmark
 from cotracker.data.stream import TrainingStream
 from cotracker.training.distributed import Group, agree_on_store
-from cotracker.training.validation import evaluate_model
+from cotracker.training.validation import validate
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {
@@ -346,7 +346,7 @@ def test_all_processes_share_an_evaluation_and_training_continues(together, two)
         Group(0, 1, torch.device("cpu")),
     )
     for name, row in (("best", best), ("model", rows[-1])):
-        values = evaluate_model(
+        values = validate(
             checkpoint.load_model(out / f"{name}.safetensors"), benchmark, cfg.evaluation, alone
         )
         assert (

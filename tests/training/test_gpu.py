@@ -10,7 +10,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cotracker import checkpoint
-from cotracker.data.stream import TrainingStream, loader
+from cotracker.data.loader import make_loader
+from cotracker.data.stream import TrainingStream
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.sprites.render_torch import render_batch
 from cotracker.model.cotracker import CoTracker
@@ -97,7 +98,7 @@ def to(targets, device):
 
 @pytest.mark.parametrize("late_window_prob", [0.0, 1.0])
 def test_a_training_step_has_the_gradients_of_a_cpu(late_window_prob):
-    clip = next(iter(loader(TrainingStream(FILM, 3), 2)))
+    clip = next(iter(make_loader(TrainingStream(FILM, 3), 2)))
     found = []
     for device in (CPU, GPU):
         model = shipped().train().to(device)
@@ -127,7 +128,7 @@ def test_a_graphed_step_has_the_gradients_of_a_plain_one(late_window_prob, sizes
     model = shipped().train().to(GPU)
     objective = Objective(terms(late_window_prob)).to(GPU)
     sampler = TargetSampler(objective.config, model.window, pad_points=True)
-    loaders = [iter(loader(TrainingStream(film, 3, prepare=sampler), 2)) for film in films]
+    loaders = [iter(make_loader(TrainingStream(film, 3, prepare=sampler), 2)) for film in films]
     batches = [next(loaders[k % sizes]) for k in range(3 * sizes)]
     parameters = [*model.parameters(), *objective.parameters()]
     step, losses = GraphedStep(model, objective, parameters, torch.float32), []
@@ -179,7 +180,7 @@ def test_a_run_is_resumed_and_its_batches_are_pinned(precision, cuda_graphs, ren
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert all(np.isfinite(line["loss"]) for line in lines[2:]) and lines[-1]["peak_memory"] < 8
     prepare = TargetSampler(terms(0.0), window=8)
-    batch = next(iter(loader(TrainingStream(FILM, prepare=prepare), 2, 1, pinned=True)))
+    batch = next(iter(make_loader(TrainingStream(FILM, prepare=prepare), 2, 1, pinned=True)))
     targets = batch.targets
     assert targets.video.is_pinned() and targets.queries[0].is_pinned()
     assert batch.seed == [(0, 0), (0, 1)]

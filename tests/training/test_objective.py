@@ -8,9 +8,9 @@ import pytest
 import torch
 from waits import Waits
 
-from cotracker.data.stream import TrainingStream, loader
+from cotracker.data.loader import make_loader
+from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.data.synthetic.sprites import Sprites
-from cotracker.data.synthetic.sprites.render_torch import Undrawn
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import tensors_of
 from cotracker.model.windows import Estimate
@@ -211,9 +211,10 @@ def test_workers_sample_the_targets_also_of_scenes_without_pixels(prob):
     film = Sprites(frames=16, height=32, width=48, points=8)
     sampler = TargetSampler(config, window=8)
     found = []
-    for source in (film, Undrawn(film)):
+    workers = Mixture([film], [1.0])
+    for source in (workers, workers.with_deferred_rendering()):
         stream = TrainingStream(source, 3, prepare=pickle.loads(pickle.dumps(sampler)))
-        batch = next(iter(loader(stream, 2)))
+        batch = next(iter(make_loader(stream, 2)))
         assert isinstance(batch, TrainingBatch) and batch.seed == [(3, 0), (3, 1)]
         assert batch.length == 16
         found.append(batch.targets_on(torch.device("cpu")))

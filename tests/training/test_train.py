@@ -163,11 +163,11 @@ def test_what_a_device_cannot_render_is_refused(tmp_path):
     words = f"out={tmp_path}/out", "train.render_on_device=true"
     with pytest.raises(
         ValueError,
-        match="render_on_device=true is for clips of Sprites, and these data are Scenes3D",
+        match="only clips of Sprites can be rendered on the device, and these data are Scenes3D",
     ):
         run(config(*words, "data=scenes3d"))
     with pytest.raises(ValueError, match="render_on_device=true needs augment=none"):
-        run(config(*words, "augment=published"))
+        run(config(*words, "augment=paper"))
     assert not (tmp_path / "out").exists()
 
 

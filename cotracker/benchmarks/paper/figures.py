@@ -1,69 +1,70 @@
-"""The paper's figures 4, 7 and 8 as data: a metric, or the time of a video, against a setting of the tracker."""
+"""The paper's figures 4, 7 and 8 as data: a metric, or seconds a video, against a setting."""
 
-import csv as writer
+import csv
 import io
 
 from cotracker.benchmarks.paper.numbers import FIGURES
 from cotracker.benchmarks.paper.tables import METRICS, title
 
-SHOWN = {
+Panel = tuple[str, str, dict[str, list[tuple[float, float]]]]
+PLOTTED = {
     4: ("aj", "delta_avg", "oa", "seg", "3px"),
     7: ("aj", "delta_avg", "oa", "seg", "3px"),
     8: ("seconds",),
 }
+CSV = "x benchmark metric value low high found expected protocol_hash"
 
 
-def data(figure: int, rows: list[dict], results: list[dict], missing: list[str]) -> dict:
-    """{figure, x, place, caption, devices, points: [{x, benchmark, metric, value, …}], missing}, plain values.
+def collect(figure: int, rows: list[dict], results: list[dict], missing: list[str]) -> dict:
+    """{figure, x, place, caption, devices, points: [{x, benchmark, metric, value, …}], missing}.
 
-    rows: the suite's, each with its x.  "seconds" is the mean over videos of the time that one took.
+    rows: the suite's, each with its x. "seconds" is the mean over videos.
     """
     axis, place = FIGURES[figure]
-    at = {row["row"]: row["x"] for row in rows}
+    x_of = {row["row"]: row["x"] for row in rows}
     points = []
     for result in results:
-        where = {"x": at[result["label"]["row"]], "benchmark": result["label"]["column"]}
-        count = {key: result[key] for key in ("found", "expected", "protocol_hash")}
-        for metric in SHOWN[figure]:
-            points += [where | one | count for one in _values(result, metric)]
+        cell = {"x": x_of[result["label"]["row"]], "benchmark": result["label"]["column"]}
+        counts = {key: result[key] for key in ("found", "expected", "protocol_hash")}
+        for metric in PLOTTED[figure]:
+            points += [cell | value | counts for value in _values(result, metric)]
     devices = sorted({result["device"] for result in results})
-    caption = f"Figure {figure} of the paper ({place}): {axis}. Ours, on {'; '.join(devices) or 'nothing yet'}."
-    said = {"figure": figure, "x": axis, "place": place, "caption": caption, "devices": devices}
-    return said | {"points": points, "missing": missing}
+    on = "; ".join(devices) or "nothing yet"
+    return {
+        "figure": figure,
+        "x": axis,
+        "place": place,
+        "caption": f"Figure {figure} of the paper ({place}): {axis}. Ours, on {on}.",
+        "devices": devices,
+        "points": points,
+        "missing": missing,
+    }
 
 
-def csv(data: dict) -> str:
+def to_csv(data: dict) -> str:
     """The points, one a line."""
     text = io.StringIO()
-    keys = "x benchmark metric value low high found expected protocol_hash".split()
-    lines = writer.DictWriter(text, keys, lineterminator="\n")
+    lines = csv.DictWriter(text, CSV.split(), lineterminator="\n")
     lines.writeheader()
     lines.writerows(data["points"])
     return text.getvalue()
 
 
-def panels(data: dict) -> list[tuple[str, str, dict[str, list[tuple[float, float]]]]]:
-    """For each benchmark: its title, the name of the x axis, and for each metric a line [(x, value), …] by x."""
-    found = []
+def panels(data: dict) -> list[Panel]:
+    """For each benchmark: title, name of the x axis, and {metric: [(x, value), …]} sorted by x."""
+    panels = []
     for name in dict.fromkeys(point["benchmark"] for point in data["points"]):
         lines: dict[str, list[tuple[float, float]]] = {}
         for point in data["points"]:
             if point["benchmark"] == name and point["value"] is not None:
-                label = METRICS.get(point["metric"], "s / video").replace(
-                    "δ", "delta"
-                )  # which Pillow's font lacks
+                label = METRICS.get(point["metric"], "s / video")
                 lines.setdefault(label, []).append((point["x"], point["value"]))
-        found.append(
-            (
-                f"{title(name)}, {_videos(data, name)}",
-                data["x"],
-                {label: sorted(line) for label, line in lines.items()},
-            )
-        )
-    return found
+        ordered = {label: sorted(line) for label, line in lines.items()}
+        panels.append((f"{title(name)}, {_count_videos(data, name)}", data["x"], ordered))
+    return panels
 
 
-def _videos(data: dict, benchmark: str) -> str:
+def _count_videos(data: dict, benchmark: str) -> str:
     """`3 of 7 videos`, or `30 videos` where these are all."""
     counts = {(p["found"], p["expected"]) for p in data["points"] if p["benchmark"] == benchmark}
     return " or ".join(
@@ -72,21 +73,15 @@ def _videos(data: dict, benchmark: str) -> str:
 
 
 def _values(result: dict, metric: str) -> list[dict]:
+    """[{metric, value, low, high}], or [] where the result has no such metric."""
     if metric == "seconds":
         spent = [video["seconds"] for video in result["videos"]]
-        return (
-            [
-                {
-                    "metric": metric,
-                    "value": sum(spent) / len(spent),
-                    "low": min(spent),
-                    "high": max(spent),
-                }
-            ]
-            if spent
-            else []
-        )
-    if metric not in result["mean"]:
+        if not spent:
+            return []
+        value, low, high = sum(spent) / len(spent), min(spent), max(spent)
+    elif metric in result["mean"]:
+        value = result["mean"][metric]
+        low, high = result["interval"].get(metric) or (None, None)
+    else:
         return []
-    low, high = result["interval"].get(metric) or (None, None)
-    return [{"metric": metric, "value": result["mean"][metric], "low": low, "high": high}]
+    return [{"metric": metric, "value": value, "low": low, "high": high}]

@@ -1,6 +1,6 @@
-"""For evaluate.py: the many runs that make one of the paper's tables or figures, and what is written of them.
+"""The evaluations that make one of the paper's tables or figures, and the files written of them.
 
-configs/suites/experiment/*.yaml says which; each run has a folder of its own, from which it goes on when stopped.
+configs/tables/ and configs/figures/ hold them. Each evaluation resumes from a folder of its own.
 """
 
 from collections.abc import Callable
@@ -13,129 +13,140 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cotracker import checkpoint
-from cotracker.benchmarks.paper import figures as series
-from cotracker.benchmarks.paper import numbers as paper
-from cotracker.benchmarks.paper import tables
+from cotracker.benchmarks.paper import figures, numbers, tables
 from cotracker.files import write_json, write_text
-from cotracker.visualize import write_png
-from cotracker.visualize.plots import lines
+from cotracker.visualize.plots import plot_lines
 
-Measure = Callable[[DictConfig, dict], dict | None]
+KINDS = ("table", "figure")
+Evaluate = Callable[[DictConfig, dict], dict | None]
 
 
 class Unavailable(ValueError):
-    """What one run needs is not there: its data set or its checkpoint; the other runs go on."""
+    """The data set or checkpoint of one evaluation is not there; the others go on."""
 
 
-def asked(words: list[str]) -> bool:
-    """Whether a command line asks for a table or a figure: experiment=NAME."""
-    return any(word.startswith("experiment=") and word != "experiment=null" for word in words)
+def config_name(configs: Path, arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The config that table=N or figure=N names, such as tables/2, or None; the other arguments.
 
-
-def config(configs: Path, words: list[str]) -> DictConfig:
-    """The suite's config: configs/suites/suite.yaml with the experiment and the other overrides."""
-    with initialize_config_dir(str(configs.resolve() / "suites"), version_base=None):
-        return compose("suite", overrides=words)
-
-
-def run(configs: Path, suite: DictConfig, measure: Measure) -> int:
-    """Exit code 0 where everything was measured, 1 where something could not be; what could be is written.
-
-    measure: (a config of configs/evaluate.yaml, a label) -> results.json; None in processes other than the first.
+    ValueError where both are given, there is no such table or figure, or experiment= is given.
     """
-    if suite.table not in (None, *paper.TABLES):
-        raise ValueError(f"there is no table {suite.table} in the paper: 1 to {max(paper.TABLES)}")
-    found, missing = [], []
+    chosen = [one for one in arguments if one.partition("=")[0] in KINDS]
+    others = [one for one in arguments if one not in chosen]
+    if any(one.startswith("experiment=") for one in others):
+        raise ValueError("evaluate.py has no experiment=: pass table=N or figure=N (table=2)")
+    if not chosen:
+        return None, others
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)} are two: pass one table=N or figure=N")
+    kind, _, name = chosen[0].partition("=")
+    names = [path.stem for path in sorted((configs / f"{kind}s").glob("[0-9]*.yaml"))]
+    if name not in names:
+        raise ValueError(f"there is no {kind}={name}: pass one of {', '.join(names)}")
+    return f"{kind}s/{name}", others
+
+
+def load(configs: Path, name: str, overrides: list[str]) -> DictConfig:
+    """The config of that name, such as tables/2, with the overrides."""
+    with initialize_config_dir(str(configs.resolve()), version_base=None):
+        return compose(name, overrides=overrides)
+
+
+def run(configs: Path, suite: DictConfig, evaluate: Evaluate) -> int:
+    """0 where everything was evaluated, 1 where something was not available; writes what there is.
+
+    evaluate: (a config of configs/evaluate.yaml, a label) -> results.json, None on ranks but 0.
+    """
+    results, missing = [], []
     for row in suite.rows:
         for column in row.get("columns", suite.columns):
-            where = f"{row.row}, {column}"
-            print(f"--- {where}", flush=True)
+            print(f"--- {row.row}, {column}", flush=True)
             try:
-                one = cell(configs, suite, row, column)
+                config = compose_cell(configs, suite, row, column)
                 label = {"suite": suite.name, "row": row.row, "column": column}
-                found.append(
-                    measure(one, label | ({"labels": list(row.labels)} if "labels" in row else {}))
-                )
+                if "labels" in row:
+                    label["labels"] = list(row.labels)
+                results.append(evaluate(config, label))
             except Unavailable as error:
                 missing.append((row.row, column, str(error)))
                 print(error, flush=True)
-    if None not in found:
-        write(suite, found, gathered(missing))
+    if None not in results:
+        write(suite, results, group_by_reason(missing))
     return 1 if missing else 0
 
 
-def cell(configs: Path, suite: DictConfig, row: DictConfig, column: str) -> DictConfig:
-    """The config of one run: a row's tracker and checkpoint, a column's benchmark; Unavailable: what is not there."""
-    asked = suite.benchmarks[column]
-    words = (f"benchmark={asked.benchmark}", f"tracker={row.get('tracker', 'cotracker')}")
-    one = deepcopy(_composed(configs.resolve(), words))
+def compose_cell(configs: Path, suite: DictConfig, row: DictConfig, column: str) -> DictConfig:
+    """The config of one evaluation: a row's tracker and checkpoint, a column's benchmark.
+
+    Unavailable names a missing checkpoint or data set.
+    """
+    cell = suite.benchmarks[column]
+    overrides = (f"benchmark={cell.benchmark}", f"tracker={row.get('tracker', 'cotracker')}")
+    config = deepcopy(_compose(configs.resolve(), overrides))
     try:
-        OmegaConf.set_struct(one, True)  # a misspelt setting is refused
-        said = OmegaConf.to_container(asked.settings, resolve=True, throw_on_missing=True)
-        one.benchmark = OmegaConf.merge(one.benchmark, said)
-        settings = OmegaConf.to_container(
-            suite.tracker if row.get("checkpoint") else OmegaConf.create()
-        )
-        one.tracker = OmegaConf.merge(one.tracker, settings | dict(row.get("settings", {})))
+        OmegaConf.set_struct(config, True)  # a misspelt setting is refused
+        settings = OmegaConf.to_container(cell.settings, resolve=True, throw_on_missing=True)
+        config.benchmark = OmegaConf.merge(config.benchmark, settings)
+        shared = OmegaConf.to_container(suite.tracker) if row.get("checkpoint") else {}
+        config.tracker = OmegaConf.merge(config.tracker, shared | dict(row.get("settings", {})))
         if row.get("checkpoint"):
-            one.checkpoint = str(file_of(suite, row.checkpoint))
-        one.out = f"{suite.out}/{slug(row.row)}/{column}"
-        one.limit = asked.get("limit", suite.limit)
-        one.pictures, one.wait_minutes = suite.pictures, suite.wait_minutes
-        OmegaConf.to_container(one.benchmark, resolve=True, throw_on_missing=True)
+            config.checkpoint = str(find_checkpoint(suite, row.checkpoint))
+        config.out = f"{suite.out}/{slug(row.row)}/{column}"
+        config.limit = cell.get("limit", suite.limit)
+        config.pictures = suite.pictures
+        OmegaConf.to_container(config.benchmark, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         if "datasets" in str(error):
-            raise Unavailable(
-                "datasets is missing: say datasets=FOLDER, which holds the data sets"
-            ) from error
+            raise Unavailable("datasets is required: pass datasets=DIR") from error
         raise ValueError(f"{row.row}, {column}: {str(error).splitlines()[0]}") from error
-    return one
+    return config
 
 
 @cache  # a table's cells share a few
-def _composed(configs: Path, words: tuple[str, ...]) -> DictConfig:
+def _compose(configs: Path, overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(configs), version_base=None):
-        return compose("evaluate", overrides=list(words))
+        return compose("evaluate", overrides=list(overrides))
 
 
-def file_of(suite: DictConfig, name: str) -> Path:
-    """The file of a checkpoint by its name in the suite's list; Unavailable says how to get it."""
-    known = suite.checkpoints[name]
+def find_checkpoint(suite: DictConfig, name: str) -> Path:
+    """The file of a checkpoint of the suite's list; Unavailable says how to get it."""
+    entry = suite.checkpoints[name]
     try:
-        return checkpoint.find(known.file)
+        return checkpoint.find(entry.file)
     except ValueError as error:
-        how = f"train it by `{known.train}`, or " if known.get("train") else ""
+        train = f"run `{entry.train}`, or " if entry.get("train") else ""
         raise Unavailable(
-            f"no checkpoint {name} at {known.file}: {how}say checkpoints.{name}.file=FILE"
+            f"no checkpoint {name} at {entry.file}: {train}pass checkpoints.{name}.file=FILE"
         ) from error
 
 
-def write(suite: DictConfig, found: list[dict], missing: list[str]) -> None:
-    """Writes the table (md, tex, csv) or the figure (png, csv, json) into the suite's folder, and prints the table."""
+def write(suite: DictConfig, results: list[dict], missing: list[str]) -> None:
+    """Writes the table (md, tex, csv) or the figure (png, csv, json) into the suite's folder."""
     folder = Path(suite.out)
     folder.mkdir(parents=True, exist_ok=True)
     if suite.figure is not None:
-        data = series.data(suite.figure, OmegaConf.to_container(suite.rows), found, missing)
+        rows = OmegaConf.to_container(suite.rows)
+        data = figures.collect(suite.figure, rows, results, missing)
         write_json(folder / f"{suite.name}.json", data)
-        write_text(folder / f"{suite.name}.csv", series.csv(data))
-        write_png(folder / f"{suite.name}.png", lines(series.panels(data), data["caption"]))
+        write_text(folder / f"{suite.name}.csv", figures.to_csv(data))
+        plot_lines(folder / f"{suite.name}.png", figures.panels(data), data["caption"])
         print(f"wrote {suite.name}.png, .csv and .json to {folder}")
         return
-    filled = tables.filled(paper.TABLES[suite.table], [(one["label"]["row"], one) for one in found])
-    whole = tables.Shown(paper.TABLES[suite.table], filled, tuple(suite.columns), tuple(missing))
-    for ending, text in (("md", whole.markdown()), ("tex", whole.latex()), ("csv", whole.csv())):
-        write_text(folder / f"{suite.name}.{ending}", text)
-    print(f"\n{whole.markdown()}\nwrote {suite.name}.md, .tex and .csv to {folder}")
+    paper = numbers.TABLES[suite.table]
+    cells = tables.place(paper, [(one["label"]["row"], one) for one in results])
+    filled = tables.FilledTable(paper, cells, tuple(suite.columns), tuple(missing))
+    for ending, to_text in filled.formats().items():
+        write_text(folder / f"{suite.name}.{ending}", to_text())
+    print(f"\n{filled.to_markdown()}\nwrote {suite.name}.md, .tex and .csv to {folder}")
 
 
-def gathered(missing: list[tuple[str, str, str]]) -> list[str]:
-    """A sentence for each thing that is missing, with all the rows and columns that it is missing from."""
+def group_by_reason(missing: list[tuple[str, str, str]]) -> list[str]:
+    """One sentence for each reason, after all the rows and columns that it concerns."""
     places: dict[str, list[str]] = {}
-    for row, column, sentence in missing:
-        places.setdefault(sentence, []).append(f"{row} {column}")
-    return [f"{', '.join(where)}: {sentence}" for sentence, where in places.items()]
+    for row, column, reason in missing:
+        places.setdefault(reason, []).append(f"{row} {column}")
+    return [f"{', '.join(where)}: {reason}" for reason, where in places.items()]
 
 
 def slug(text: str) -> str:
-    """A folder's name made of a row's."""
+    """The text as a file's name: other characters than letters, digits, - _ . become _."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)

@@ -1,259 +1,263 @@
-"""The paper's tables with our results beside: Markdown, LaTeX and CSV."""
+"""The paper's tables with our results beside them: Markdown, LaTeX and CSV."""
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cotracker.benchmarks.paper.numbers import BADJA, TAPVID, Row, Table
 
 METRICS = {"aj": "AJ", "delta_avg": "<δ avg", "oa": "OA", "seg": "seg", "3px": "δ 3px"}
 LATEX = {"delta_avg": r"$<\delta^x_{avg}$", "3px": r"$<\delta^{3px}$"}
+LATEX_LETTERS = {
+    "&": r"\&",
+    "_": r"\_",
+    "%": r"\%",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
+    "<": "$<$",
+    "δ": r"$\delta$",
+}
 TITLES = {
-    "davis_first": "DAVIS First", "davis_strided": "DAVIS Strided", "kinetics_first": "Kinetics First",
-    "badja": "BADJA", "fastcapture": "FastCapture",
-}  # fmt: skip
-NAMED = {
-    ("davis", "first"): "davis_first", ("davis", "strided"): "davis_strided",
-    ("davis_strided", "strided"): "davis_strided", ("kinetics", "first"): "kinetics_first",
-}  # fmt: skip
-EVALUATED = {
-    "iters": [6],
-    "resolution": [[384, 512], [378, 504]],
-}  # sections 4.2 and A; the second for DINOv2
-ASKED = {
-    "points": ["single"],
-    "global_grid": [6],
-    "local_grid": [6],
-}  # section 4.2; table 1 is about others
+    "davis_first": "DAVIS First",
+    "davis_strided": "DAVIS Strided",
+    "kinetics_first": "Kinetics First",
+    "badja": "BADJA",
+    "fastcapture": "FastCapture",
+}
+COLUMNS = {  # (benchmark, protocol) of results without a label
+    ("davis", "first"): "davis_first",
+    ("davis", "strided"): "davis_strided",
+    ("davis_strided", "strided"): "davis_strided",
+    ("kinetics", "first"): "kinetics_first",
+}
+# Settings of the paper's evaluation (sections 4.2 and A); the second resolution is DINOv2's.
+PAPER = {"iters": [6], "resolution": [[384, 512], [378, 504]]}
+PAPER_POINTS = {"points": ["single"], "global_grid": [6], "local_grid": [6]}  # not of table 1
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
-Filled = dict[tuple[str, str], dict]  # (row, column) -> results.json
+Cells = dict[tuple[str, str], dict]  # (row, column) -> results.json
 
 
 def column_of(result: dict) -> str:
-    """The column that a result belongs under: what its label says, or its benchmark and how that asks."""
+    """The column of a result: its label's, or that of its benchmark and protocol."""
     if "label" in result:
         return result["label"]["column"]
-    return NAMED.get((result["benchmark"], result["protocol"]["queries"]), result["benchmark"])
+    benchmark = result["benchmark"]
+    return COLUMNS.get((benchmark, result["protocol"]["queries"]), benchmark)
 
 
 def row_of(table: Table, result: dict, name: str) -> str:
-    """The row of a result for which none was said: its label's, or the one row of CoTracker; or ValueError."""
+    """The row of a result: its label's, or the table's only row of CoTracker; or ValueError."""
     ours = [row.key for row in table.rows if row.ours]
     label = result.get("label", {})
-    if (
-        label.get("row") in ours
-        or label.get("suite", "").removesuffix("_small") == f"table{table.number}"
-    ):
+    suite = label.get("suite", "").removesuffix("_small")
+    if label.get("row") in ours or suite == f"table{table.number}":
         return label["row"]
     if len(ours) == 1 and result["tracker"] == "cotracker":
         return ours[0]
     raise ValueError(
-        f"{name} does not say which row of table {table.number} it is: say ROW={name}, of {', '.join(ours)}"
+        f"{name} has no row of table {table.number}: "
+        f"pass ROW={name}, with ROW one of {', '.join(ours)}"
     )
 
 
-def filled(table: Table, results: list[tuple[str, dict]]) -> Filled:
-    """The results by (row, column); ValueError where two stand for one place, or one is for a row that is not ours."""
-    places: Filled = {}
+def place(table: Table, results: list[tuple[str, dict]]) -> Cells:
+    """The results of (row, result) by (row, column).
+
+    ValueError where two are for one cell, or one is for a row of another system.
+    """
+    cells: Cells = {}
     others = [row.key for row in table.rows if not row.ours]
     for row, result in results:
-        place = row, column_of(result)
+        cell = row, column_of(result)
         if row in others:
-            raise ValueError(
-                f"row {row} of table {table.number} is another system's, which is not measured here"
-            )
-        if place in places:
-            raise ValueError(f"two results for row {row} under {place[1]}: name one of them only")
-        places[place] = result
-    return places
+            raise ValueError(f"row {row} of table {table.number} is another system's: omit it")
+        if cell in cells:
+            raise ValueError(f"two results for row {row} under {cell[1]}: pass one of them")
+        cells[cell] = result
+    return cells
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A table filled with results: `paper / ours` in each place, and the paper's number alone for other systems.
+class FilledTable:
+    """A table with results: `paper / ours` in each cell, and `paper` alone for other systems.
 
-    columns: the benchmarks to show; None: the table's own, and whatever else there are results of.
+    cells: results by (row, column).
+    columns: the benchmarks shown; None: the table's own, and all others that have results.
     missing: sentences on what could not be measured.
     """
 
     table: Table
-    filled: Filled
+    cells: Cells
     columns: tuple[str, ...] | None = None
     missing: tuple[str, ...] = ()
 
-    def markdown(self) -> str:
+    def formats(self) -> dict[str, Callable[[], str]]:
+        """File ending -> the method that makes the text."""
+        return {"md": self.to_markdown, "tex": self.to_latex, "csv": self.to_csv}
+
+    def to_markdown(self) -> str:
         """The table in Markdown, with notes below."""
-        heads = [
-            *self.table.labels,
-            *(f"{title(name)} {METRICS.get(one, one)}" for name, one in self._places()),
-        ]
-        lines = [heads, ["---"] * len(heads), *(self._cells(row) for row in self._rows())]
+        metrics = [f"{title(name)} {METRICS.get(one, one)}" for name, one in self._metrics()]
+        heads = [*self.table.labels, *metrics]
+        lines = [heads, ["---"] * len(heads), *(self._texts(row) for row in self._rows())]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = "\n".join(f"- {note}" for note in self._notes())
         return f"**{self._caption()}**\n\n{body}\n\n{notes}\n"
 
-    def latex(self) -> str:
-        """The table as a LaTeX tabular, with its notes as comments and in the caption."""
-        places = self._places()
-        heads = " & ".join(
-            [_tex(label) for label in self.table.labels] + [_head(one) for _, one in places]
-        )
+    def to_latex(self) -> str:
+        """The table as a LaTeX tabular; notes are comments above it."""
+        labels, metrics = self.table.labels, self._metrics()
         groups = [
-            rf"\multicolumn{{{len(of)}}}{{c}}{{{_tex(title(name))}}}"
+            rf"\multicolumn{{{len(of)}}}{{c}}{{{_to_latex(title(name))}}}"
             for name, of in self._columns()
         ]
-        over = " & ".join(["" for _ in self.table.labels] + groups)
-        rows = [" & ".join(_tex(one) for one in self._cells(row)) + r" \\" for row in self._rows()]
-        align = "l" * len(self.table.labels) + "c" * len(places)
-        notes = [f"% {note}" for note in self._notes()]
-        caption = rf"\caption{{{_tex(self._caption())}}}"
-        top = [
+        heads = [_to_latex(label) for label in labels]
+        heads += [LATEX.get(one) or _to_latex(METRICS.get(one, one)) for _, one in metrics]
+        rows = [[_to_latex(text) for text in self._texts(row)] for row in self._rows()]
+        lines = [
+            *(f"% {note}" for note in self._notes()),
             r"\begin{table}",
-            rf"\begin{{tabular}}{{{align}}}",
+            rf"\begin{{tabular}}{{{'l' * len(labels)}{'c' * len(metrics)}}}",
             r"\hline",
-            over + r" \\",
-            heads + r" \\",
+            " & ".join([*[""] * len(labels), *groups]) + r" \\",
+            " & ".join(heads) + r" \\",
             r"\hline",
+            *(" & ".join(row) + r" \\" for row in rows),
+            r"\hline",
+            r"\end{tabular}",
+            rf"\caption{{{_to_latex(self._caption())}}}",
+            r"\end{table}",
         ]
-        return (
-            "\n".join([*notes, *top, *rows, r"\hline", r"\end{tabular}", caption, r"\end{table}"])
-            + "\n"
-        )
+        return "\n".join(lines) + "\n"
 
-    def csv(self) -> str:
-        """One line for each number: row, benchmark, metric, paper, ours, its interval, found, expected, hashes."""
+    def to_csv(self) -> str:
+        """One line a number: row, benchmark, metric, paper, ours, interval, counts, hashes."""
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(CSV.split())
         for row in self._rows():
-            for name, one in self._places():
-                result = self.filled.get((row.key, name), {})
-                low, high = result.get("interval", {}).get(one) or (None, None)
-                said = self.table.value(row.key, name, one)
+            for name, one in self._metrics():
+                paper = self.table.value(row.key, name, one)
+                result = self.cells.get((row.key, name), {})
                 ours = result.get("mean", {}).get(one)
-                kept = [result.get("found"), result.get("expected"), result.get("protocol_hash")]
-                kept.append(result.get("checkpoint", {}).get("hash"))
-                if said is not None or ours is not None:
-                    label = ", ".join(row.labels)
-                    lines.writerow(
-                        [self.table.number, row.key, label, name, one, said, ours, low, high, *kept]
-                    )
+                if paper is None and ours is None:
+                    continue
+                low, high = result.get("interval", {}).get(one) or (None, None)
+                start = [self.table.number, row.key, ", ".join(row.labels), name, one, paper, ours]
+                kept = [result.get(key) for key in ("found", "expected", "protocol_hash")]
+                lines.writerow([*start, low, high, *kept, result.get("checkpoint", {}).get("hash")])
         return text.getvalue()
 
     def _caption(self) -> str:
         table = self.table
-        return f"Table {table.number} of the paper ({table.place}): {table.title}. Paper / ours, in percent."
+        return (
+            f"Table {table.number} of the paper ({table.place}): {table.title}. "
+            "Paper / ours, in percent."
+        )
 
     def _columns(self) -> list[tuple[str, tuple[str, ...]]]:
         """Each benchmark shown, with its metrics."""
         own = dict(self.table.columns)
-        names = self.columns or (*own, *(name for _, name in self.filled if name not in own))
-        return [(name, own.get(name) or self._metrics(name)) for name in dict.fromkeys(names)]
+        names = self.columns or (*own, *(name for _, name in self.cells if name not in own))
+        return [(name, own.get(name) or self._measured(name)) for name in dict.fromkeys(names)]
 
-    def _metrics(self, column: str) -> tuple[str, ...]:
-        """Those of a benchmark that the paper's table has not."""
-        kept = [one["mean"] for (_, name), one in self.filled.items() if name == column]
-        return tuple(one for one in (*TAPVID, *BADJA) if any(one in mean for mean in kept))
+    def _measured(self, column: str) -> tuple[str, ...]:
+        """The metrics of a benchmark that is not in the paper's table."""
+        means = [result["mean"] for (_, name), result in self.cells.items() if name == column]
+        return tuple(one for one in (*TAPVID, *BADJA) if any(one in mean for mean in means))
 
-    def _places(self) -> list[tuple[str, str]]:
+    def _metrics(self) -> list[tuple[str, str]]:
         return [(name, one) for name, metrics in self._columns() for one in metrics]
 
     def _rows(self) -> list[Row]:
-        """The paper's rows that have a number here or are ours, and below them those that only we have."""
-        known = [row.key for row in self.table.rows]
-        shown = [
+        """The paper's rows that are ours or have a number here, and below them further rows."""
+        metrics = self._metrics()
+        rows = [
             row
             for row in self.table.rows
-            if row.ours or any(self._said(row, *place) for place in self._places())
+            if row.ours or any(self.table.value(row.key, *metric) for metric in metrics)
         ]
+        keys = [row.key for row in self.table.rows]
         blank = ("",) * (len(self.table.labels) - 1)
-        for key in dict.fromkeys(row for row, _ in self.filled if row not in known):
-            result = next(one for (row, _), one in self.filled.items() if row == key)
-            labels = result.get("label", {}).get("labels") or (key, *blank)
-            shown.append(Row(key, (f"{labels[0]} (not in the paper)", *labels[1:]), ()))
-        return shown
+        for key in dict.fromkeys(row for row, _ in self.cells if row not in keys):
+            result = next(result for (row, _), result in self.cells.items() if row == key)
+            first, *rest = result.get("label", {}).get("labels") or (key, *blank)
+            rows.append(Row(key, (f"{first} (not in the paper)", *rest), ()))
+        return rows
 
-    def _said(self, row: Row, name: str, metric: str) -> float | None:
-        return self.table.value(row.key, name, metric)
+    def _texts(self, row: Row) -> list[str]:
+        """The texts of a row: labels and cells."""
+        first, *rest = row.labels
+        labels = [first if row.ours else f"{first} †", *rest]
+        return labels + [self._text(row, name, metric) for name, metric in self._metrics()]
 
-    def _cells(self, row: Row) -> list[str]:
-        labels = list(row.labels) if row.ours else [f"{row.labels[0]} †", *row.labels[1:]]
-        return labels + [self._cell(row, name, one) for name, one in self._places()]
-
-    def _cell(self, row: Row, name: str, metric: str) -> str:
-        said, result = self._said(row, name, metric), self.filled.get((row.key, name))
+    def _text(self, row: Row, name: str, metric: str) -> str:
+        paper, result = self.table.value(row.key, name, metric), self.cells.get((row.key, name))
         if not row.ours:
-            return _number(said)
+            return _number(paper)
         if result is None:
-            return f"{_number(said)} / -"
-        unlike = _unlike_the_paper(result, self.table.number) or _partial(result)
-        mark = " ‡" if said is not None and unlike else ""
-        return f"{_number(said)} / {_number(result['mean'].get(metric))}{mark}"
+            return f"{_number(paper)} / -"
+        unlike = _other_settings(result, self.table.number) or _partial(result)
+        mark = " ‡" if paper is not None and unlike else ""
+        return f"{_number(paper)} / {_number(result['mean'].get(metric))}{mark}"
 
     def _notes(self) -> list[str]:
         rows = self._rows()
-        notes = (
-            []
-            if all(row.ours for row in rows)
-            else ["† the paper's own number: that system was not run here"]
-        )
+        notes = []
+        if not all(row.ours for row in rows):
+            notes = ["† the paper's own number: that system was not run here"]
         for name, _ in self._columns():
-            results = [one for (_, column), one in self.filled.items() if column == name]
-            for said in dict.fromkeys(
-                one
-                for result in results
-                for one in (_partial(result), _unlike_the_paper(result, self.table.number))
-            ):
-                notes += (
-                    [f"‡ {title(name)}: ours {said}"]
-                    if said and name in dict(self.table.columns)
-                    else []
-                )
-            broken = {
-                one["name"] or one["reason"]
-                for result in results
-                for one in result.get("broken", [])
-            }
-            notes += (
-                [f"{title(name)}: could not be read: {', '.join(sorted(broken))}"] if broken else []
-            )
-        places = [f"{row.key} {name} {self.filled[row.key, name].get('protocol_hash')}"
-                  for row in rows for name, _ in self._columns() if (row.key, name) in self.filled]  # fmt: skip
+            notes += self._column_notes(name)
         notes += [f"not measured: {sentence}" for sentence in self.missing]
-        return [*notes, f"protocols of ours: {', '.join(places) or 'none'}"]
+        protocols = [
+            f"{row.key} {name} {self.cells[row.key, name].get('protocol_hash')}"
+            for row in rows
+            for name, _ in self._columns()
+            if (row.key, name) in self.cells
+        ]
+        return [*notes, f"protocols of ours: {', '.join(protocols) or 'none'}"]
+
+    def _column_notes(self, name: str) -> list[str]:
+        """What differs from the paper's evaluation on a benchmark, and its broken videos."""
+        results = [result for (_, column), result in self.cells.items() if column == name]
+        notes = []
+        if name in dict(self.table.columns):
+            for result in results:
+                notes += [_partial(result), _other_settings(result, self.table.number)]
+        notes = [f"‡ {title(name)}: ours {note}" for note in dict.fromkeys(notes) if note]
+        broken = {
+            one["name"] or one["reason"] for result in results for one in result.get("broken", [])
+        }
+        if broken:
+            notes.append(f"{title(name)}: could not be read: {', '.join(sorted(broken))}")
+        return notes
 
 
 def _partial(result: dict) -> str:
-    return (
-        ""
-        if result["found"] == result["expected"]
-        else f"on {result['found']} of {result['expected']} videos"
-    )
+    found, expected = result["found"], result["expected"]
+    return "" if found == expected else f"on {found} of {expected} videos"
 
 
-def _unlike_the_paper(result: dict, table: int) -> str:
-    """What of the tracker and its settings is not as the paper evaluates for this table; nothing where all is."""
+def _other_settings(result: dict, table: int) -> str:
+    """How tracker and settings differ from the paper's evaluation for this table, or ""."""
     if result["tracker"] != "cotracker":
         return f"by tracker={result['tracker']}"
-    said = result["protocol"]
-    support = said.get("support") or {"global_grid": 0, "local_grid": 0}
-    said = said | {key: value for key, value in support.items() if key in ASKED}
-    wanted = EVALUATED if table == 1 else EVALUATED | ASKED
+    protocol = result["protocol"]
+    support = protocol.get("support") or {"global_grid": 0, "local_grid": 0}
+    settings = protocol | {key: value for key, value in support.items() if key in PAPER_POINTS}
+    wanted = PAPER if table == 1 else PAPER | PAPER_POINTS
     other = [
-        (key, said[key], usual[0])
-        for key, usual in wanted.items()
-        if said.get(key, usual[0]) not in usual
+        f"{key} {settings[key]}, not {values[0]}"
+        for key, values in wanted.items()
+        if settings.get(key, values[0]) not in values
     ]
-    return (
-        f"with {' and '.join(f'{key} {ours}, not {right}' for key, ours, right in other)}"
-        if other
-        else ""
-    )
+    return f"with {' and '.join(other)}" if other else ""
 
 
 def title(benchmark: str) -> str:
-    """As the paper calls it, or its own name."""
+    """The benchmark's name in the paper, or its own."""
     return TITLES.get(benchmark, benchmark)
 
 
@@ -261,19 +265,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _head(metric: str) -> str:
-    return LATEX.get(metric) or _tex(METRICS.get(metric, metric))
-
-
-def _tex(text: str) -> str:
-    for letter, said in (
-        ("&", r"\&"),
-        ("_", r"\_"),
-        ("%", r"\%"),
-        ("†", r"$\dagger$"),
-        ("‡", r"$\ddagger$"),
-        ("<", "$<$"),
-        ("δ", r"$\delta$"),
-    ):
-        text = text.replace(letter, said)
+def _to_latex(text: str) -> str:
+    for letter, command in LATEX_LETTERS.items():
+        text = text.replace(letter, command)
     return text

@@ -1,4 +1,4 @@
-"""Augmentations that change colours and leave every point where it is: patches, colour, blur (appendix A)."""
+"""Augmentations that change colours and move no point: patches, colour, blur (appendix A)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,14 +9,8 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from cotracker.data.augment.common import (
-    check_number,
-    check_range,
-    check_share,
-    check_whole,
-    frames_of,
-    with_frames,
-)
+from cotracker import checks
+from cotracker.data.augment.common import replace_frames, to_frames
 from cotracker.types import Clip
 
 GREY = (0.299, 0.587, 0.114)  # of RGB
@@ -24,9 +18,11 @@ LEVELS = np.arange(256)
 
 
 class Colour(NamedTuple):
-    """One change of colour: factors of brightness, contrast and saturation, hue as a share of the circle, their order.
+    """One change of colour.
 
-    order: the numbers 0 to 3 of the first four, as they are applied.
+    brightness, contrast, saturation: factors.
+    hue: a share of the colour circle.
+    order: in which the four are applied, as the indices 0 to 3.
     """
 
     brightness: float
@@ -36,42 +32,44 @@ class Colour(NamedTuple):
     order: tuple[int, ...]
 
 
-def recoloured(
+def recolour(
     image: np.ndarray, colour: Colour, whole: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """An image h w 3 uint8 RGB after the change, and `whole` after it.
 
-    whole: the picture of which the image is a part, since contrast is about its mean grey; None is the image itself.
-    Each of the four steps rounds to whole levels, as those of torchvision do on pictures of PIL.
+    whole: the image of which this one is a part, since contrast is about its mean grey; None is the
+    image itself.
+    Each of the four steps rounds to whole levels, as torchvision's do on images of PIL.
     """
     pictures = [image] if whole is None else [image, whole]
     for step in colour.order:
         grey = cv2.cvtColor(pictures[-1], cv2.COLOR_RGB2GRAY).mean() if step == 1 else 0.0
-        pictures = [_stepped(picture, step, colour, grey) for picture in pictures]
+        pictures = [_apply_step(picture, step, colour, grey) for picture in pictures]
     return pictures[0], pictures[-1]
 
 
-def _stepped(image: np.ndarray, step: int, colour: Colour, grey: float) -> np.ndarray:
-    """The image after one of the four: 0 brightness, 1 contrast about `grey`, 2 saturation, 3 hue."""
+def _apply_step(image: np.ndarray, step: int, colour: Colour, grey: float) -> np.ndarray:
+    """The image after one step: 0 brightness, 1 contrast about `grey`, 2 saturation, 3 hue."""
     factor = colour[step]
     if step in (0, 1):
         table = factor * LEVELS + (1 - factor) * (round(grey) if step else 0)
         return cv2.LUT(image, table.clip(0, 255).round().astype(np.uint8))
     if step == 2:
         return cv2.transform(image, factor * np.eye(3) + (1 - factor) * np.tile(GREY, (3, 1)))
-    turn = round(256 * factor) % 256  # hue in 256 steps
-    if not turn:
+    shift = round(256 * factor) % 256  # hue in 256 steps
+    if not shift:
         return image
-    turned = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    turned[..., 0] += np.uint8(turn)
-    return cv2.cvtColor(turned, cv2.COLOR_HSV2RGB_FULL)
+    rotated = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    rotated[..., 0] += np.uint8(shift)
+    return cv2.cvtColor(rotated, cv2.COLOR_HSV2RGB_FULL)
 
 
 @dataclass(frozen=True)
 class ColourJitter:
-    """With a probability, every frame by itself brighter, contrastier, more or less saturated, and of turned hue.
+    """With a probability, a change of colour for every frame, its four steps in random order.
 
-    brightness, contrast, saturation: factors 1 +- so much.  hue: +- so much of the colour circle.  In random order.
+    brightness, contrast, saturation: factors are within 1 +- these.
+    hue: within +- this share of the colour circle.
     """
 
     probability: float = 0.25
@@ -81,19 +79,17 @@ class ColourJitter:
     hue: float = 0.0796
 
     def __post_init__(self):
-        check_share("the probability of colour jitter", self.probability)
-        for name in ("brightness", "contrast", "saturation"):
-            check_share(f"{name} of colour jitter", getattr(self, name))
-        check_number("hue of colour jitter", self.hue, 0, 0.5)
+        for name in ("probability", "brightness", "contrast", "saturation"):
+            checks.share(f"colour.{name}", getattr(self, name))
+        checks.number("colour.hue", self.hue, 0, 0.5)
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
         if rng.random() >= self.probability:
             return clip
-        return with_frames(
-            clip, np.stack([recoloured(frame, self.drawn(rng))[0] for frame in frames_of(clip)])
-        )
+        frames = [recolour(frame, self.sample(rng))[0] for frame in to_frames(clip)]
+        return replace_frames(clip, np.stack(frames))
 
-    def drawn(self, rng: Generator) -> Colour:
+    def sample(self, rng: Generator) -> Colour:
         """One change of colour within the ranges."""
         spread = np.array([self.brightness, self.contrast, self.saturation, self.hue])
         values = rng.uniform(-spread, spread) + (1, 1, 1, 0)
@@ -102,33 +98,31 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class Blur:
-    """With a probability, every frame blurred by a Gaussian of its own `sigma` pixels, cut at `kernel` of them."""
+    """With a probability, every frame blurred by a Gaussian of its own.
+
+    sigma: range in pixels.
+    kernel: its width in pixels.
+    """
 
     probability: float = 0.25
     sigma: tuple[float, float] = (0.1, 2.0)
     kernel: int = 11
 
     def __post_init__(self):
-        check_share("the probability of blur", self.probability)
-        check_range("sigma of blur", self.sigma, (int, float), 0.01, 100)
-        check_whole("the kernel of blur", self.kernel, 1)
-        if self.kernel % 2 == 0:
-            raise ValueError(
-                f"the kernel of blur must be an odd number of pixels, not {self.kernel}"
-            )
+        checks.share("blur.probability", self.probability)
+        checks.pair("blur.sigma", self.sigma, 0.01, 100)
+        if checks.whole("blur.kernel", self.kernel, 1) % 2 == 0:
+            raise ValueError(f"blur.kernel must be an odd number of pixels, not {self.kernel}")
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
         if rng.random() >= self.probability:
             return clip
-        frames = frames_of(clip)
+        frames = to_frames(clip)
         blurred = np.empty_like(frames)
-        for frame, sigma, out in zip(
-            frames, rng.uniform(*self.sigma, len(frames)).tolist(), blurred
-        ):
-            cv2.GaussianBlur(
-                frame, (self.kernel, self.kernel), sigma, dst=out
-            )  # mirrored at the borders
-        return with_frames(clip, blurred)
+        sigmas = rng.uniform(*self.sigma, len(frames)).tolist()
+        for frame, sigma, out in zip(frames, sigmas, blurred):  # mirrored at the borders
+            cv2.GaussianBlur(frame, (self.kernel, self.kernel), sigma, dst=out)
+        return replace_frames(clip, blurred)
 
 
 class Rectangle(NamedTuple):
@@ -140,26 +134,30 @@ class Rectangle(NamedTuple):
     right: int
     bottom: int
 
-    def of(self, frames: np.ndarray) -> np.ndarray:
+    def cut(self, frames: np.ndarray) -> np.ndarray:
         """Its pixels h w 3 in frames T H W 3, a view."""
         return frames[self.frame, self.top : self.bottom, self.left : self.right]
 
 
 @dataclass(frozen=True)
 class Rectangles:
-    """Draws the rectangles of Eraser and Replace: in each frame but the first with a probability, `count` of `side`."""
+    """The rectangles of Eraser and Replace, in each frame but the first with a probability.
+
+    count: range of their number in a frame.
+    side: range in pixels.
+    """
 
     probability: float = 0.5
     count: tuple[int, int] = (1, 10)
     side: tuple[int, int] = (2, 99)
 
     def __post_init__(self):
-        check_share("the probability of rectangles", self.probability)
-        check_range("the count of rectangles", self.count, int, 1, 10**4)
-        check_range("the side of rectangles", self.side, int, 1, 10**5)
+        checks.share("rectangles.probability", self.probability)
+        checks.pair("rectangles.count", self.count, 1, 10**4, whole=True)
+        checks.pair("rectangles.side", self.side, 1, 10**5, whole=True)
 
-    def drawn(self, shape: tuple[int, ...], rng: Generator) -> Iterator[Rectangle]:
-        """Rectangles in frames of shape (T, H, W, …), cut at the borders; their centres are uniform in the frame."""
+    def sample(self, shape: tuple[int, ...], rng: Generator) -> Iterator[Rectangle]:
+        """Rectangles in frames of shape (T, H, W, …), cut at the borders; centres are uniform."""
         total, high, wide = shape[:3]
         for frame in range(1, total):
             if rng.random() >= self.probability:
@@ -172,10 +170,10 @@ class Rectangles:
                 yield Rectangle(frame, left, top, right, bottom)
 
 
-def hidden(clip: Clip, rectangles: list[Rectangle]) -> Clip:
-    """The clip with the points inside the rectangles no longer visible: within the area of a rectangle's pixels.
+def hide_points(clip: Clip, rectangles: list[Rectangle]) -> Clip:
+    """The clip with the points inside the rectangles no longer visible.
 
-    A pixel reaches half a pixel beyond its centre, so that is left - 1/2 <= x < right - 1/2, and so for y.
+    A pixel reaches half a pixel beyond its centre: inside is left - 1/2 <= x < right - 1/2.
     """
     visible, tracks = clip.visible.numpy().copy(), clip.tracks.numpy()
     for one in rectangles:
@@ -187,46 +185,42 @@ def hidden(clip: Clip, rectangles: list[Rectangle]) -> Clip:
 
 @dataclass(frozen=True)
 class Eraser:
-    """Rectangles filled with their own mean colour; points inside are no longer visible. The first frame stays."""
+    """Rectangles filled with their own mean colour; points inside are no longer visible."""
 
     rectangles: Rectangles = Rectangles()
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
-        frames = frames_of(clip).copy()
-        rectangles = list(self.rectangles.drawn(frames.shape, rng))
+        frames = to_frames(clip).copy()
+        rectangles = list(self.rectangles.sample(frames.shape, rng))
         for one in rectangles:
-            patch = one.of(frames)
+            patch = one.cut(frames)
             patch[:] = np.rint(cv2.mean(patch)[:3])
-        return hidden(with_frames(clip, frames), rectangles)
+        return hide_points(replace_frames(clip, frames), rectangles)
 
 
 @dataclass(frozen=True)
 class Replace:
-    """Rectangles pasted from a random place of a random frame, recoloured twice; points inside are no longer visible.
+    """Rectangles pasted from anywhere in the clip, recoloured twice; points inside are not visible.
 
-    colour: both changes of colour, drawn once a frame.  The first frame stays.
+    colour: both changes of colour, sampled once a frame.
     """
 
     rectangles: Rectangles = Rectangles()
     colour: ColourJitter = ColourJitter()
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
-        source = frames_of(clip)
+        source = to_frames(clip)
         frames = source.copy()
-        colours = [(self.colour.drawn(rng), self.colour.drawn(rng)) for _ in frames]
-        rectangles = list(self.rectangles.drawn(frames.shape, rng))
+        colours = [(self.colour.sample(rng), self.colour.sample(rng)) for _ in frames]
+        rectangles = list(self.rectangles.sample(frames.shape, rng))
         for one in rectangles:
             high, wide = one.bottom - one.top, one.right - one.left
             other = int(rng.integers(len(source)))
-            y, x = (
-                int(rng.integers(room + 1))
-                for room in (source.shape[1] - high, source.shape[2] - wide)
-            )
+            y = int(rng.integers(source.shape[1] - high + 1))
+            x = int(rng.integers(source.shape[2] - wide + 1))
             patch = source[other, y : y + high, x : x + wide]
-            small = np.ascontiguousarray(
-                source[other, ::8, ::8]
-            )  # enough for the frame's mean grey
+            small = np.ascontiguousarray(source[other, ::8, ::8])  # enough for its mean grey
             for colour in colours[other]:
-                patch, small = recoloured(patch, colour, small)
-            one.of(frames)[:] = patch
-        return hidden(with_frames(clip, frames), rectangles)
+                patch, small = recolour(patch, colour, small)
+            one.cut(frames)[:] = patch
+        return hide_points(replace_frames(clip, frames), rectangles)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from cotracker.data.augment.common import check_least, check_whole
+from cotracker import checks
 from cotracker.geometry import inside_frame
 from cotracker.types import Clip
 
@@ -15,24 +15,34 @@ from cotracker.types import Clip
 class ChoosePoints:
     """`count` of the points visible in the first or the middle frame, in random order.
 
-    ValueError, of a clip: there are fewer.  least: clips that have so many keep all they have; None is `count`.
+    least: a clip with fewer than `count`, but at least this many, keeps all; None is `count`.
+    ValueError, of a clip: there are too few.
     """
 
     count: int = 256
     least: int | None = None
 
     def __post_init__(self):
-        check_whole("the number of points", self.count, 1)
-        check_least("the least number of points", self.least, self.count)
+        checks.whole("points.count", self.count, 1)
+        check_least("points.least", self.least, self.count)
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
         return choose_points(clip, self.count, rng, self.least)
 
 
+def check_least(name: str, least: int | None, count: int | None) -> None:
+    """ValueError unless `least` is None, or a whole number from 1 to `count`, which is then set."""
+    if least is None:
+        return
+    if count is None:
+        raise ValueError(f"{name} must be null where all points are kept, not {least}")
+    checks.whole(name, least, 1, count)
+
+
 def random_crop(
     clip: Clip, height: int | None, width: int | None, rng: np.random.Generator
 ) -> Clip:
-    """The clip cut to height x width at a random place, the same in all frames; None keeps a side whole.
+    """The clip cut to height x width at a random place; None keeps a side whole.
 
     Points that leave the frame are no longer visible. ValueError: the frames are smaller.
     """
@@ -40,37 +50,40 @@ def random_crop(
     height, width = height or high, width or wide
     if height > high or width > wide:
         raise ValueError(
-            f"its frames are {high}x{wide} (height x width), smaller than the {height}x{width} wanted"
+            f"its frames are {high}x{wide} (height x width), smaller than the crop of "
+            f"{height}x{width}"
         )
-    y, x = (int(rng.integers(room + 1)) for room in (high - height, wide - width))
+    y = int(rng.integers(high - height + 1))
+    x = int(rng.integers(wide - width + 1))
     video = clip.video
     if (height, width) != (high, wide):
         video = video[..., y : y + height, x : x + width].contiguous()
     tracks = clip.tracks - clip.tracks.new_tensor([x, y])
-    return replace(
-        clip,
-        video=video,
-        tracks=tracks,
-        visible=clip.visible & inside_frame(tracks, (height, width)),
-    )
+    visible = clip.visible & inside_frame(tracks, (height, width))
+    return replace(clip, video=video, tracks=tracks, visible=visible)
 
 
 def choose_points(
     clip: Clip, count: int, rng: np.random.Generator, least: int | None = None
 ) -> Clip:
-    """The clip with `count` of its points, in random order, all visible and known in its first or its middle frame.
+    """The clip with `count` of its points in random order.
 
-    ValueError: there are fewer; or, where `least` is a number, fewer than that, while all of fewer than `count` stay.
+    Each is visible and valid in its first or its middle frame.
+    least: fewer than `count` are kept if there are at least this many; None is `count`.
+    ValueError: there are fewer than `least`.
     """
     least = count if least is None else least
     seen = clip.visible & clip.valid
     candidates = torch.nonzero(seen[0] | seen[len(seen) // 2])[:, 0]
     if len(candidates) < least:
         raise ValueError(
-            f"only {len(candidates)} of its points are visible in the first or the middle frame, {least} are wanted"
+            f"only {len(candidates)} of its points are visible in the first or the middle frame, "
+            f"{least} are wanted"
         )
     chosen = candidates[torch.from_numpy(rng.permutation(len(candidates))[:count])]
-    tracks, visible, valid = (
-        getattr(clip, name)[:, chosen] for name in ("tracks", "visible", "valid")
+    return replace(
+        clip,
+        tracks=clip.tracks[:, chosen],
+        visible=clip.visible[:, chosen],
+        valid=clip.valid[:, chosen],
     )
-    return replace(clip, tracks=tracks, visible=visible, valid=valid)

@@ -1,4 +1,4 @@
-"""Augmentations that move every point with the picture, exactly: padding, scale and crop, flips (appendix A)."""
+"""Augmentations that move points with the image: padding, scale and crop, flips (appendix A)."""
 
 from dataclasses import dataclass
 
@@ -7,46 +7,45 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from cotracker.data.augment.common import (
-    check_number,
-    check_range,
-    check_share,
-    check_whole,
-    frames_of,
-    moved,
-)
+from cotracker import checks
+from cotracker.data.augment.common import move_points, to_frames
 from cotracker.types import Clip
 
-LEAST_SCALE, MOST_SCALE = 0.2, 2.0  # where drift ends
+LEAST_SCALE, MOST_SCALE = 0.2, 2.0  # to which drift is clipped
 
 
 @dataclass(frozen=True)
 class Pad:
-    """A black border, of 0 to `most` pixels on each side by itself, the same in all frames."""
+    """A black border of 0 to `max_pixels` on each side by itself, the same in all frames."""
 
-    most: int = 24
+    max_pixels: int = 24
 
     def __post_init__(self):
-        check_whole("the most pixels of padding", self.most, 0)
+        checks.whole("pad.max_pixels", self.max_pixels, 0)
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
-        left, top, right, bottom = rng.integers(self.most + 1, size=4).tolist()
-        frames = frames_of(clip)
+        left, top, right, bottom = rng.integers(self.max_pixels + 1, size=4).tolist()
+        frames = to_frames(clip)
         total, high, wide, _ = frames.shape
         padded = np.zeros((total, high + top + bottom, wide + left + right, 3), np.uint8)
         padded[:, top : top + high, left : left + wide] = frames
-        return moved(clip, padded, clip.tracks + clip.tracks.new_tensor([left, top]))
+        return move_points(clip, padded, clip.tracks + clip.tracks.new_tensor([left, top]))
 
 
 @dataclass(frozen=True)
 class ScaleAndCrop:
-    """Every frame scaled, then cut to height x width: one step, since the frames between have sizes of their own.
+    """Every frame scaled, then cut to a window of height x width, in one bilinear step.
 
-    scale: range of the factor of the first frame, of both axes.  scale_drift: how fast it changes from there, axis by
-    axis.  The window is centred on the points visible in the first frame (the frame's centre if there are none), and
-    wanders by steps of up to crop_drift pixels.  room: a scaled frame is at least so many pixels larger than it.
-    A frame W wide becomes W' wide, W' whole, and x becomes x (W'-1)/(W-1) less the window's first pixel, which is
-    whole too; the picture is sampled there and then, bilinearly. ValueError: a frame is 1 pixel wide or high.
+    The window is centred on the points visible in the first frame, or on the frame if there are
+    none, and wanders from there.
+
+    scale: range of the factor of the first frame, of both axes.
+    scale_drift: how fast it changes from there, axis by axis.
+    crop_drift: largest step of the window, in pixels a frame.
+    room: a scaled frame is at least this many pixels larger than the window.
+
+    A frame W wide becomes W' wide, W' whole, and x becomes x (W'-1)/(W-1) less the window's first
+    pixel, which is whole too.  ValueError: a frame is 1 pixel wide or high.
     """
 
     height: int = 384
@@ -57,39 +56,40 @@ class ScaleAndCrop:
     room: int = 10
 
     def __post_init__(self):
-        check_whole("the height of the crop", self.height, 1)
-        check_whole("the width of the crop", self.width, 1)
-        check_range("scale", self.scale, (int, float), LEAST_SCALE, MOST_SCALE)
-        check_number("the drift of scale", self.scale_drift, 0, 1)
-        check_whole("the drift of the crop", self.crop_drift, 0)
-        check_whole("the room around the crop", self.room, 0)
+        checks.whole("crop.height", self.height, 1)
+        checks.whole("crop.width", self.width, 1)
+        checks.pair("crop.scale", self.scale, LEAST_SCALE, MOST_SCALE)
+        checks.number("crop.scale_drift", self.scale_drift, 0, 1)
+        checks.whole("crop.crop_drift", self.crop_drift, 0)
+        checks.whole("crop.room", self.room, 0)
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
-        frames = frames_of(clip)
+        frames = to_frames(clip)
         total, high, wide, _ = frames.shape
         if min(high, wide) < 2:
             raise ValueError(
                 f"its frames are {high}x{wide} (height x width): scaling needs 2 pixels a side"
             )
-        sizes = self._sizes(total, (wide, high), rng)
+        sizes = self._sample_sizes(total, (wide, high), rng)
         factors = (sizes - 1) / (np.array([wide, high]) - 1)  # T 2
         seen = (clip.visible & clip.valid)[0].numpy()
         first = clip.tracks[0].numpy().astype(float)[seen]
         centre = first.mean(0) * factors[0] if seen.any() else (sizes[0] - 1) / 2
-        corners = self._corners(sizes, centre, rng)
+        corners = self._sample_corners(sizes, centre, rng)
         cut = np.empty((total, self.height, self.width, 3), np.uint8)
+        size, flags = (self.width, self.height), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         for frame, (across, down), (left, top), out in zip(frames, factors, corners, cut):
             back = np.array([[1 / across, 0, left / across], [0, 1 / down, top / down]])
-            how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            cv2.warpAffine(frame, back, (self.width, self.height), out, how, cv2.BORDER_REPLICATE)
-        tracks = (
-            clip.tracks.double() * torch.from_numpy(factors)[:, None]
-            - torch.from_numpy(corners)[:, None]
-        )
-        return moved(clip, cut, tracks.to(clip.tracks.dtype))
+            cv2.warpAffine(frame, back, size, out, flags, cv2.BORDER_REPLICATE)
+        tracks = clip.tracks.double() * torch.from_numpy(factors)[:, None]
+        tracks = tracks - torch.from_numpy(corners)[:, None]
+        return move_points(clip, cut, tracks.to(clip.tracks.dtype))
 
-    def _sizes(self, total: int, size: tuple[int, int], rng: Generator) -> np.ndarray:
-        """Whole sizes T 2 (W', H') of the scaled frames; each step pulls both axes half-way to their mean."""
+    def _sample_sizes(self, total: int, size: tuple[int, int], rng: Generator) -> np.ndarray:
+        """Whole sizes T 2 (W', H') of the scaled frames.
+
+        Each step pulls both axes half-way to their mean.
+        """
         size = np.array(size)
         least = np.array([self.width, self.height]) + self.room
         scale = np.full(2, rng.uniform(*self.scale))
@@ -104,19 +104,16 @@ class ScaleAndCrop:
             scale = sizes[frame] / size
         return sizes
 
-    def _corners(self, sizes: np.ndarray, centre: np.ndarray, rng: Generator) -> np.ndarray:
-        """First pixels T 2 (x, y) of the window in the scaled frames: it begins around `centre`, and wanders."""
+    def _sample_corners(self, sizes: np.ndarray, centre: np.ndarray, rng: Generator) -> np.ndarray:
+        """First pixels T 2 (x, y) of the window: it wanders from around `centre`."""
         window = np.array([self.width, self.height])
         corner = np.rint(centre - (window - 1) / 2).astype(int)
         drift = rng.integers(-self.crop_drift, self.crop_drift + 1, (len(sizes), 2))
         speed, corners = np.zeros(2, int), np.empty((len(sizes), 2), int)
         for frame, size in enumerate(sizes):
             if frame:
-                speed = (
-                    drift[frame]
-                    if frame == 1
-                    else np.trunc(0.8 * speed + 0.2 * drift[frame]).astype(int)
-                )
+                change = np.trunc(0.8 * speed + 0.2 * drift[frame]).astype(int)
+                speed = drift[frame] if frame == 1 else change
             corner = (corner + speed).clip(0, size - window)
             corners[frame] = corner
         return corners
@@ -124,20 +121,20 @@ class ScaleAndCrop:
 
 @dataclass(frozen=True)
 class Flip:
-    """All frames mirrored left to right, and upside down, each with its probability: x becomes W-1-x."""
+    """All frames mirrored left to right, or upside down, each with its probability: x -> W-1-x."""
 
     horizontal: float = 0.5
     vertical: float = 0.5
 
     def __post_init__(self):
-        check_share("the probability of a horizontal flip", self.horizontal)
-        check_share("the probability of a vertical flip", self.vertical)
+        checks.share("flip.horizontal", self.horizontal)
+        checks.share("flip.vertical", self.vertical)
 
     def __call__(self, clip: Clip, rng: Generator) -> Clip:
         across, down = (rng.random(2) < (self.horizontal, self.vertical)).tolist()
         if not across and not down:
             return clip
-        frames = frames_of(clip)
+        frames = to_frames(clip)
         total, high, wide, _ = frames.shape
         axis = -1 if across and down else int(across)  # as OpenCV counts
         flipped = np.empty_like(frames)
@@ -145,4 +142,4 @@ class Flip:
             cv2.flip(frame, axis, out)
         x, y = clip.tracks.unbind(-1)
         tracks = torch.stack([wide - 1 - x if across else x, high - 1 - y if down else y], dim=-1)
-        return moved(clip, flipped, tracks)
+        return move_points(clip, flipped, tracks)

@@ -1,7 +1,7 @@
-"""The doctor of clips in Kubric's layout and of benchmarks: each fault a Finding with its file; nothing is changed.
+"""The data check: faults of training clips and benchmarks, each a Finding that names its file.
 
-A root holds clips, and so is a set, or it holds several sets; for benchmarks see
-check_benchmark.py. What can be put right, repair.py does.
+A root holds clips, and so is a set, or it holds several sets, or benchmarks. Nothing is changed;
+check/repair.py repairs what can be repaired.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,70 +11,80 @@ from pathlib import Path
 
 from cotracker.data.check.benchmark import (
     CheckedBenchmark,
-    benchmarks_below,
     check_video,
-    checked,
-    videos_of,
+    collect_benchmark,
+    find_benchmarks,
+    list_videos,
 )
-from cotracker.data.check.clip import Checked, Finding, check_clip, holds_clip
-from cotracker.data.kubric.layout import PARTIAL, clip_names
-from cotracker.data.kubric.manifest import NAME as MANIFEST
-from cotracker.data.kubric.manifest import read_manifest
-from cotracker.data.workers import spread
+from cotracker.data.check.clip import CheckedClip, Finding, check_clip, holds_clip
+from cotracker.data.kubric.layout import clip_names
+from cotracker.data.kubric.manifest import MANIFEST, count_clips, find_leftovers, read_manifest
+from cotracker.data.workers import map_in_processes
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found below a root: its sets, their clips in order, its benchmarks, and the findings of all these."""
+    """What was found below a root: sets, their clips in order, benchmarks, and all findings."""
 
     sets: tuple[Path, ...]
-    clips: tuple[Checked, ...]
+    clips: tuple[CheckedClip, ...]
     findings: tuple[Finding, ...]
     benchmarks: tuple[CheckedBenchmark, ...] = ()
 
 
 def check(
-    root: str | Path, points: int = 256, workers: int = 0, seen: Callable[[int], None] | None = None
+    root: str | Path,
+    points: int = 256,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """The Report of all clips and benchmarks below `root`; checked by `workers` processes, 0 for this one.
+    """The Report of all clips and benchmarks below `root`.
 
-    points: a clip with fewer of them visible in its first or middle frame, from which training takes them, is a
-    finding.  seen(total): called after each clip or video.
-    ValueError, one sentence: the folder is missing, holds neither clip nor benchmark, or a worker died.
+    points: a clip with fewer of them visible in its first or middle frame, from which training
+    takes them, is a finding.
+    workers: processes; 0 for this one.
+    progress: called with the total after each clip or video.
+    ValueError, one sentence: the folder is missing, holds neither clip nor benchmark, or a worker
+    died.
     """
     root = Path(root)
-    places = benchmarks_below(root) if root.is_dir() else []
-    sets = sets_below(root) if not places or _sets(root) else []
+    locations = find_benchmarks(root) if root.is_dir() else []
+    sets = _list_sets(root) if locations else find_sets(root)
     folders = [path / name for path in sets for name in clip_names(path)]
-    items = [item for place in places for item in videos_of(place)]
+    items = [item for location in locations for item in list_videos(location)]
 
-    def told(work: Callable, of: list) -> Iterator:
-        with spread(work, of, workers if len(of) > 1 else 0) as done:
-            for one in done:
-                if seen is not None:
-                    seen(len(folders) + len(items))
-                yield one
+    def run(function: Callable, of: list) -> Iterator:
+        with map_in_processes(function, of, workers if len(of) > 1 else 0) as results:
+            for result in results:
+                if progress is not None:
+                    progress(len(folders) + len(items))
+                yield result
 
-    by_folder = {clip.folder: clip for clip in told(partial(check_clip, points=points), folders)}
-    clips = [by_folder[folder] for folder in folders]
-    videos = list(told(check_video, items))
+    order = {folder: number for number, folder in enumerate(folders)}
+    clips = list(run(partial(check_clip, points=points), folders))
+    clips.sort(key=lambda clip: order[clip.folder])
+    videos = list(run(check_video, items))
+    benchmarks = [
+        collect_benchmark(location, [video for video in videos if video.location == location])
+        for location in locations
+    ]
     findings = [finding for clip in clips for finding in clip.findings]
     for path in sets:
-        findings += _of_the_set(path, [clip for clip in clips if clip.folder.parent == path])
-    benchmarks = [
-        checked(place, [video for video in videos if video.place == place]) for place in places
-    ]
-    findings += [finding for one in benchmarks for finding in one.findings]
+        findings += _check_set(path, [clip for clip in clips if clip.folder.parent == path])
+    findings += [finding for benchmark in benchmarks for finding in benchmark.findings]
     return Report(tuple(sets), tuple(clips), tuple(findings), tuple(benchmarks))
 
 
-def sets_below(root: Path) -> list[Path]:
-    """The folder itself where it holds clips or a manifest, or else the folders in it that do; ValueError: none do."""
+def find_sets(root: Path) -> list[Path]:
+    """The folder itself if it holds clips or a manifest, or else the folders in it that do.
+
+    ValueError: there are none.
+    """
     if not root.is_dir():
         raise ValueError(
             f"the folder {root} does not exist: give the folder that holds the clips' folders"
         )
-    sets = _sets(root)
+    sets = _list_sets(root)
     if not sets:
         raise ValueError(
             f"{root} holds no clip and no benchmark: give the folder that holds the clips' folders"
@@ -82,81 +92,64 @@ def sets_below(root: Path) -> list[Path]:
     return sets
 
 
-def _sets(root: Path) -> list[Path]:
-    return (
-        [root]
-        if _is_set(root)
-        else [root / name for name in clip_names(root) if _is_set(root / name)]
-    )
+def _list_sets(root: Path) -> list[Path]:
+    if _is_set(root):
+        return [root]
+    return [root / name for name in clip_names(root) if _is_set(root / name)]
 
 
 def _is_set(folder: Path) -> bool:
-    return (folder / MANIFEST).exists() or any(
-        holds_clip(folder / name) for name in clip_names(folder)
-    )
+    if (folder / MANIFEST).exists():
+        return True
+    return any(holds_clip(folder / name) for name in clip_names(folder))
 
 
-def _of_the_set(path: Path, clips: list[Checked]) -> list[Finding]:
-    """Findings of a set beside those of its clips: what a stopped run left, and where the manifest says otherwise."""
-    says = "was left by a run that was stopped, unless one is at work: it is no clip"
-    found = [Finding(one, "leftover", says) for one in sorted(path.glob(f"{PARTIAL}*"))]
+def _check_set(path: Path, clips: list[CheckedClip]) -> list[Finding]:
+    """Findings of a set beside those of its clips: left-overs, and where the manifest differs."""
+    message = "was left by a run that was stopped, unless one is at work: it is no clip"
+    findings = [Finding(file, "leftover", message) for file in find_leftovers(path)]
+    file = path / MANIFEST
     try:
         manifest = read_manifest(path)
     except ValueError:
-        says = "cannot be read as a manifest of clips: --repair makes it anew"
-        return [*found, Finding(path / MANIFEST, "manifest", says)]
+        message = "cannot be read as a manifest of clips: --repair writes a new one"
+        return [*findings, Finding(file, "manifest", message)]
     if manifest is None:
-        return found
-    return (
-        found
-        + _unlisted(path / MANIFEST, manifest, clips)
-        + _changed(path / MANIFEST, manifest, clips)
-    )
+        return findings
+    return findings + _check_entries(file, manifest, clips) + _check_changes(file, manifest, clips)
 
 
-def _unlisted(file: Path, manifest: dict, clips: list[Checked]) -> list[Finding]:
-    """Findings for clips that the manifest lacks, or lists though they are absent, and for a wrong total."""
-    listed, there = (
-        [entry["name"] for entry in manifest["clips"]],
-        [clip.folder.name for clip in clips],
-    )
-    found = [
-        Finding(file, "manifest", f"does not list {name}, which is there")
-        for name in there
-        if name not in listed
-    ]
-    found += [
-        Finding(file, "manifest", f"lists {name}, which is not there")
-        for name in listed
-        if name not in there
-    ]
+def _check_entries(file: Path, manifest: dict, clips: list[CheckedClip]) -> list[Finding]:
+    """Findings for clips that the manifest lacks, lists in vain or twice, and for wrong totals."""
+    listed = [entry["name"] for entry in manifest["clips"]]
+    there = [clip.folder.name for clip in clips]
     twice = sorted({name for name in listed if listed.count(name) > 1})
-    found += [Finding(file, "manifest", f"lists {name} more than once") for name in twice]
-    counts = {"clips": len(listed)}
-    counts |= {key: sum(entry[key] for entry in manifest["clips"]) for key in ("frames", "points")}
+    messages = [f"does not list {name}, which is there" for name in there if name not in listed]
+    messages += [f"lists {name}, which is not there" for name in listed if name not in there]
+    messages += [f"lists {name} more than once" for name in twice]
+    counts = count_clips(manifest["clips"])
     if manifest.get("counts", counts) != counts:
-        found.append(
-            Finding(
-                file, "manifest", f"says counts {manifest['counts']}, its clips add up to {counts}"
-            )
-        )
-    return found
+        messages.append(f"has counts {manifest['counts']}, its clips add up to {counts}")
+    return [Finding(file, "manifest", message) for message in messages]
 
 
-def _changed(file: Path, manifest: dict, clips: list[Checked]) -> list[Finding]:
-    """Findings for clips in which nothing is wrong, but that are not those which the manifest describes."""
-    entries, found = {entry["name"]: entry for entry in manifest["clips"]}, []
+def _check_changes(file: Path, manifest: dict, clips: list[CheckedClip]) -> list[Finding]:
+    """Findings for faultless clips that are not those which the manifest describes."""
+    entries = {entry["name"]: entry for entry in manifest["clips"]}
+    findings = []
     for clip in clips:
         entry = entries.get(clip.folder.name)
-        if clip.findings or entry is None or entry == clip.entry:
+        if clip.findings or entry is None:
             continue
-        unlike = [
-            key for key in ("frames", "points", "size", "sha256") if entry[key] != clip.entry[key]
-        ]
-        what = ", ".join(
+        unlike = [key for key in clip.entry if entry[key] != clip.entry[key]]
+        differences = [
             f"{key} is {clip.entry[key]}, not {entry[key]}" for key in unlike if key != "sha256"
+        ]
+        what = ", ".join(differences) or "its files have another sha256"
+        message = (
+            f"is not the clip that {file.name} describes ({what}): copy it again, or, if it was "
+            f"changed on purpose, take its entry out of {file.name} and use --repair"
         )
-        says = f"is not the clip that {file.name} describes ({what or 'its files have another sha256'}): "
-        says += f"copy it again, or, if it was changed on purpose, take its entry out of {file.name} and use --repair"
-        found += [Finding(clip.folder, "changed", says, clip.folder)] if unlike else []
-    return found
+        if unlike:
+            findings.append(Finding(clip.folder, "changed", message, clip.folder))
+    return findings

@@ -1,4 +1,4 @@
-"""The doctor of benchmark folders: TAP-Vid's sets, BADJA and FastCapture read to the end, each fault a Finding."""
+"""The check of benchmark folders: every video is read to its end, and each fault is a Finding."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,8 +8,9 @@ import numpy as np
 
 from cotracker.data import fastcapture
 from cotracker.data.badja import BADJA
-from cotracker.data.check.clip import JUDGED, Finding
-from cotracker.data.check.track_image import OUTSIDE, grey, judge
+from cotracker.data.benchmark_reader import BenchmarkReader
+from cotracker.data.check.clip import MAX_JUDGED, Finding
+from cotracker.data.check.track_image import MAX_OUTSIDE, judge, to_grey
 from cotracker.data.fastcapture import FastCapture
 from cotracker.data.tapvid import SETS, TapVid
 from cotracker.geometry import inside_frame
@@ -23,21 +24,28 @@ TITLES = {
     "badja": "BADJA",
     "fastcapture": "FastCapture",
 }
+FOLDERS = {
+    "badja": ("joint_annotations",),
+    "fastcapture": (fastcapture.VIDEOS, fastcapture.TRACKS),
+}
 
 
 @dataclass(frozen=True)
-class Place:
-    """A benchmark that was found: which of TITLES, and the folder."""
+class Location:
+    """A benchmark that was found: which of TITLES, and its folder."""
 
-    which: str
+    kind: str
     folder: Path
 
 
 @dataclass(frozen=True)
-class Video:
-    """A video that was looked at: its benchmark, number and name there, frames, 0 if it can't be read, and findings."""
+class CheckedVideo:
+    """A video that was checked: its number and name in its benchmark, and its findings.
 
-    place: Place
+    frames: how many were read; 0 if it cannot be read.
+    """
+
+    location: Location
     number: int
     name: str
     frames: int
@@ -46,116 +54,118 @@ class Video:
 
 @dataclass(frozen=True)
 class CheckedBenchmark:
-    """A benchmark that was looked at: its videos, all findings, theirs included, and how many should be there or 0."""
+    """A benchmark that was checked: its videos, and all findings with theirs.
 
-    place: Place
-    videos: tuple[Video, ...]
+    expected: the number of videos of the complete benchmark; 0 if unknown.
+    """
+
+    location: Location
+    videos: tuple[CheckedVideo, ...]
     findings: tuple[Finding, ...]
     expected: int
 
 
-def benchmarks_below(root: Path) -> list[Place]:
+def find_benchmarks(root: Path) -> list[Location]:
     """The benchmarks whose files lie in the folder itself or in a folder of it."""
-    _reader.cache_clear()  # the files may have been changed since
-    folders = [
-        root,
-        *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")),
-    ]
+    _open_reader.cache_clear()  # the files may have been changed since
+    inner = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
     return [
-        Place(which, folder) for folder in folders for which in TITLES if _is_here(which, folder)
+        Location(kind, folder)
+        for folder in [root, *sorted(inner)]
+        for kind in TITLES
+        if _is_at(kind, folder)
     ]
 
 
-def videos_of(place: Place) -> list[tuple[Place, int]]:
-    """What `check_video` is to be given, for every video of a benchmark; none where it cannot be opened."""
+def list_videos(location: Location) -> list[tuple[Location, int]]:
+    """An argument for `check_video` of each video; none if the benchmark cannot be opened."""
     try:
-        return [(place, k) for k in range(len(_reader(place)))]
+        return [(location, number) for number in range(len(_open_reader(location)))]
     except ValueError:
         return []
 
 
-def check_video(item: tuple[Place, int]) -> Video:
-    """A video of a benchmark decoded to its end, and its truth held to the image where it is known in every frame."""
-    place, number = item
-    reader = _reader(place)
-    name, file = reader.names[number], reader.files[number]
-    clip = file / name  # no path, as a file holds many, but a name that no other has
+def check_video(item: tuple[Location, int]) -> CheckedVideo:
+    """A video of a benchmark, decoded to its end, with its tracks compared with the image.
+
+    Tracks are compared if they are known in every frame.
+    """
+    location, number = item
+    reader = _open_reader(location)
+    name = reader.names[number]
+    file = reader.files[number]
+    identity = file / name  # no path, as a file holds many videos, but unique
     try:
-        read = reader[number]
+        clip = reader[number]
     except ValueError as error:
-        return Video(place, number, name, 0, (Finding(file, "video", str(error), clip),))
-    faults = _of_joints(read) if place.which == "badja" else _of_tracks(read)
-    found = [Finding(file, kind, f"video {name}: {says}", clip) for kind, says in faults]
-    return Video(place, number, name, len(read.tracks), tuple(found))
+        finding = Finding(file, "video", str(error), identity)
+        return CheckedVideo(location, number, name, 0, (finding,))
+    faults = _check_joints(clip) if location.kind == "badja" else _check_tracks(clip)
+    findings = [
+        Finding(file, kind, f"video {name}: {message}", identity) for kind, message in faults
+    ]
+    return CheckedVideo(location, number, name, len(clip.tracks), tuple(findings))
 
 
-def checked(place: Place, videos: list[Video]) -> CheckedBenchmark:
-    """A benchmark with its videos, in any order, and what is wrong beside them: files missing, damaged or refused."""
+def collect_benchmark(location: Location, videos: list[CheckedVideo]) -> CheckedBenchmark:
+    """A benchmark with its checked videos, in any order, and the faults of whole files."""
     try:
-        reader = _reader(place)
+        reader = _open_reader(location)
     except ValueError as error:
-        return CheckedBenchmark(place, (), (Finding(place.folder, "file", str(error)),), 0)
+        finding = Finding(location.folder, "file", str(error))
+        return CheckedBenchmark(location, (), (finding,), 0)
     videos = sorted(videos, key=lambda video: video.number)
-    found = [Finding(path, "file", says) for path, says in reader.faults.items()]
-    found += [finding for video in videos for finding in video.findings]
-    return CheckedBenchmark(place, tuple(videos), tuple(found), len(reader.expected))
+    findings = [Finding(path, "file", message) for path, message in reader.faults.items()]
+    findings += [finding for video in videos for finding in video.findings]
+    return CheckedBenchmark(location, tuple(videos), tuple(findings), len(reader.expected))
 
 
-def _is_here(which: str, folder: Path) -> bool:
-    if which in SETS:
-        return any((folder / name).is_file() for name in SETS[which].files)
-    names = {
-        "badja": ("joint_annotations",),
-        "fastcapture": (fastcapture.VIDEOS, fastcapture.TRACKS),
-    }[which]
-    return any((folder / name).is_dir() for name in names)
+def _is_at(kind: str, folder: Path) -> bool:
+    if kind in SETS:
+        return any((folder / name).is_file() for name in SETS[kind].files)
+    return any((folder / name).is_dir() for name in FOLDERS[kind])
 
 
 @lru_cache(8)
-def _reader(place: Place) -> TapVid | BADJA | FastCapture:
-    if place.which in SETS:
-        return TapVid(place.folder, place.which)
-    return {"badja": BADJA, "fastcapture": FastCapture}[place.which](place.folder)
+def _open_reader(location: Location) -> BenchmarkReader:
+    if location.kind in SETS:
+        return TapVid(location.folder, location.kind)
+    return {"badja": BADJA, "fastcapture": FastCapture}[location.kind](location.folder)
 
 
-def _of_tracks(clip: Clip) -> list[tuple[str, str]]:
-    """Kind and words of what the image says of tracks that are known in every frame."""
-    count = min(len(clip.tracks), JUDGED)
-    pictures = np.stack(
-        [grey(clip.video[t : t + 1][0].permute(1, 2, 0).contiguous().numpy()) for t in range(count)]
+def _check_tracks(clip: Clip) -> list[tuple[str, str]]:
+    """Kind and message of what the image contradicts in tracks that are known in every frame."""
+    count = min(len(clip.tracks), MAX_JUDGED)
+    frames = [clip.video[t : t + 1][0].permute(1, 2, 0).contiguous() for t in range(count)]
+    valid = clip.valid & clip.tracks.isfinite().all(-1)
+    truth = (clip.tracks.nan_to_num(), clip.visible, valid)
+    verdict = judge(
+        np.stack([to_grey(frame.numpy()) for frame in frames]),
+        *(value[:count].numpy() for value in truth),
     )
-    known = clip.valid & clip.tracks.isfinite().all(-1)
-    tracks = clip.tracks.nan_to_num()
-    verdict = judge(pictures, *(value[:count].numpy() for value in (tracks, clip.visible, known)))
-    return [(verdict.kind, verdict.says)] if verdict.kind else []
+    return [(verdict.kind, verdict.message)] if verdict.kind else []
 
 
-def _of_joints(clip: Clip) -> list[tuple[str, str]]:
-    """Kind and words of joints outside the pictures, and of frames where they are to be measured against no animal."""
+def _check_joints(clip: Clip) -> list[tuple[str, str]]:
+    """Kind and message of joints outside the pictures, and of frames whose mask has no animal."""
     height, width = clip.video.shape[-2:]
-    found, shown = [], clip.visible & clip.valid
-    lost = (
-        (~inside_frame(clip.tracks, (height, width)))[shown].float().mean().item()
-        if shown.any()
-        else 0.0
-    )
-    if lost > OUTSIDE:
-        says = (
-            f"{lost:.0%} of the joints it calls visible lie outside the {width}x{height} pictures"
+    seen = clip.visible & clip.valid
+    outside = ~inside_frame(clip.tracks, (height, width))
+    share = outside[seen].float().mean().item() if seen.any() else 0.0
+    faults = []
+    if share > MAX_OUTSIDE:
+        message = (
+            f"{share:.0%} of the joints it calls visible lie outside the {width}x{height} pictures:"
+            " scale the annotations to the size of the pictures, or take those they are of"
         )
-        found.append(
-            (
-                "outside",
-                f"{says}: scale the annotations to the size of the pictures, or take those they are of",
-            )
-        )
-    empty = (shown.any(1) & ~(clip.masks > 0).flatten(1).any(1)).nonzero()[:, 0].tolist()
+        faults.append(("outside", message))
+    has_animal = (clip.masks > 0).flatten(1).any(1)
+    empty = (seen.any(1) & ~has_animal).nonzero()[:, 0].tolist()
     if empty:
-        says = f"the mask of frame {empty[0]} of the clip{' and of others' if len(empty) > 1 else ''} shows no animal"
-        found.append(
-            (
-                "mask",
-                f"{says}, though joints are visible: its first channel, once coloured, must be above 0",
-            )
+        others = " and of others" if len(empty) > 1 else ""
+        message = (
+            f"the mask of frame {empty[0]} of the clip{others} shows no animal, though joints are "
+            "visible: its first channel, once coloured, must be above 0"
         )
-    return found
+        faults.append(("mask", message))
+    return faults

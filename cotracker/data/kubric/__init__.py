@@ -1,4 +1,4 @@
-"""Kubric as published for CoTracker (kubric_movi_f, and with 120 frames), or anything in its layout, for training."""
+"""Clips laid out as CoTracker's kubric_movi_f and its successor of 120 frames, for training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,19 +6,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cotracker.data.augment.common import check_least
-from cotracker.data.augment.points import choose_points, random_crop
+from cotracker.checks import whole
+from cotracker.data.augment.points import check_least, choose_points, random_crop
 from cotracker.data.kubric.layout import clip_names, open_frames, read_tracks
 from cotracker.types import Clip
 
 
 @dataclass
 class Kubric:
-    """A Reader (see stream.py) of the clips below `root`: `clip_at(position, rng)` is an example to train on.
+    """A Reader (see stream.py) of the clips below `root`, for training.
 
-    frames: so many consecutive ones, from a random start.  height, width: of a random crop, None for whole frames.
-    points: so many, drawn from those visible in the first or the middle frame, None for all in their order.
-    least_points: clips that have so many keep all they have; None is `points`, so that all clips have equally many.
+    frames: the number of consecutive ones, from a random start.
+    height, width: of a random crop; None for whole frames.
+    points: the number sampled from those visible in the first or the middle frame; None for all,
+    in their order.
+    least_points: a clip with at least this many keeps all it has; None is `points`, so that all
+    clips have equally many.
     ValueError, one sentence: the folder, a clip's tracks or its frames are missing.
     """
 
@@ -33,7 +36,8 @@ class Kubric:
         root = Path(self.root)
         if not root.is_dir():
             raise ValueError(
-                f"the folder {root} does not exist: data.root must be the folder of the clips' folders"
+                f"the folder {root} does not exist: "
+                "data.root must be the folder of the clips' folders"
             )
         self.names = clip_names(root)
         if not self.names:
@@ -43,21 +47,24 @@ class Kubric:
         for name in self.names:
             if not (root / name / f"{name}.npy").is_file():
                 raise ValueError(
-                    f"{root / name / name}.npy is missing: each folder in data.root must be one clip"
+                    f"{root / name / name}.npy is missing: "
+                    "each folder in data.root must be one clip"
                 )
-        for field in ("frames", "height", "width", "points"):
-            value = getattr(self, field)
-            if (type(value) is not int or value < 1) and (value is not None or field == "frames"):
-                raise ValueError(f"data.{field} must be a whole number, 1 or more, not {value}")
+        whole("data.frames", self.frames, 1)
+        for field in ("height", "width", "points"):
+            if getattr(self, field) is not None:
+                whole(f"data.{field}", getattr(self, field), 1)
         check_least("data.least_points", self.least_points, self.points)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def clip_at(self, position: int, rng: np.random.Generator) -> Clip:
-        """An example of clip `position`: video T 3 H W, tracks T N 2, visible and valid T N; the rest drawn from `rng`.
+        """An example of clip `position`: video T 3 H W, tracks T N 2, visible and valid T N.
 
-        ValueError, one sentence naming the file: it cannot be read, or has too few frames, pixels or points.
+        rng: start, crop and points are sampled from it.
+        ValueError, one sentence naming the file: it cannot be read, or has too few frames, pixels
+        or points.
         """
         folder = Path(self.root) / self.names[position]
         truth = read_tracks(folder)
@@ -73,10 +80,8 @@ class Kubric:
         clip = Clip(video, *truth, name=self.names[position])
         try:
             clip = random_crop(clip, self.height, self.width, rng)
-            return (
-                clip
-                if self.points is None
-                else choose_points(clip, self.points, rng, self.least_points)
-            )
+            if self.points is not None:
+                clip = choose_points(clip, self.points, rng, self.least_points)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
+        return clip

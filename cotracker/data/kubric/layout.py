@@ -1,9 +1,10 @@
-"""Kubric's layout on disk: ROOT/NAME/frames/000.jpg … and ROOT/NAME/NAME.npy, and ROOT/manifest.json (manifest.py).
+"""Kubric's layout on disk: ROOT/NAME/frames/000.jpg …, ROOT/NAME/NAME.npy and ROOT/manifest.json.
 
-NAME.npy is np.save of a dictionary: coords N T 2 float32 in raster coordinates (pixel + 1/2), visibility N T bool,
-which says *occluded*, as published; where not all is known, valid N T bool. Further arrays of a clip (depth, segments)
-are NAME/KEY.npy, or NAME/KEY/000.png … for T H W of uint8 or uint16. An mp4, NAME/NAME.mp4 or NAME/frames.mp4, may
-stand for the folder of frames. A clip appears in one rename, so that whatever is there under its name is whole.
+NAME.npy is np.save of a dictionary: coords N T 2 float32 in raster coordinates (pixel + 1/2);
+visibility N T bool, which is True where *occluded*, as published; and valid N T bool if not all is
+known. Further arrays of a clip (depth, segments) are NAME/KEY.npy, or NAME/KEY/000.png … for T H W
+of uint8 or uint16. An mp4, NAME/NAME.mp4 or NAME/frames.mp4, may replace the folder of frames.
+A clip appears in one rename, so whatever stands under its name is complete.
 """
 
 import hashlib
@@ -16,11 +17,12 @@ import cv2
 import numpy as np
 import torch
 
+from cotracker.checks import choice
 from cotracker.data.pickles import load_npy_dict
 from cotracker.data.video import VideoFile, open_video
 from cotracker.types import Clip
 
-PARTIAL = ".partial-"  # what a killed run may leave begins so
+PARTIAL = ".partial-"  # begins the names of what a killed run may leave
 
 
 def write_clip(
@@ -31,14 +33,16 @@ def write_clip(
     images: str = "jpg",
     quality: int = 95,
 ) -> dict:
-    """The manifest's entry of a clip written to root/name, whole or not at all; the same bytes for the same clip.
+    """The manifest's entry of a clip written to root/name, whole or not at all.
 
-    clip: video T 3 H W uint8, tracks in pixels.  by_products: arrays by name.  images: jpg (of `quality`) or png.
-    ValueError where the name is taken; OSError where the disk refuses.
+    The same clip gives the same bytes.
+    clip: video T 3 H W uint8, tracks in pixels.
+    by_products: arrays by name.
+    images: jpg (of `quality`) or png.
+    ValueError: the name is taken.  OSError: the disk refuses.
     """
     root = Path(root)
-    if images not in ("jpg", "png"):
-        raise ValueError(f"frames can be written as jpg or png, not {images}")
+    choice("images", images, ("jpg", "png"))
     root.mkdir(parents=True, exist_ok=True)
     if (root / name).exists():
         raise ValueError(f"{root / name} is there already: delete it or choose another name")
@@ -46,13 +50,12 @@ def write_clip(
     try:
         folder = temporary / name
         folder.mkdir()
-        _write_images(
-            folder / "frames", clip.video.permute(0, 2, 3, 1).numpy()[..., ::-1], images, quality
-        )
-        np.save(folder / f"{name}.npy", _annotation(clip), allow_pickle=True)
+        frames = clip.video.permute(0, 2, 3, 1).numpy()[..., ::-1]
+        _write_images(folder / "frames", frames, images, quality)
+        np.save(folder / f"{name}.npy", _tracks_dict(clip), allow_pickle=True)
         for key, value in (by_products or {}).items():
             _write_by_product(folder, key, np.asarray(value), len(clip.video))
-        entry = describe(folder)
+        entry = describe_clip(folder)
         os.rename(folder, root / name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -62,16 +65,18 @@ def write_clip(
 def read_tracks(folder: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tracks T N 2 float32 in pixels, visible T N bool and valid T N bool of the clip in a folder.
 
-    ValueError, one sentence naming the file, for what is missing, of a wrong shape or not finite.
+    ValueError, one sentence naming the file: it is missing, of a wrong shape or not finite.
     """
-    path = _tracks_file(folder)
-    held = load_npy_dict(path)
-    if not {"coords", "visibility"} <= held.keys():
+    path = tracks_file(folder)
+    arrays = load_npy_dict(path)
+    if not {"coords", "visibility"} <= arrays.keys():
         raise ValueError(
-            f"{path} holds {', '.join(map(str, held)) or 'nothing'}: it should hold coords and visibility"
+            f"{path} holds {', '.join(map(str, arrays)) or 'nothing'}: "
+            "it should hold coords and visibility"
         )
-    coords, occluded = np.asarray(held["coords"]), np.asarray(held["visibility"])
-    valid = np.asarray(held.get("valid", np.ones(occluded.shape, bool)))
+    coords = np.asarray(arrays["coords"])
+    occluded = np.asarray(arrays["visibility"])
+    valid = np.asarray(arrays.get("valid", np.ones(occluded.shape, bool)))
     if coords.ndim != 3 or coords.shape[2] != 2 or coords.dtype.kind not in "fiu":
         raise ValueError(
             f"{path}: coords is {coords.dtype} {coords.shape}, where numbers N T 2 should be"
@@ -79,100 +84,102 @@ def read_tracks(folder: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     for key, flags in (("visibility", occluded), ("valid", valid)):
         if flags.shape != coords.shape[:2] or flags.dtype.kind not in "biu":
             raise ValueError(
-                f"{path}: {key} is {flags.dtype} {flags.shape}, where bool {coords.shape[:2]} should be, as in coords"
+                f"{path}: {key} is {flags.dtype} {flags.shape}, "
+                f"where bool {coords.shape[:2]} should be, as in coords"
             )
     if not np.isfinite(coords).all():
         raise ValueError(
             f"{path}: coords holds numbers that are not finite: make or copy this clip again"
         )
-    tracks = (coords.swapaxes(0, 1) - 0.5).astype(
-        np.float32
-    )  # raster to pixel, here and nowhere else
+    # From raster coordinates to pixels, here and nowhere else.
+    tracks = (coords.swapaxes(0, 1) - 0.5).astype(np.float32)
     return tracks, ~occluded.astype(bool).T, valid.astype(bool).T
 
 
 def open_frames(folder: str | Path, frames: int) -> VideoFile:
-    """The lazy video of a clip's folder, which must have `frames` frames: a folder of jpg or png, or else an mp4.
+    """The lazy video of a clip's folder: a folder of jpg or png, or else an mp4.
 
-    ValueError, one sentence naming the file, where there is none or its length is another.
+    ValueError, one sentence naming the file: there is none, or it does not have `frames` frames.
     """
     folder = Path(folder)
     choices = [folder / "frames", folder / f"{folder.name}.mp4", folder / "frames.mp4"]
     path = next((path for path in choices if path.exists()), None)
     if path is None:
         raise ValueError(
-            f"{folder} holds no frames: it needs a folder frames, or {folder.name}.mp4 or frames.mp4"
+            f"{folder} holds no frames: "
+            f"it needs a folder frames, or {folder.name}.mp4 or frames.mp4"
         )
     video = open_video(path)
     if video.shape[1] != frames:
         raise ValueError(
-            f"{path} has {video.shape[1]} frames but {_tracks_file(folder)} has tracks for {frames}: copy them again"
+            f"{path} has {video.shape[1]} frames "
+            f"but {tracks_file(folder)} has tracks for {frames}: copy them again"
         )
     return video
 
 
 def read_clip(folder: str | Path) -> Clip:
-    """The whole Clip in a folder: video T 3 H W uint8, tracks T N 2 in pixels, visible and valid T N; its name."""
-    tracks, visible, valid = read_tracks(folder)
-    video = open_frames(folder, len(tracks))[:, :][0]
-    truth = (torch.from_numpy(np.ascontiguousarray(array)) for array in (tracks, visible, valid))
+    """The whole Clip in a folder: video T 3 H W uint8, tracks T N 2 in pixels, and its name."""
+    truth = [torch.from_numpy(np.ascontiguousarray(array)) for array in read_tracks(folder)]
+    video = open_frames(folder, len(truth[0]))[:, :][0]
     return Clip(video, *truth, name=Path(folder).name)
 
 
 def read_by_products(folder: str | Path) -> dict[str, np.ndarray]:
-    """The arrays beside a clip, by name, as `write_clip` was given them."""
+    """The arrays beside a clip, by name, as `write_clip` received them."""
     folder = Path(folder)
-    found = {p.stem: np.load(p) for p in sorted(folder.glob("*.npy")) if p != _tracks_file(folder)}
+    files = sorted(path for path in folder.glob("*.npy") if path != tracks_file(folder))
+    arrays = {path.stem: np.load(path) for path in files}
     for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name != "frames"):
-        found[path.name] = np.stack(
-            [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted(path.glob("*.png"))]
-        )
-    return found
+        images = [cv2.imread(str(p), cv2.IMREAD_UNCHANGED) for p in sorted(path.glob("*.png"))]
+        arrays[path.name] = np.stack(images)
+    return arrays
 
 
-def describe(folder: str | Path) -> dict:
-    """The manifest's entry {name, frames, points, size (H, W), sha256} of the clip in a folder, from its files.
+def describe_clip(folder: str | Path) -> dict:
+    """The manifest's entry of the clip in a folder: {name, frames, points, size (H, W), sha256}.
 
-    sha256: of the lines "sha256 path" of all files in order of their paths. ValueError where it is no whole clip.
+    sha256: of the lines "sha256 path" of all files in order of their paths.
+    ValueError: it is no whole clip.
     """
     folder = Path(folder)
     tracks, _, _ = read_tracks(folder)
     size = open_frames(folder, len(tracks)).shape[-2:]
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = (
-        f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.relative_to(folder).as_posix()}\n"
-        for p in files
-    )
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        hashed = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{hashed} {path.relative_to(folder).as_posix()}\n".encode())
     return {
         "name": folder.name,
         "frames": len(tracks),
         "points": tracks.shape[1],
         "size": list(size),
-        "sha256": digest,
+        "sha256": digest.hexdigest(),
     }
 
 
 def clip_names(root: str | Path) -> list[str]:
-    """The names of the clips below a root, sorted: all folders that are not hidden; files beside them are nothing."""
+    """The names of the clips below a root, sorted: all folders that are not hidden."""
     with os.scandir(root) as entries:
         return sorted(
             entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
         )
 
 
-def _tracks_file(folder: str | Path) -> Path:
+def tracks_file(folder: str | Path) -> Path:
+    """The npy file of a clip's tracks."""
     return Path(folder) / f"{Path(folder).name}.npy"
 
 
-def _annotation(clip: Clip) -> dict[str, np.ndarray]:
-    coords = np.ascontiguousarray(
-        clip.tracks.numpy().swapaxes(0, 1).astype(np.float32) + np.float32(0.5)
-    )
-    held = {"coords": coords, "visibility": np.ascontiguousarray(~clip.visible.numpy().T)}
+def _tracks_dict(clip: Clip) -> dict[str, np.ndarray]:
+    coords = clip.tracks.numpy().swapaxes(0, 1).astype(np.float32) + np.float32(0.5)
+    arrays = {
+        "coords": np.ascontiguousarray(coords),
+        "visibility": np.ascontiguousarray(~clip.visible.numpy().T),
+    }
     if not clip.valid.all():
-        held["valid"] = np.ascontiguousarray(clip.valid.numpy().T)
-    return held
+        arrays["valid"] = np.ascontiguousarray(clip.valid.numpy().T)
+    return arrays
 
 
 def _write_by_product(folder: Path, key: str, value: np.ndarray, frames: int) -> None:
@@ -187,11 +194,15 @@ def _write_by_product(folder: Path, key: str, value: np.ndarray, frames: int) ->
 
 
 def _write_images(folder: Path, images: np.ndarray, kind: str, quality: int) -> None:
-    """Writes T H W (or T H W 3 BGR) as folder/000.kind, ….  Encoded in memory: cv2.imwrite would hide a full disk."""
+    """Writes T H W (or T H W 3 BGR) as folder/000.kind, ….
+
+    They are encoded in memory, as cv2.imwrite does not report a full disk.
+    """
     folder.mkdir()
-    settings = (
-        [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 6]
-    )
+    if kind == "jpg":
+        settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    else:
+        settings = [cv2.IMWRITE_PNG_COMPRESSION, 6]
     for number, image in enumerate(images):
         data = cv2.imencode(f".{kind}", np.ascontiguousarray(image), settings)[1]
         (folder / f"{number:03d}.{kind}").write_bytes(data.tobytes())

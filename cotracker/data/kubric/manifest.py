@@ -1,43 +1,46 @@
-"""manifest.json of a folder of clips: what made them, and an entry for each whole clip, whatever killed the maker."""
+"""manifest.json of a folder of clips: what generated them, and an entry for each whole clip."""
 
 import fcntl
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cotracker.data.kubric.layout import PARTIAL, clip_names, describe
+from cotracker.data.kubric.layout import PARTIAL, clip_names, describe_clip
+from cotracker.files import PARTIAL as PARTIAL_FILE
+from cotracker.files import write_text
 
 LAYOUT = 1  # the version of the layout on disk
-NAME = "manifest.json"
-ENTRY = {"name", "frames", "points", "size", "sha256"}
+MANIFEST = "manifest.json"
+ENTRY_KEYS = {"name", "frames", "points", "size", "sha256"}
 
 
-def heading(generator: str, config: dict, seed: int, version: str, commit: str | None) -> dict:
+def manifest_header(
+    generator: str, config: dict, seed: int, version: str, commit: str | None
+) -> dict:
     """The manifest, without clips yet, of what `generator` makes from `config` and `seed`.
 
-    version and commit: of this project. A folder is refused to another heading, but for the commit: each is noted.
+    version, commit: of this project. A folder is refused to another header except for the commit;
+    each commit is noted.
     """
-    made = {
+    header = {
         "layout": LAYOUT,
         "version": version,
         "commits": [commit],
         "generator": generator,
         "config": config,
+        "seed": seed,
     }
-    return json.loads(
-        json.dumps(made | {"seed": seed})
-    )  # as it will be read back: tuples are lists
+    return json.loads(json.dumps(header))  # as it will be read back: tuples are lists
 
 
 @contextmanager
-def claimed(root: str | Path) -> Iterator[None]:
-    """The folder, made where it is missing, is this process's to write in the block, and is free again however it ends.
+def lock_folder(root: str | Path) -> Iterator[None]:
+    """Makes the folder if it is missing and keeps other processes from writing there in the block.
 
-    ValueError where it is a file, cannot be written to, or another process is writing in it.
+    ValueError: it is a file, cannot be written to, or another process is writing there.
     """
     try:
         Path(root).mkdir(parents=True, exist_ok=True)
@@ -47,56 +50,47 @@ def claimed(root: str | Path) -> Iterator[None]:
             f"cannot write into {root}: {error.strerror}; choose another folder"
         ) from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"another process is writing into {root}: wait for it or choose another folder"
-            ) from None
+        _lock(lock, root)
         yield
     finally:
         os.close(lock)
 
 
-def settle(root: str | Path, made: dict) -> dict:
-    """The manifest of all whole clips below a claimed root, written there; what a killed run left half done is removed.
+def update_manifest(root: str | Path, header: dict) -> dict:
+    """The manifest of all whole clips below a locked root, written there.
 
-    made: the `heading` of what is to be written there.  Clips that the manifest on disk lacks are described from their
-    files, entries without a clip are dropped.
-    ValueError, one sentence, where the folder holds something else, clips of another heading, or a damaged clip.
+    What a killed run left unfinished is removed. Clips that the manifest on disk lacks are
+    described from their files; entries without a clip are dropped.
+    header: the `manifest_header` of what is to be written there.
+    ValueError, one sentence: the folder holds something else, clips of another header, or a damaged
+    clip.
     """
     root = Path(root)
-    there = read_manifest(root)
-    leftovers = list(root.glob(f"{PARTIAL}*"))
-    if there is None:
-        other = next((path for path in root.iterdir() if path not in leftovers), None)
-        if other is not None:
-            raise ValueError(
-                f"{root} holds {other.name} but no {NAME}, so it was not made here: choose another folder"
-            )
-        there = made | {"clips": []}
-    if there["clips"] or clip_names(root):
-        _refuse_unlike(root, there, made)
+    manifest = read_manifest(root)
+    leftovers = find_leftovers(root)
+    names = clip_names(root)
+    if manifest is None:
+        _check_empty(root, leftovers)
+        manifest = header | {"clips": []}
+    if manifest["clips"] or names:
+        _check_header(root, manifest, header)
     for leftover in leftovers:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    commits = there["commits"] + [
-        commit for commit in made["commits"] if commit not in there["commits"]
-    ]
-    entries = {entry["name"]: entry for entry in there["clips"]}
-    clips = [entries.get(name) or describe(root / name) for name in clip_names(root)]
-    manifest = made | {"commits": commits, "clips": clips}
+    commits = list(dict.fromkeys([*manifest["commits"], *header["commits"]]))
+    entries = {entry["name"]: entry for entry in manifest["clips"]}
+    clips = [entries.get(name) or describe_clip(root / name) for name in names]
+    manifest = header | {"commits": commits, "clips": clips}
     write_manifest(root, manifest)
     return manifest
 
 
 def read_manifest(root: str | Path) -> dict | None:
-    """The manifest of a folder, or None where there is none; ValueError where it cannot be read as one."""
-    path = Path(root) / NAME
+    """The manifest of a folder, or None without one; ValueError if it cannot be read as one."""
+    path = Path(root) / MANIFEST
     try:
         manifest = json.loads(path.read_text())
-        assert isinstance(manifest["commits"], list) and all(
-            ENTRY <= entry.keys() for entry in manifest["clips"]
-        )
+        assert isinstance(manifest["commits"], list)
+        assert all(ENTRY_KEYS <= entry.keys() for entry in manifest["clips"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
@@ -107,44 +101,69 @@ def read_manifest(root: str | Path) -> dict | None:
 
 
 def write_manifest(root: str | Path, manifest: dict) -> None:
-    """Writes root/manifest.json, whole or not at all: clips in order of their names, with their number and sums."""
+    """Writes root/manifest.json atomically: clips in order of their names, and their totals."""
     clips = sorted(manifest["clips"], key=lambda entry: entry["name"])
-    counts = {"clips": len(clips)} | {
-        key: sum(clip[key] for clip in clips) for key in ("frames", "points")
+    rest = {key: value for key, value in manifest.items() if key not in ("counts", "clips")}
+    whole = rest | {"counts": count_clips(clips), "clips": clips}
+    write_text(Path(root) / MANIFEST, json.dumps(whole, indent=1))
+
+
+def count_clips(entries: list[dict]) -> dict[str, int]:
+    """The totals of a manifest's entries."""
+    return {
+        "clips": len(entries),
+        "frames": sum(entry["frames"] for entry in entries),
+        "points": sum(entry["points"] for entry in entries),
     }
-    whole = {key: value for key, value in manifest.items() if key not in ("counts", "clips")}
-    whole |= {"counts": counts, "clips": clips}
-    with tempfile.NamedTemporaryFile("w", dir=root, prefix=PARTIAL, delete=False) as file:
-        try:
-            json.dump(whole, file, indent=1)
-            file.close()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, Path(root) / NAME)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
-def _refuse_unlike(root: Path, there: dict, made: dict) -> None:
-    free = ("commits", "counts", "clips")
-    then, now = (_flat({k: v for k, v in one.items() if k not in free}) for one in (there, made))
-    unlike = [
-        key
-        for key in [*now, *(key for key in then if key not in now)]
-        if then.get(key) != now.get(key)
-    ]
-    if unlike:
-        said = ", ".join(
-            f"{k.removeprefix('config.')} is {then.get(k)} there, {now.get(k)} here"
-            for k in unlike[:5]
+def find_leftovers(root: str | Path) -> list[Path]:
+    """What a stopped run left unfinished in a folder: hidden clips, and manifests being written."""
+    root = Path(root)
+    return sorted([*root.glob(f"{PARTIAL}*"), *root.glob(f"{MANIFEST}*{PARTIAL_FILE}")])
+
+
+def _lock(descriptor: int, root: str | Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(
+            f"another process is writing into {root}: wait for it or choose another folder"
+        ) from None
+
+
+def _check_empty(root: Path, leftovers: list[Path]) -> None:
+    other = next((path for path in root.iterdir() if path not in leftovers), None)
+    if other is not None:
+        raise ValueError(
+            f"{root} holds {other.name} but no {MANIFEST}, so it was not made here: "
+            "choose another folder"
         )
-        raise ValueError(f"{root} holds clips made otherwise ({said}): choose another folder")
 
 
-def _flat(values: dict, prefix: str = "") -> dict:
+def _check_header(root: Path, manifest: dict, header: dict) -> None:
+    there = _flatten_header(manifest)
+    here = _flatten_header(header)
+    unlike = [key for key in here | there if there.get(key) != here.get(key)]
+    if unlike:
+        differences = ", ".join(
+            f"{key.removeprefix('config.')} is {there.get(key)} there, {here.get(key)} here"
+            for key in unlike[:5]
+        )
+        raise ValueError(
+            f"{root} holds clips made otherwise ({differences}): choose another folder"
+        )
+
+
+def _flatten_header(manifest: dict) -> dict:
+    return _flatten({k: v for k, v in manifest.items() if k not in ("commits", "counts", "clips")})
+
+
+def _flatten(values: dict, prefix: str = "") -> dict:
     flat = {}
     for key, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
     return flat

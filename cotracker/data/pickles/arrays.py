@@ -1,123 +1,147 @@
-"""Arrays that still lie in their file: shape and type are known, values are read when asked, anew each time."""
+"""Arrays that stay in their file: shape and dtype are known, values are read on each request."""
 
 import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-# Numbers, truth values, text, bytes, times and objects; no structures, which data read here never has.
-_CODE = re.compile(r"[<>=|]?([biufc]\d{1,2}|[SU]\d{1,9}|[mM]8|O8?)")
+# Numbers, bools, text, bytes, times and objects; no structures, which such data never has.
+_DTYPE = re.compile(r"[<>=|]?([biufc]\d{1,2}|[SU]\d{1,9}|[mM]8|O8?)")
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Bytes of a file: where they begin, and how many they are."""
+class StoredBytes:
+    """Bytes of a file: where they begin and how many they are."""
 
     path: Path
-    place: int
+    offset: int
     length: int
 
     def read(self, start: int, stop: int) -> bytearray:
-        """Those from `start` up to `stop`; ValueError where the file has become shorter."""
-        held = bytearray(stop - start)
+        """The bytes from `start` up to `stop`; ValueError if the file has become shorter."""
+        data = bytearray(stop - start)
         with open(self.path, "rb") as file:
-            file.seek(self.place + start)
-            if file.readinto(held) != len(held):
+            file.seek(self.offset + start)
+            if file.readinto(data) != len(data):
                 raise ValueError(f"{self.path} was changed while it was read: start again")
-        return held
+        return data
 
 
-def loaded(value):
-    """A value of a pickle as Python has it: bytes and arrays that still lie in the file are read."""
-    if isinstance(value, Stored):
+def load_value(value):
+    """A value of a pickle in memory: stored bytes and arrays in it are read, at any depth."""
+    if isinstance(value, StoredBytes):
         return bytes(value.read(0, value.length))
-    return value.read() if isinstance(value, StoredArray) else value
+    if isinstance(value, StoredArray):
+        return value.read()
+    if isinstance(value, dict):
+        return {key: load_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(load_value(item) for item in value)
+    return value
 
 
-class ElementType:
+def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype of an npy file, which is then at its data; ValueError if it is none."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    return shape, dtype
+
+
+class StoredDtype:
     """A numpy dtype as pickles describe it; `.dtype` is numpy's."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = False):
-        if not isinstance(code, str) or not _CODE.fullmatch(code):
+        if not isinstance(code, str) or not _DTYPE.fullmatch(code):
             raise ValueError(f"no array has elements of type {code}")
         self.dtype = np.dtype(code)
 
-    def fill(self, version, order, subarray, names, fields, *sizes) -> None:
-        """Sets the order of bytes; everything else follows from the code."""
-        if (
-            subarray is not None
-            or names is not None
-            or fields is not None
-            or order not in ("<", ">", "|", "=")
-        ):
+    def set_state(self, version, order, subarray, names, fields, *sizes) -> None:
+        """Sets the byte order; everything else follows from the code."""
+        plain = subarray is None and names is None and fields is None
+        if not plain or order not in ("<", ">", "|", "="):
             raise ValueError("the elements of an array are structures")
-        self.dtype = self.dtype if order == "|" else self.dtype.newbyteorder(order)
+        if order != "|":
+            self.dtype = self.dtype.newbyteorder(order)
 
 
 class StoredArray:
-    """An array of a pickle: `shape`, `dtype`, and its values from `read()` or `rows(start, stop)`, always a copy."""
+    """An array of a pickle: `shape`, `dtype`, and its values from `read` or `read_rows`.
+
+    Each reading is a new array.  objects: the items of an array of objects, else an empty list.
+    """
 
     def __init__(self):
-        self.shape, self.dtype, self._columns, self._data = (0,), np.dtype("u1"), False, b""
+        self.shape = (0,)
+        self.dtype = np.dtype("u1")
+        self.objects: list = []
+        self._fortran = False
+        self._data: bytes | StoredBytes = b""
 
-    def fill(
+    def set_state(
         self,
         version,
         shape: tuple,
-        element: ElementType,
-        columns: bool,
-        data: bytes | Stored | list,
+        dtype: StoredDtype,
+        fortran: bool,
+        data: bytes | StoredBytes | list,
     ) -> None:
-        """Sets shape, type, whether columns come first, and values. ValueError where these do not fit each other."""
-        if not isinstance(element, ElementType) or not all(
-            type(side) is int and side >= 0 for side in shape
-        ):
+        """Sets shape, dtype, order of axes and values; ValueError if they do not fit each other."""
+        if not isinstance(dtype, StoredDtype) or not _is_shape(shape):
             raise ValueError("an array has no shape")
-        count, length = math.prod(shape), data.length if isinstance(data, Stored) else len(data)
-        if element.dtype.hasobject != isinstance(data, list):
+        is_list = isinstance(data, list)
+        if dtype.dtype.hasobject != is_list:
             raise ValueError("an array's values are not of its type")
-        if length != (count if element.dtype.hasobject else count * element.dtype.itemsize):
+        length = data.length if isinstance(data, StoredBytes) else len(data)
+        count = math.prod(shape)
+        if length != (count if is_list else count * dtype.dtype.itemsize):
             raise ValueError(f"an array of shape {shape} has {length} bytes")
-        self.shape, self.dtype, self._columns, self._data = (
-            tuple(shape),
-            element.dtype,
-            bool(columns),
-            data,
-        )
+        self.shape = tuple(shape)
+        self.dtype = dtype.dtype
+        self._fortran = bool(fortran)
+        if is_list:
+            self.objects = data
+        else:
+            self._data = data
 
     def read(self) -> np.ndarray:
-        """All values, in an array of one's own."""
-        if isinstance(self._data, list):
-            values = _objects(self._data)
+        """All values."""
+        if self.dtype.hasobject:
+            values = _object_array(self.objects)
         else:
-            values = np.frombuffer(self._bytes(0, math.prod(self.shape)), self.dtype)
-        return values.reshape(self.shape, order="F" if self._columns else "C")
+            values = np.frombuffer(self._read_bytes(0, math.prod(self.shape)), self.dtype)
+        return values.reshape(self.shape, order="F" if self._fortran else "C")
 
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Values [start:stop] of the first axis, which alone are read where the order in the file allows it."""
-        if isinstance(self._data, list) and len(self.shape) == 1:
-            return _objects(self._data[start:stop])
-        if isinstance(self._data, list) or self._columns:
+    def read_rows(self, start: int, stop: int) -> np.ndarray:
+        """Values [start:stop] of the first axis; no others are read if their order allows it."""
+        if self.dtype.hasobject and len(self.shape) == 1:
+            return _object_array(self.objects[start:stop])
+        if self.dtype.hasobject or self._fortran:
             return self.read()[start:stop]
         size = math.prod(self.shape[1:])
-        return np.frombuffer(self._bytes(start * size, stop * size), self.dtype).reshape(
-            stop - start, *self.shape[1:]
-        )
+        values = np.frombuffer(self._read_bytes(start * size, stop * size), self.dtype)
+        return values.reshape(stop - start, *self.shape[1:])
 
-    def _bytes(self, start: int, stop: int) -> bytearray:
-        """Of the values from `start` up to `stop`, in the file's order."""
-        start, stop = start * self.dtype.itemsize, stop * self.dtype.itemsize
-        return (
-            self._data.read(start, stop)
-            if isinstance(self._data, Stored)
-            else bytearray(self._data[start:stop])
-        )
+    def _read_bytes(self, start: int, stop: int) -> bytearray:
+        """Those of the values from `start` up to `stop`, in the file's order."""
+        first = start * self.dtype.itemsize
+        last = stop * self.dtype.itemsize
+        if isinstance(self._data, StoredBytes):
+            return self._data.read(first, last)
+        return bytearray(self._data[first:last])
 
 
-def _objects(items: list) -> np.ndarray:
+def _is_shape(shape: tuple) -> bool:
+    return all(type(side) is int and side >= 0 for side in shape)
+
+
+def _object_array(items: list) -> np.ndarray:
     values = np.empty(len(items), object)
     for k, value in enumerate(items):
-        values[k] = loaded(value)
+        values[k] = load_value(value)
     return values

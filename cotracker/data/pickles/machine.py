@@ -1,8 +1,12 @@
-"""A reader of pickles that knows plain containers and numpy's arrays, and can find, make and call nothing else.
+"""A reader of pickles that knows plain containers and numpy's arrays and can call nothing else.
 
-It is a machine of its own, not Python's: of the instructions of protocols 2 to 5 it has those that such data needs, of
-all names it knows ten, and these stand for functions of this file. A long string of bytes is not read, only its
-place in the file is kept, so that a pickle larger than the memory is gone through in a moment.
+Why not `pickle.Unpickler` with a list of allowed names: it reads whole files into memory and keeps
+nothing of a file that is cut short. This reader has the instructions that such data needs, of
+protocols 2 to 5. Ten names of numpy stand for functions of this file. A long string of bytes stays
+in the file, so a pickle larger than the memory opens in a moment.
+
+What a file claims is checked before memory is taken for it. Keys are strings or whole numbers,
+nesting and the number of instructions are bounded, and no container appears twice.
 """
 
 import os
@@ -14,83 +18,96 @@ from typing import BinaryIO
 
 import numpy as np
 
-from cotracker.data.pickles.arrays import ElementType, Stored, StoredArray
+from cotracker.data.pickles.arrays import StoredArray, StoredBytes, StoredDtype
 
-_LONG = 1024  # bytes, from which on a string is left in the file
-_NDARRAY = "ndarray"  # stands for numpy's class: an array can be of no other
+LONG_STRING = 1024  # bytes, from which on a string stays in the file
+MAX_INSTRUCTIONS = 2_000_000  # all of Kinetics takes a twentieth
+KEY_TYPES = (str, int)
+MAX_NESTING = 20  # containers within containers; TAP-Net's parameters have 4
 
 
-class Refused(Exception):
+class UnsafePickle(Exception):
     """The pickle asks for what plain data does not need."""
 
 
-class CutShort(Exception):
+class TruncatedPickle(Exception):
     """The file ends before the pickle does."""
 
 
 @dataclass(frozen=True)
-class _Name:
-    """What a pickle may find, under its short name."""
+class _Global:
+    """A name that a pickle may ask for, without its module."""
 
-    short: str
+    name: str
 
 
-class Machine:
-    """Goes through the pickle at the file's place; `run()` gives its value, in which arrays are StoredArrays.
+class Unpickler:
+    """Reads the pickle at the file's position.
 
-    Refused, CutShort: as they say; any other Exception: the bytes are no pickle.
+    Raises UnsafePickle and TruncatedPickle; any other Exception means that the bytes are no pickle.
     """
 
     def __init__(self, file: BinaryIO, path: Path):
-        self._file, self._path, self._size = file, path, os.fstat(file.fileno()).st_size
-        self._stacks: list[list] = [[]]  # one more from each MARK on
+        self._file = file
+        self._path = path
+        self._size = os.fstat(file.fileno()).st_size
+        self._stacks: list[list] = [[]]  # each MARK adds one
         self._memo: dict[int, object] = {}
 
-    def run(self):
-        """The value that was pickled."""
-        while (code := self.take(1)) != b".":
-            if code not in _DO:
-                raise Refused(f"it holds the instruction {code!r}")
-            _DO[code](self)
-        return self.pop()
+    def load(self):
+        """The value that was pickled; its arrays are StoredArrays."""
+        for _ in range(MAX_INSTRUCTIONS):
+            code = self.read(1)
+            if code == b".":
+                value = self.pop()
+                _check_nesting(value)
+                return value
+            if code not in _INSTRUCTIONS:
+                raise UnsafePickle(f"it holds the instruction {code!r}")
+            _INSTRUCTIONS[code](self)
+        raise UnsafePickle(f"it holds more than {MAX_INSTRUCTIONS} instructions")
 
-    def salvaged(self):
-        """After CutShort: the outermost list or dict with what had been read of it; the last entry may be a torso."""
+    def salvage(self) -> dict | list | None:
+        """After TruncatedPickle: what was read of the outermost container, or None without one.
+
+        Its last entry may be incomplete.
+        """
         outer, *inner = self._stacks
         if not outer or not isinstance(outer[0], (list, dict)):
             return None
+        container = outer[0]
         items = inner[0] if inner else outer[1:]
-        if isinstance(outer[0], list):
-            return [*outer[0], *items]
-        return outer[0] | {
-            key: value for key, value in zip(items[::2], items[1::2]) if isinstance(key, str)
-        }
+        if isinstance(container, list):
+            container.extend(items)
+        else:
+            pairs = zip(items[::2], items[1::2])
+            container.update({key: value for key, value in pairs if type(key) in KEY_TYPES})
+        _check_nesting(container)
+        return container
 
-    def take(self, count: int) -> bytes:
-        """The next bytes."""
+    def read(self, count: int) -> bytes:
         if count > self._size - self._file.tell():
-            raise CutShort
+            raise TruncatedPickle
         return self._file.read(count)
 
-    def number(self, form: str) -> int | float:
+    def read_number(self, form: str) -> int | float:
         """The next number, in struct's notation."""
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+        return struct.unpack(form, self.read(struct.calcsize(form)))[0]
 
-    def string(self, count: int) -> bytes | Stored:
-        """The next bytes, or their place where they are many."""
-        if count < _LONG:
-            return self.take(count)
-        place = self._file.tell()
-        if count > self._size - place:
-            raise CutShort
+    def read_string(self, count: int) -> bytes | StoredBytes:
+        """The next bytes, or where they lie if they are many."""
+        if count < LONG_STRING:
+            return self.read(count)
+        offset = self._file.tell()
+        if count > self._size - offset:
+            raise TruncatedPickle
         self._file.seek(count, os.SEEK_CUR)
-        return Stored(self._path, place, count)
+        return StoredBytes(self._path, offset, count)
 
-    def line(self) -> str:
-        """The next line of text."""
+    def read_line(self) -> str:
         line = self._file.readline(200)
         if not line.endswith(b"\n"):
-            raise CutShort
+            raise TruncatedPickle
         return line[:-1].decode()
 
     def push(self, value) -> None:
@@ -99,155 +116,174 @@ class Machine:
     def pop(self):
         return self._stacks[-1].pop()
 
+    def pop_many(self, count: int) -> list:
+        return [self.pop() for _ in range(count)][::-1]
+
     def top(self):
         return self._stacks[-1][-1]
 
     def mark(self) -> None:
         self._stacks.append([])
 
-    def since_mark(self) -> list:
+    def pop_mark(self) -> list:
+        """The values above the last MARK."""
         if len(self._stacks) < 2:
-            raise Refused("it closes what it never opened")
+            raise UnsafePickle("it closes what it never opened")
         return self._stacks.pop()
 
-    def several(self, count: int) -> list:
-        """The last values, no longer on the stack."""
-        return [self.pop() for _ in range(count)][::-1]
+    def memoize(self, key: int | None = None) -> None:
+        self._memo[len(self._memo) if key is None else key] = self.top()
 
-    def keep(self, number: int | None = None) -> None:
-        self._memo[len(self._memo) if number is None else number] = self.top()
+    def push_memo(self, key: int) -> None:
+        self.push(self._memo[key])
 
-    def recall(self, number: int) -> None:
-        self.push(self._memo[number])
-
-    def extend(self, items: list) -> None:
-        self._open(list).extend(items)
+    def append(self, items: list) -> None:
+        self._top_as(list).extend(items)
 
     def set_items(self, items: list) -> None:
-        self._open(dict).update(zip(items[::2], items[1::2]))
+        self._top_as(dict).update(_pair_items(items))
 
-    def _open(self, kind: type):
-        if type(self.top()) is not kind:
-            raise Refused(f"it fills a {type(self.top()).__name__} as if it were a {kind.__name__}")
+    def _top_as(self, kind: type):
+        found = type(self.top())
+        if found is not kind:
+            raise UnsafePickle(f"it fills a {found.__name__} as if it were a {kind.__name__}")
         return self.top()
 
-    def find(self, module: str, name: str) -> None:
+    def push_global(self, module: str, name: str) -> None:
         """Pushes what stands for a name of numpy's."""
-        short = _KNOWN.get((module, name))
-        if short is None:
-            raise Refused(f"it asks for {module}.{name}")
-        self.push(short)
+        if (module, name) not in _GLOBALS:
+            raise UnsafePickle(f"it asks for {module}.{name}")
+        self.push(_GLOBALS[module, name])
 
-    def call(self) -> None:
-        """What is called can only be one of six functions here."""
-        function, given = self.several(2)
-        if (
-            not isinstance(function, _Name)
-            or function.short not in _CALLED
-            or not isinstance(given, tuple)
-        ):
-            raise Refused(f"it calls a {type(function).__name__}")
-        self.push(_CALLED[function.short](*given))
+    def reduce(self) -> None:
+        """Calls one of the six functions below; a pickle can call nothing else."""
+        function, arguments = self.pop_many(2)
+        known = isinstance(function, _Global) and function.name in _FUNCTIONS
+        if not known or not isinstance(arguments, tuple):
+            raise UnsafePickle(f"it calls a {type(function).__name__}")
+        self.push(_FUNCTIONS[function.name](*arguments))
 
-    def fill(self) -> None:
-        """An array or an element type receives its state; nothing else has any."""
+    def build(self) -> None:
+        """Sets the state of an array or a dtype; nothing else has any."""
         state = self.pop()
-        if not isinstance(self.top(), (ElementType, StoredArray)) or not isinstance(state, tuple):
-            raise Refused(f"it sets the state of a {type(self.top()).__name__}")
-        self.top().fill(*state)
+        target = self.top()
+        if not isinstance(target, (StoredDtype, StoredArray)) or not isinstance(state, tuple):
+            raise UnsafePickle(f"it sets the state of a {type(target).__name__}")
+        target.set_state(*state)
+
+
+def _pair_items(items: list) -> dict:
+    """The dict of alternating keys and values. Other keys would have to be hashed, at any depth."""
+    for key in items[::2]:
+        if type(key) not in KEY_TYPES:
+            raise UnsafePickle(f"a key of a dict is a {type(key).__name__}")
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def _check_nesting(value) -> None:
+    """UnsafePickle unless the containers in `value` form a tree of at most MAX_NESTING levels."""
+    todo = [(value, 0)]
+    seen = set()
+    while todo:
+        value, depth = todo.pop()
+        items = _items_of(value)
+        if not items:
+            continue
+        if depth > MAX_NESTING or id(value) in seen:
+            raise UnsafePickle("its containers are nested too deeply or within each other")
+        seen.add(id(value))
+        todo += [(item, depth + 1) for item in items]
+
+
+def _items_of(value) -> list | tuple:
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, StoredArray):
+        return value.objects
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _reconstruct(kind, shape, code) -> StoredArray:
-    if kind != _Name(_NDARRAY):
-        raise Refused("it makes an array that is not numpy's own")
+    if kind != _Global("ndarray"):
+        raise UnsafePickle("it makes an array that is not numpy's own")
     return StoredArray()
 
 
-def _scalar(element: ElementType, data: bytes) -> np.generic:
-    return np.frombuffer(data, element.dtype)[0]
+def _scalar(dtype: StoredDtype, data: bytes) -> np.generic:
+    return np.frombuffer(data, dtype.dtype)[0]
 
 
-def _frombuffer(
-    data: bytes | Stored, element: ElementType, shape: tuple, order: str
-) -> StoredArray:
+def _frombuffer(data: bytes | StoredBytes, dtype: StoredDtype, shape: tuple, order: str):
     array = StoredArray()
-    array.fill(1, shape, element, order == "F", data)
+    array.set_state(1, shape, dtype, order == "F", data)
     return array
 
 
 def _encode(text: str, encoding: str) -> bytes:
     """How protocol 2 writes bytes."""
     if encoding != "latin1":
-        raise Refused(f"it encodes as {encoding}")
+        raise UnsafePickle(f"it encodes as {encoding}")
     return text.encode("latin1")
 
 
-def _no_bytes() -> bytes:
-    """How protocol 2 writes bytes where there are none."""
-    return b""
-
-
-# numpy 1 says numpy.core, numpy 2 numpy._core.
-_KNOWN = {
-    ("numpy", "ndarray"): _Name(_NDARRAY),
-    ("numpy", "dtype"): _Name("dtype"),
-    ("_codecs", "encode"): _Name("encode"),
-    ("__builtin__", "bytes"): _Name("bytes"),
+# numpy 1 writes numpy.core, numpy 2 numpy._core.
+_GLOBALS = {
+    ("numpy", "ndarray"): _Global("ndarray"),
+    ("numpy", "dtype"): _Global("dtype"),
+    ("_codecs", "encode"): _Global("encode"),
+    ("__builtin__", "bytes"): _Global("bytes"),  # how protocol 2 writes no bytes
 }
 for _core in ("numpy.core", "numpy._core"):
-    _KNOWN |= {(f"{_core}.multiarray", name): _Name(name) for name in ("_reconstruct", "scalar")}
-    _KNOWN |= {(f"{_core}.numeric", "_frombuffer"): _Name("_frombuffer")}
-_CALLED = {
-    "dtype": ElementType,
+    _GLOBALS[f"{_core}.multiarray", "_reconstruct"] = _Global("_reconstruct")
+    _GLOBALS[f"{_core}.multiarray", "scalar"] = _Global("scalar")
+    _GLOBALS[f"{_core}.numeric", "_frombuffer"] = _Global("_frombuffer")
+_FUNCTIONS = {
+    "dtype": StoredDtype,
     "_reconstruct": _reconstruct,
     "scalar": _scalar,
     "_frombuffer": _frombuffer,
     "encode": _encode,
-    "bytes": _no_bytes,
+    "bytes": lambda: b"",
 }
 
-_DO: dict[bytes, Callable[[Machine], object]] = {
-    b"\x80": lambda m: m.take(1),  # which protocol
-    b"\x95": lambda m: m.take(8),  # a frame, which says how far to read ahead
-    b"\x98": lambda m: None,  # the bytes before are to be read-only
-    b"(": Machine.mark,
-    b"0": lambda m: m.pop(),
-    b"1": lambda m: m.since_mark(),
-    b"2": lambda m: m.push(m.top()),
+_INSTRUCTIONS: dict[bytes, Callable[[Unpickler], object]] = {
+    b"\x80": lambda m: m.read(1),  # which protocol
+    b"\x95": lambda m: m.read(8),  # a frame, which says how far to read ahead
+    b"\x98": lambda m: None,  # the bytes before are read-only
+    b"(": Unpickler.mark,
+    b"0": Unpickler.pop,
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(True),
     b"\x89": lambda m: m.push(False),
-    b"J": lambda m: m.push(m.number("<i")),
-    b"K": lambda m: m.push(m.number("B")),
-    b"M": lambda m: m.push(m.number("<H")),
-    b"\x8a": lambda m: m.push(int.from_bytes(m.take(m.number("B")), "little", signed=True)),
-    b"G": lambda m: m.push(m.number(">d")),
-    b"C": lambda m: m.push(m.string(m.number("B"))),
-    b"B": lambda m: m.push(m.string(m.number("<I"))),
-    b"\x8e": lambda m: m.push(m.string(m.number("<Q"))),
-    b"\x96": lambda m: m.push(m.string(m.number("<Q"))),  # bytearray
-    b"\x8c": lambda m: m.push(m.take(m.number("B")).decode()),
-    b"X": lambda m: m.push(m.take(m.number("<I")).decode("utf-8", "surrogatepass")),
-    b"\x8d": lambda m: m.push(m.take(m.number("<Q")).decode("utf-8", "surrogatepass")),
+    b"J": lambda m: m.push(m.read_number("<i")),
+    b"K": lambda m: m.push(m.read_number("B")),
+    b"M": lambda m: m.push(m.read_number("<H")),
+    b"\x8a": lambda m: m.push(int.from_bytes(m.read(m.read_number("B")), "little", signed=True)),
+    b"G": lambda m: m.push(m.read_number(">d")),
+    b"C": lambda m: m.push(m.read_string(m.read_number("B"))),
+    b"B": lambda m: m.push(m.read_string(m.read_number("<I"))),
+    b"\x8e": lambda m: m.push(m.read_string(m.read_number("<Q"))),
+    b"\x96": lambda m: m.push(m.read_string(m.read_number("<Q"))),  # bytearray
+    b"\x8c": lambda m: m.push(m.read(m.read_number("B")).decode()),
+    b"X": lambda m: m.push(m.read(m.read_number("<I")).decode("utf-8", "surrogatepass")),
     b"]": lambda m: m.push([]),
     b"}": lambda m: m.push({}),
     b")": lambda m: m.push(()),
-    b"\x85": lambda m: m.push(tuple(m.several(1))),
-    b"\x86": lambda m: m.push(tuple(m.several(2))),
-    b"\x87": lambda m: m.push(tuple(m.several(3))),
-    b"t": lambda m: m.push(tuple(m.since_mark())),
-    b"l": lambda m: m.push(m.since_mark()),
-    b"a": lambda m: m.extend(m.several(1)),
-    b"e": lambda m: m.extend(m.since_mark()),
-    b"s": lambda m: m.set_items(m.several(2)),
-    b"u": lambda m: m.set_items(m.since_mark()),
-    b"q": lambda m: m.keep(m.number("B")),
-    b"r": lambda m: m.keep(m.number("<I")),
-    b"\x94": Machine.keep,
-    b"h": lambda m: m.recall(m.number("B")),
-    b"j": lambda m: m.recall(m.number("<I")),
-    b"c": lambda m: m.find(m.line(), m.line()),
-    b"\x93": lambda m: m.find(*m.several(2)),
-    b"R": Machine.call,
-    b"b": Machine.fill,
+    b"\x85": lambda m: m.push(tuple(m.pop_many(1))),
+    b"\x86": lambda m: m.push(tuple(m.pop_many(2))),
+    b"\x87": lambda m: m.push(tuple(m.pop_many(3))),
+    b"t": lambda m: m.push(tuple(m.pop_mark())),
+    b"a": lambda m: m.append(m.pop_many(1)),
+    b"e": lambda m: m.append(m.pop_mark()),
+    b"s": lambda m: m.set_items(m.pop_many(2)),
+    b"u": lambda m: m.set_items(m.pop_mark()),
+    b"q": lambda m: m.memoize(m.read_number("B")),
+    b"r": lambda m: m.memoize(m.read_number("<I")),
+    b"\x94": Unpickler.memoize,
+    b"h": lambda m: m.push_memo(m.read_number("B")),
+    b"j": lambda m: m.push_memo(m.read_number("<I")),
+    b"c": lambda m: m.push_global(m.read_line(), m.read_line()),
+    b"\x93": lambda m: m.push_global(*m.pop_many(2)),
+    b"R": Unpickler.reduce,
+    b"b": Unpickler.build,
 }

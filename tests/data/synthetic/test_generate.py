@@ -1,4 +1,4 @@
-"""scripts/generate.py: the same bytes whatever the workers and whatever killed it, and what it refuses."""
+"""scripts/generate.py: the same bytes, whatever the workers and interruptions; refusals."""
 
 import functools
 import json
@@ -18,18 +18,23 @@ from generated import ROOT, settings
 
 from cotracker.config.overrides import misspelt
 from cotracker.data.kubric import Kubric
-from cotracker.data.kubric.layout import clip_names, describe, read_by_products, read_clip
+from cotracker.data.kubric.layout import clip_names, describe_clip, read_by_products, read_clip
 from cotracker.data.stream import TrainingStream
 from cotracker.types import Clip
 
 SMALL = ["generator.frames=3", "generator.height=32", "generator.width=40", "generator.points=6"]
-LARGER = ["generator._target_=paused.Paused", "generator.frames=6", "generator.height=64", "generator.width=96",
-          "generator.points=16"]  # fmt: skip
+LARGER = [
+    "generator._target_=paused.Paused",
+    "generator.frames=6",
+    "generator.height=64",
+    "generator.width=96",
+    "generator.points=16",
+]
 COUNT = 16
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Every file of the folder; of the manifest all but the commits, as somebody may commit while tests run."""
+    """Every file of the folder; of the manifest all but the commits, which may change."""
     found = {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob("*"))
@@ -43,12 +48,12 @@ def contents(out: Path) -> dict[str, bytes]:
 def start(*words: str, **named) -> subprocess.Popen:
     """The program as a user starts it, its output kept, in a session of its own.
 
-    It hears Ctrl-C even where this process does not, as when the tests run in a shell's background. A clip takes long,
-    so that the run can be stopped in its midst however slowly this process looks on.
+    It hears Ctrl-C even where this process does not, as in a shell's background.  A clip takes
+    long, so that the run can be stopped in the middle, however slow this process is.
     """
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT / "tests" / "helpers"),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "helpers"))),
         "PAUSE": "0.3",
     }
     command = [sys.executable, "scripts/generate.py", *words]
@@ -101,18 +106,18 @@ def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
     ]
     stream = TrainingStream(generate.build(settings(*LARGER)), seed=0)
     for k in (0, 13):
-        drawn, read = stream[k], read_clip(uninterrupted / names[k])
-        torch.testing.assert_close(read.tracks, drawn.tracks, atol=1e-4, rtol=0)
-        assert torch.equal(read.visible, drawn.visible) and torch.equal(read.valid, drawn.valid)
+        sampled, read = stream[k], read_clip(uninterrupted / names[k])
+        torch.testing.assert_close(read.tracks, sampled.tracks, atol=1e-4, rtol=0)
+        assert torch.equal(read.visible, sampled.visible) and torch.equal(read.valid, sampled.valid)
         grey = torch.stack(
-            [read.video.float().mean(1).flatten(), drawn.video.float().mean(1).flatten()]
+            [read.video.float().mean(1).flatten(), sampled.video.float().mean(1).flatten()]
         )
         assert torch.corrcoef(grey)[0, 1] > 0.98
     example = Kubric(uninterrupted, 6, 48, 64, 4).clip_at(3, np.random.default_rng(0))
     assert example.video.shape == (6, 3, 48, 64)
 
 
-def test_the_manifest_says_what_made_it(uninterrupted):
+def test_the_manifest_has_the_settings_of_the_run(uninterrupted):
     manifest = json.loads((uninterrupted / "manifest.json").read_text())
     assert (
         manifest["generator"] == "paused.Paused"
@@ -123,20 +128,22 @@ def test_the_manifest_says_what_made_it(uninterrupted):
         k: v for k, v in settings(*LARGER)["generator"].items() if k[0] != "_"
     }
     assert manifest["counts"] == {"clips": COUNT, "frames": 6 * COUNT, "points": 16 * COUNT}
-    assert manifest["clips"] == [describe(uninterrupted / f"{k:06d}") for k in range(COUNT)]
+    assert manifest["clips"] == [describe_clip(uninterrupted / f"{k:06d}") for k in range(COUNT)]
     assert (
         manifest["clips"][5]["size"] == [64, 96]
         and len({clip["sha256"] for clip in manifest["clips"]}) == COUNT
     )
 
 
+@pytest.mark.slow
 def test_four_workers_write_the_bytes_of_none(uninterrupted, tmp_path):
     generate.run(settings(*LARGER, f"count={COUNT}", f"out={tmp_path}/four", "workers=4"))
     assert contents(tmp_path / "four") == contents(uninterrupted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
-def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
+def test_a_stopped_run_resumes_to_the_same_bytes(uninterrupted, tmp_path, stop):
     out = tmp_path / "clips"
     words = [*LARGER, f"count={COUNT}", f"out={out}", "workers=2"]
     process = start(*words)
@@ -145,7 +152,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
         process.kill()
     else:
         os.killpg(process.pid, stop)  # as a terminal does
-    _, said = process.communicate(timeout=120)
+    _, message = process.communicate(timeout=120)
     deadline = time.monotonic() + 30
     while session_members(process.pid):
         assert time.monotonic() < deadline, "workers outlive the run that started them"
@@ -153,10 +160,10 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
     there = {name: (out / name).stat().st_ino for name in clip_names(out)}
     assert 3 <= len(there) < COUNT
     if stop == signal.SIGINT:
-        assert process.returncode == 130 and "Traceback" not in said
+        assert process.returncode == 130 and "Traceback" not in message
         assert (
-            said.strip().splitlines()[-1]
-            == "generate.py: stopped; the same command goes on from here"
+            message.strip().splitlines()[-1]
+            == "generate.py: stopped; run the same command again to resume"
         )
         assert [
             clip["name"] for clip in json.loads((out / "manifest.json").read_text())["clips"]
@@ -167,6 +174,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(uninterrupted, tmp_path, stop):
     assert {name: (out / name).stat().st_ino for name in there} == there  # none was made again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_wherever_it_is_stopped_the_manifest_has_every_clip_that_is_there(
     uninterrupted, tmp_path, monkeypatch, workers
@@ -212,9 +220,9 @@ def test_png_keeps_every_pixel_and_quality_counts(tmp_path):
         ("worse", ["quality=30"]),
     ):
         generate.run(settings(*SMALL, "count=1", f"out={tmp_path}/{name}", *words))
-    drawn = TrainingStream(generate.build(settings(*SMALL)))[0].video
+    sampled = TrainingStream(generate.build(settings(*SMALL)))[0].video
     errors = [
-        (read_clip(tmp_path / name / "000000").video.float() - drawn).abs().mean()
+        (read_clip(tmp_path / name / "000000").video.float() - sampled).abs().mean()
         for name in ("png", "best", "worse")
     ]
     assert errors[0] == 0 < errors[1] < errors[2]
@@ -233,9 +241,9 @@ class Toy:
         if rng.random() < self.bad:
             raise ValueError("the die fell badly")
         video = torch.from_numpy(rng.integers(0, 256, (2, 3, self.size, self.size), np.uint8))
-        known = torch.ones(2, 1, dtype=torch.bool)
+        flags = torch.ones(2, 1, dtype=torch.bool)
         depth = rng.random((2, self.size, self.size), np.float32)
-        return Clip(video, torch.ones(2, 1, 2), known, known), {
+        return Clip(video, torch.ones(2, 1, 2), flags, flags), {
             "depth": depth,
             "segments": video[:, 0].numpy(),
         }
@@ -248,15 +256,15 @@ def toy(*overrides, **fields) -> dict:
 def test_by_products_are_written_when_wanted(tmp_path):
     for wanted in (True, False):
         generate.run(toy(f"by_products={wanted}", "count=2", f"out={tmp_path}/{wanted}"))
-    drawn = Toy().recording(np.random.default_rng((0, 1)))[1]
+    sampled = Toy().recording(np.random.default_rng((0, 1)))[1]
     found = read_by_products(tmp_path / "True" / "000001")
     assert found.keys() == {"depth", "segments"} and all(
-        np.array_equal(found[key], drawn[key]) for key in found
+        np.array_equal(found[key], sampled[key]) for key in found
     )
     assert read_by_products(tmp_path / "False" / "000001") == {}
 
 
-def test_a_bad_clip_is_drawn_again_as_in_training(tmp_path):
+def test_a_bad_clip_is_replaced_as_in_training(tmp_path):
     generate.run(toy("count=12", f"out={tmp_path}/some", "images=png", bad=0.4))
     stream = TrainingStream(Toy(bad=0.4))
     assert all(
@@ -275,38 +283,43 @@ def test_a_bad_clip_is_drawn_again_as_in_training(tmp_path):
     )  # an empty folder may change its mind
 
 
-@pytest.mark.parametrize("words, said", [
-    (["seed=1"], "seed is 0 there, 1 here"), (["generator.points=7"], "points is 6 there, 7 here"),
-    (["images=png"], "images is jpg there, png here"),
-    (["generator.speed=[0.01,0.05]"], r"speed is \[.*\] there, \[0.01, 0.05\] here"),
-    (["count=1"], "holds clips up to 000001, beyond count=1 from start=0: give count=2 or more"),
-    (["count=0"], "count must be a whole number from 1 to"), (["quality=101"], "quality must be a whole number"),
-    (["count=2.5"], "count must be a whole number"), (["images=gif"], "images must be jpg or png"),
-    (["by_products=true"], "Sprites has no by-products"), (["by_products=3"], "by_products must be true or false"),
-    (["generator.frames=1"], "the generator cannot be built: .*frames"), (["out=/dev/null/clips"], "cannot write into"),
-    (["textures=/nowhere"], "textures /nowhere does not exist"), (["start=1000000"], "start and count"),
-])  # fmt: skip
-def test_what_cannot_be_is_refused_in_one_sentence(tmp_path, words, said):
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["seed=1"], "seed is 0 there, 1 here"),
+        (["generator.points=7"], "points is 6 there, 7 here"),
+        (
+            ["count=1"],
+            "holds clips up to 000001, beyond count=1 from start=0: give count=2 or more",
+        ),
+        (["count=0"], "count must be a whole number from 1 to"),
+        (["images=gif"], "images must be jpg or png"),
+        (["by_products=true"], "Sprites has no by-products"),
+        (["out=/dev/null/clips"], "cannot write into"),
+        (["generator.frames=1"], "the generator cannot be built: .*frames"),
+        (["start=1000000"], "start . count must be"),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_sentence(tmp_path, words, message):
     out = tmp_path / "clips"
     generate.run(settings(*SMALL, "count=2", f"out={out}"))
     before = contents(out)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         generate.run(settings(*SMALL, "count=2", f"out={out}", *words))
     assert "\n" not in str(caught.value) and contents(out) == before
 
 
-@pytest.mark.parametrize("argument, right", [
-    ("cuont=3", "count"), ("generator=sprite", "generator=sprites"), ("generator.point=3", "generator.points"),
-    ("worker=3", "workers"), ("generator.heigth=3", "generator.height"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "argument, right", [("cuont=3", "count"), ("generator.point=3", "generator.points")]
+)
 def test_a_misspelt_key_names_the_right_one(argument, right):
     answer = misspelt(ROOT / "configs", "generate", [argument])
     assert f"did you mean {right}?" in answer and "\n" not in answer
     assert misspelt(ROOT / "configs", "generate", ["count=3", *SMALL, "textures=x"]) is None
 
 
-def test_a_full_disk_is_said_and_costs_nothing(tmp_path):
-    """A limit on the size of files stands for the full disk: the same kind of error at the same call."""
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path):
+    """A limit on the size of files raises the same kind of error at the same call."""
     words = [*SMALL, "count=3", f"out={tmp_path}/clips", "generator.points=999"]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20000, limits[1]))
@@ -322,6 +335,6 @@ def test_a_full_disk_is_said_and_costs_nothing(tmp_path):
 
 
 def test_only_one_run_at_a_time_writes_into_a_folder(tmp_path):
-    with generate.claimed(tmp_path):
+    with generate.lock_folder(tmp_path):
         with pytest.raises(ValueError, match="another process is writing into"):
             generate.run(settings(*SMALL, "count=1", f"out={tmp_path}"))

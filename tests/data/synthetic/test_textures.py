@@ -1,4 +1,4 @@
-"""Textures: photographs read once and never written, patterns with contrast, folders that are wrong named."""
+"""Textures: photographs read once and never written, patterns with contrast, wrong folders."""
 
 from pathlib import Path
 
@@ -9,23 +9,29 @@ import pytest
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.textures import (
     Textures,
-    dead_leaves,
-    fractal_noise,
-    photograph,
-    text,
-    tiles,
-    waves,
+    load_photograph,
+    sample_dead_leaves,
+    sample_fractal_noise,
+    sample_stripes,
+    sample_text,
+    sample_tiles,
 )
 
 TEXTURES = Path(__file__).parents[4] / "shared" / "data" / "textures"
 
 
 def test_every_pattern_has_contrast_and_its_size():
-    for draw in (fractal_noise, dead_leaves, waves, tiles, text):
+    for sample in (
+        sample_fractal_noise,
+        sample_dead_leaves,
+        sample_stripes,
+        sample_tiles,
+        sample_text,
+    ):
         for seed in range(4):
-            image = draw(np.random.default_rng(seed), 61, 83)
+            image = sample(np.random.default_rng(seed), 61, 83)
             assert image.shape == (61, 83, 3) and image.dtype == np.uint8
-            assert image.std(axis=(0, 1)).max() > 4, draw.__name__
+            assert image.std(axis=(0, 1)).max() > 4, sample.__name__
 
 
 def test_photographs_are_read_once_shrunk_and_never_written(tmp_path):
@@ -34,12 +40,12 @@ def test_photographs_are_read_once_shrunk_and_never_written(tmp_path):
     (tmp_path / "deep").mkdir()
     cv2.imwrite(str(tmp_path / "deep" / "a.png"), truth[..., ::-1])
     textures = Textures(tmp_path, procedural=0.0)
-    levels = photograph(str(tmp_path / "deep" / "a.png"))
+    levels = load_photograph(str(tmp_path / "deep" / "a.png"))
     assert levels[0].shape == (20, 1024, 3) and (levels[0][..., 0] == 255).all()
-    assert levels[0] is photograph(str(tmp_path / "deep" / "a.png"))[0]
+    assert levels[0] is load_photograph(str(tmp_path / "deep" / "a.png"))[0]
     before = levels[0].copy()
     for seed in range(5):
-        assert textures.draw(np.random.default_rng(seed), 50, 70).shape == (50, 70, 3)
+        assert textures.sample(np.random.default_rng(seed), 50, 70).shape == (50, 70, 3)
     assert np.array_equal(levels[0], before) and not levels[0].flags.writeable
 
 
@@ -50,7 +56,7 @@ def test_folders_without_photographs_are_refused_by_name(tmp_path):
         Textures([str(tmp_path)])
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="broken.jpg cannot be read"):
-        Textures(tmp_path, procedural=0.0).draw(np.random.default_rng(0), 8, 8)
+        Textures(tmp_path, procedural=0.0).sample(np.random.default_rng(0), 8, 8)
 
 
 def test_plain_crops_are_mostly_drawn_again(tmp_path):
@@ -61,7 +67,7 @@ def test_plain_crops_are_mostly_drawn_again(tmp_path):
     )
     textures = Textures(tmp_path, procedural=0.0)
     plain = [
-        textures.draw(np.random.default_rng(seed), 40, 40).std(axis=(0, 1)).max() < 2
+        textures.sample(np.random.default_rng(seed), 40, 40).std(axis=(0, 1)).max() < 2
         for seed in range(100)
     ]
     assert 0 < np.mean(plain) < 0.25

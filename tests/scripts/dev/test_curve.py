@@ -1,10 +1,10 @@
-"""scripts/dev/curve.py: curves come back as written; a run like the logged ones is so, another is not."""
+"""scripts/dev/curve.py: curves are read as written; like runs are told from others."""
 
 import json
 from pathlib import Path
 
 import numpy as np
-from curve import MEASURES, blocks, main, read_csv, read_log
+from curve import MEASURES, average_blocks, main, read_csv, read_log
 
 
 def run_of(folder: Path, seed: int, shift: float = 0.0, steps: int = 130) -> Path:
@@ -25,7 +25,7 @@ def test_curves_are_block_means_and_come_back(tmp_path):
     loss = [line["loss"] for line in lines[50:100]]
     assert abs(curves["a"][1]["loss"] - np.mean(loss)) < 1e-4
     assert abs(curves["a"][1]["loss_se"] - np.std(loss, ddof=1) / 50**0.5) < 1e-4
-    assert len(blocks(lines, 60)) == 1
+    assert len(average_blocks(lines, 60)) == 1
 
 
 def test_a_run_like_the_logged_ones_is_told_from_another(tmp_path, capsys):
@@ -41,7 +41,7 @@ def test_a_run_like_the_logged_ones_is_told_from_another(tmp_path, capsys):
     assert main([str(run_of(tmp_path / "same", 2)), *against]) == 0
     assert "within the noise of the logged" in capsys.readouterr().out
     assert main([str(run_of(tmp_path / "other", 2, shift=1.5)), *against]) == 1
-    assert "LEAVES: loss, error" in capsys.readouterr().out
+    assert "DIFFERS: loss, error" in capsys.readouterr().out
 
 
 def test_what_is_wrong_is_one_sentence(tmp_path, capsys):

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from cotracker.data.kubric.layout import write_clip
-from cotracker.data.statistics import pooled, samples, summary
+from cotracker.data.statistics import measure_motion, pool_samples, summarise_samples
 from cotracker.types import Clip
-from cotracker.visualize.plots import COLOURS, FINE, Axis, cumulative, sheet, small_jpg, tile
+from cotracker.visualize.plots import Axis, encode_jpg, plot_cumulative, sheet, tile
 
 BADJA = Path(__file__).parents[4] / "shared" / "data" / "BADJA"
 
@@ -38,13 +38,13 @@ def test_motion_is_measured_at_384_by_512():
     clip = clip_of(
         [line((5, 5), (3, 4), 8)], [[1] * 8], size=(192, 512)
     )  # 3 and 8 pixels at 384x512
-    found = samples(clip)
+    found = measure_motion(clip)
     assert found["step"] == pytest.approx(np.full(7, 73**0.5), rel=1e-5)
     assert found["step_5"] == pytest.approx(np.full(3, 73**0.5), rel=1e-5)
 
 
 def test_motion_counts_only_between_two_sights():
-    found = samples(clip_of([line((0, 9), (2, 0), 7)], [[1, 1, 0, 1, 1, 1, 0]]))
+    found = measure_motion(clip_of([line((0, 9), (2, 0), 7)], [[1, 1, 0, 1, 1, 1, 0]]))
     assert len(found["step"]) == 3 and len(found["step_5"]) == 1
 
 
@@ -52,11 +52,11 @@ def test_turns():
     right, down = line((10, 10), (2, 0), 6), line((20, 10), (0, 2), 6)[1:]
     back = line((20, 10), (-2, 0), 6)[1:]
     slow = line((9, 9), (0.3, 0), 11)
-    found = samples(
+    found = measure_motion(
         clip_of([right + down, right + back, line((9, 9), (1, 1), 11), slow], [[1] * 11] * 4)
     )
     np.testing.assert_allclose(np.sort(found["turn"]), [0, 90, 180], atol=1e-3)
-    hidden = samples(clip_of([right + down], [[1] * 5 + [0] + [1] * 5]))  # at the corner
+    hidden = measure_motion(clip_of([right + down], [[1] * 5 + [0] + [1] * 5]))  # at the corner
     assert len(hidden["turn"]) == 0
 
 
@@ -69,7 +69,7 @@ def test_what_is_hidden_and_what_comes_back():
         [0, 0, 1, 1, 1, 1, 1, 1, 0, 0],
         [0] * 10,  # never seen: no point at all
     ]
-    found = samples(clip_of([still, leaves, still, still], seen))
+    found = measure_motion(clip_of([still, leaves, still, still], seen))
     assert sorted(found["gap"]) == [1, 2, 3]
     assert found["returns"].tolist() == [True, True, False]
     assert found["comes_back"].tolist() == [False, True, False]
@@ -84,7 +84,7 @@ def test_only_annotated_frames_count():
     known[[0, 4, 9, 15]] = True
     xy = line((0, 7), (3, 0), 16)
     seen = known & (np.arange(16) != 9)
-    found = samples(clip_of([xy, xy], [seen, known], valid=[known, known]))
+    found = measure_motion(clip_of([xy, xy], [seen, known], valid=[known, known]))
     assert len(found["step"]) == 0 and len(found["outside"]) == 0 and len(found["comes_back"]) == 0
     np.testing.assert_allclose(found["step_5"], [3] * 4)  # 0-4 twice, 4-9 and 9-15 once
     assert found["gap"] == pytest.approx(
@@ -97,7 +97,7 @@ def test_only_annotated_frames_count():
 def test_a_clip_without_a_known_point_is_named():
     clip = clip_of([line((0, 7), (3, 0), 16)], [[0] * 16], valid=[[0] * 16])
     with pytest.raises(ValueError, match="has no point whose place is known"):
-        samples(clip)
+        measure_motion(clip)
 
 
 def test_the_summary_of_all_clips():
@@ -113,7 +113,7 @@ def test_the_summary_of_all_clips():
         "lifetime": np.ones(1),
         "turn": np.zeros(0),
     }
-    said = summary(pooled([one, other]))
+    said = summarise_samples(pool_samples([one, other]))
     assert (said["gap"], said["unseen"], said["points"], said["places"]) == (3, 0.25, 3, 4)
     assert (
         said["gap_95"] == np.percentile([1, 2, 3, 4, 101], 95)
@@ -123,29 +123,18 @@ def test_the_summary_of_all_clips():
     assert "unseen_95" not in said
 
 
-def test_axes():
-    plain, logarithmic = Axis("x", 0, 180), Axis("x", 0.1, 50, logarithmic=True)
-    assert plain.ticks() == pytest.approx([0, 30, 60, 90, 120, 150, 180])
-    assert logarithmic.ticks() == pytest.approx([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50])
-    for axis in (plain, logarithmic):
-        assert [axis.x(axis.place(share)) for share in (0, 0.5, 1)] == pytest.approx(
-            [58 * FINE, 339 * FINE, 620 * FINE]
-        )
-
-
-def test_a_curve_stands_where_its_samples_are():
-    axis = Axis("x", 0, 100)
-    picture = np.asarray(
-        cumulative([(axis, {"none": np.zeros(0), "half": np.array([25.0, 75.0])})])
-    ).astype(int)
-    assert picture.shape == (360, 1280, 3)
-    colour = [int(COLOURS[1][k : k + 2], 16) for k in (1, 3, 5)]
-    rows, columns = np.nonzero((np.abs(picture - colour) < 40).all(-1))
-    middle = (34 + 360 - 36) / 2  # the height of 50 %
-    level = columns[np.abs(rows - middle) < 1.5]
-    assert abs(level.min() - axis.x(25) / FINE) < 4 and abs(level.max() - axis.x(75) / FINE) < 4
-    other = [int(COLOURS[0][k : k + 2], 16) for k in (1, 3, 5)]
-    assert not (np.abs(picture - other) < 40).all(-1).any()  # no samples, no line and no label
+def test_a_cumulative_curve_is_plotted(tmp_path):
+    """Of samples at 25 and 75 a line that is level between them; none of an empty set."""
+    lines = {"none": np.zeros(0), "half": np.array([25.0, 75.0])}
+    plot_cumulative(tmp_path / "a.png", [(Axis("x", 0, 100), lines)])
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))[:, :640].astype(int)
+    blue, orange = ((np.abs(pixels - c) < 30).all(-1) for c in ([31, 119, 180], [255, 127, 14]))
+    assert pixels.shape == (360, 640, 3) and not blue.any()
+    rows, columns = np.nonzero(orange)
+    middle, bottom = sorted(np.bincount(rows).argsort()[-3:])[1:]  # 50 % has a line of two rows
+    half, none = (np.ptp(columns[rows == row]) for row in (middle, bottom))
+    assert half == pytest.approx(2 * none, abs=6) and none > 100 and bottom > middle + 100
 
 
 def test_a_tile_shows_the_known_points_and_a_sheet_all_tiles():
@@ -175,10 +164,10 @@ def test_a_jpg_is_as_good_as_fits():
     noise = Image.fromarray(
         np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     )
-    large, small = small_jpg(noise), small_jpg(noise, 40_000)
+    large, small = encode_jpg(noise), encode_jpg(noise, 40_000)
     assert 20_000 < len(small) < 40_000 < len(large)
     with pytest.raises(ValueError, match="300x200 does not fit into 100 bytes"):
-        small_jpg(noise, 100)
+        encode_jpg(noise, 100)
 
 
 def folder_of_clips(root: Path, count: int) -> None:
@@ -208,7 +197,7 @@ def test_a_report_of_a_folder_and_of_drawn_clips(tmp_path, capsys):
     assert rows[0] == f"    python scripts/dev/data_report.py {' '.join(words)}"
     assert "| motion from frame to frame, median (px) | 16.0 | " in "\n".join(rows)
     assert (
-        "| out of sight for, median (frames) | – | " in "\n".join(rows)
+        "| invisible for, median (frames) | – | " in "\n".join(rows)
         and "| points | 3 | 48 |" in rows
     )
     assert rows[2] in capsys.readouterr().out
@@ -221,11 +210,9 @@ def test_a_report_of_a_folder_and_of_drawn_clips(tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["sprite"], "sprite is no folder and no data config: give a folder, badja:ROOT or one of"),
-        (["sprites_tiny", "--clips", "0"], "--clips must be 1 or more"),
+        (["sprite"], "sprite is no folder and no data config: pass a folder, badja:ROOT or one of"),
+        (["sprites_tiny", "--clips", "0"], "--clips must be a whole number of at least 1"),
         (["sprites_tiny", "--textures", "nowhere"], "the set sprites_tiny cannot be made: "),
-        (["badja:nowhere"], "no folder nowhere/joint_annotations"),
-        (["sprites_tiny", "sprites_tiny"], "must have different names"),
         (["{tmp}"], "holds no clip"),
     ],
 )

@@ -1,4 +1,4 @@
-"""scripts/dev/gallery.py: the worst tracks of a benchmark, in order, with their moment of loss; and what it refuses."""
+"""scripts/dev/gallery.py: the worst tracks of a benchmark, and where they are lost."""
 
 import json
 
@@ -18,7 +18,7 @@ def asked(root, *more):
 
 
 def test_the_worst_tracks_of_standing_still(root, tmp_path):
-    """Joint 9 is asked for at x 40, y 30, as labelled in the first frame, and is 10 pixels further two frames later."""
+    """Joint 9 is queried at (40, 30) in frame 0, and is 10 pixels further two frames later."""
     out = tmp_path / "new" / "worst.png"
     assert main([str(out), "--count", "2", *asked(root)]) == 0
     rows = json.loads(out.with_suffix(".json").read_text())

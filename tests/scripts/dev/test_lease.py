@@ -233,7 +233,7 @@ def test_settings_after_the_folder_are_given_to_the_run(lent):
         line for line in (lent / "calls").read_text().splitlines() if line.startswith("train.py")
     )
     assert (
-        "shipped_gpu data=shipped/walking train.lr=1e-4 textures='F=1/textures' " in run
+        "shipped/gpu data=shipped/walking train.lr=1e-4 textures='F=1/textures' " in run
         and run.endswith("minutes=0.1")
     )
     assert find_misspelt(ROOT / "configs", "train", run.split()[1:]) is None

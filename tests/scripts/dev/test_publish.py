@@ -60,12 +60,17 @@ def test_numbers_and_notes_reach_the_card_and_weights_stay(run):
     }
 
 
-@pytest.mark.parametrize("spoil, sentence", [
-    (lambda folder: checkpoint.save(folder / "model.safetensors", CoTracker(**TINY), {}), "other weights"),
-    (lambda folder: (folder / "results.json").write_text("{}"), "is not a results.json"),
-    (lambda folder: (folder / "results.json").unlink(), "is not a results.json"),
-    (lambda folder: None, "names no data"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, sentence",
+    [
+        (
+            lambda folder: checkpoint.save(folder / "model.safetensors", CoTracker(**TINY), {}),
+            "other weights",
+        ),
+        (lambda folder: (folder / "results.json").write_text("{}"), "is not a results.json"),
+        (lambda folder: None, "names no data"),
+    ],
+)
 def test_what_cannot_be_shipped_is_refused(run, spoil, sentence, capsys):
     spoil(run)
     assert main(words(run)) == 2

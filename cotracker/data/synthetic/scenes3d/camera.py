@@ -1,64 +1,99 @@
-"""How cameras move in 3-D: still, along a line, panning, round about, following; by hand or on a stand."""
+"""How cameras move in 3-D: still, on a line, panning, in an orbit, following; with hand shake."""
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
 from cotracker.data.kubric.tracks import rotations
-from cotracker.data.synthetic.motion import wave
-from cotracker.data.synthetic.scenes3d.scene import Camera, Plane, Poses, combined, turn_about
+from cotracker.data.synthetic.motion import sample_log_uniform, sample_wave
+from cotracker.data.synthetic.scenes3d.recipe import Recipe3D
+from cotracker.data.synthetic.scenes3d.scene import (
+    Camera,
+    Plane,
+    Poses,
+    Scene,
+    direction_at,
+    multiply_quaternions,
+    quaternion_about,
+)
 
-PACE = 12  # motion.wave counts its periods in frames; here 12 to the second
+FRAMES_PER_SECOND = 12  # sample_wave counts its periods in frames
+TRIES = 12  # cameras sampled until one sees enough
+CLEARANCE = 0.25  # metres that a camera keeps from everything
 
 
-def moving_camera(
-    rng: Generator,
-    times: np.ndarray,
-    interest: np.ndarray,
-    followed: np.ndarray | None,
-    azimuth: float,
-    speed: float,
-    shake: float,
-    fov: float,
+def choose_camera(
+    recipe: Recipe3D, rng: Generator, scene: Scene, times: np.ndarray, poses: Poses, azimuth: float
 ) -> Camera:
-    """A Camera of `fov` degrees at `times` (M,) seconds that looks at or past `interest` (3,).
+    """The first sampled Camera that stands free and sees enough, or else the best of them.
 
-    followed: where what it follows is (M, 3), or None.  azimuth: radians, the side it stands on.  speed: metres a
-    second.  shake: degrees.
+    times: (M,) seconds of the poses.
+    azimuth: radians, about the side on which it stands.
+    ValueError: none stands free.
     """
+    best, most = None, -np.inf
+    for _ in range(TRIES):
+        camera = _sample_camera(recipe, rng, times, poses, azimuth)
+        score = visible_share(camera, poses, recipe.width / recipe.height)
+        score -= 3 * (clearance(camera, poses, scene.planes) < CLEARANCE)
+        if score > most:
+            best, most = camera, score
+        if most > 0.6:
+            break
+    if most < 0:
+        raise ValueError("no camera stands free in this scene")
+    return best
+
+
+def _sample_camera(
+    recipe: Recipe3D, rng: Generator, times: np.ndarray, poses: Poses, azimuth: float
+) -> Camera:
+    """A Camera that looks at or past the pieces, or follows one."""
+    followed = None
+    if len(poses.positions) and rng.random() < recipe.following_camera:
+        followed = poses.positions[rng.integers(len(poses.positions))]
+    still = rng.random() < recipe.still_camera
+    speed = 0.0 if still else sample_log_uniform(rng, *recipe.camera_speed)
+    shaking = rng.random() < recipe.shaking_camera
+    shake = sample_log_uniform(rng, 0.1, 0.8) if shaking else 0.0
+    interest = np.array([0, 0, 0.5])
+    if len(poses.positions):
+        interest = np.median(poses.positions.mean(1), axis=0)
+    azimuth = azimuth + rng.normal(0, 0.6)
+    fov = rng.uniform(*recipe.fov)
     distance = np.clip(rng.uniform(1.1, 2.3) / np.tan(np.radians(fov) / 2), 2.0, 12.0)
-    height = np.radians(rng.uniform(4, 45))
-    away = np.array(
-        [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
-    )
+    away = distance * direction_at(azimuth, np.radians(rng.uniform(4, 45)))
     aim = interest + rng.normal(0, 0.3, 3) * (1, 1, 0.5)
-    aims, positions = _course(rng, times, aim, distance * away, speed)
+    aims, positions = _sample_course(rng, times, aim, away, speed)
     if followed is not None:
         walk = followed - followed[len(times) // 2]
         aims = aims + walk * rng.uniform(0.7, 1.1)
         positions = positions + walk * rng.choice((0.0, rng.uniform(0.3, 1.0))) * (1, 1, 0.3)
     positions[:, 2] = np.maximum(positions[:, 2], 0.35)
-    roll = np.radians(rng.normal(0, 4)) + wave(
-        rng, PACE * times, np.radians(rng.uniform(0, 6)), (12, 60)
-    )
-    return Camera(
-        positions, combined(_looking(aims - positions), _by_hand(rng, times, roll, shake)), fov
-    )
+    roll = np.radians(rng.normal(0, 4))
+    swing = np.radians(rng.uniform(0, 6))
+    roll = roll + sample_wave(rng, FRAMES_PER_SECOND * times, swing, (12, 60))
+    hand = _sample_hand_shake(rng, times, roll, shake)
+    return Camera(positions, multiply_quaternions(_look_along(aims - positions), hand), fov)
 
 
-def _course(rng: Generator, times: np.ndarray, aim: np.ndarray, away: np.ndarray, speed: float):
-    """Where the camera aims and where it is, both (M, 3): still, line, pan or orbit about `aim` from `aim` + `away`."""
+def _sample_course(
+    rng: Generator, times: np.ndarray, aim: np.ndarray, away: np.ndarray, speed: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the camera aims and where it is, both (M, 3): still, or a line, a pan or an orbit.
+
+    aim: (3,) where it aims in the middle of the clip.
+    away: (3,) from there to the camera.
+    """
     clock = times - times.mean()
-    clock = clock + wave(rng, PACE * times, 0.15, (12, 40))
-    kind, distance = (
-        rng.choice(("line", "pan", "orbit", "line and pan"), p=(0.3, 0.15, 0.3, 0.25)),
-        np.linalg.norm(away),
-    )
-    aims, positions = np.tile(aim, (len(times), 1)), np.tile(aim + away, (len(times), 1))
+    clock = clock + sample_wave(rng, FRAMES_PER_SECOND * times, 0.15, (12, 40))
+    kind = rng.choice(("line", "pan", "orbit", "line and pan"), p=(0.3, 0.15, 0.3, 0.25))
+    distance = np.linalg.norm(away)
+    aims = np.tile(aim, (len(times), 1))
+    positions = np.tile(aim + away, (len(times), 1))
     if kind == "orbit":
         angle = np.clip(rng.choice((-1, 1)) * 1.5 * speed / distance * clock, -1.0, 1.0)
-        turns = _about_z(angle)
-        positions = aim + np.einsum("mij,j->mi", turns, away)
+        positions = aim + np.einsum("mij,j->mi", _rotate_about_z(angle), away)
         positions[:, 2] += rng.normal(0, 0.3) * speed * clock
     if kind.startswith("line"):
         course = rng.normal(size=3) * (1, 1, 0.5)
@@ -67,63 +102,63 @@ def _course(rng: Generator, times: np.ndarray, aim: np.ndarray, away: np.ndarray
         aims = aims + line * rng.uniform(0, 0.7)
     if kind.endswith("pan"):
         across = np.cross(away, (0, 0, 1.0)) + (0, 0, distance * rng.normal(0, 0.3))
-        aims = aims + speed * clock[:, None] * across / np.linalg.norm(across) * rng.choice((-1, 1))
+        pan = speed * clock[:, None] * across / np.linalg.norm(across)
+        aims = aims + pan * rng.choice((-1, 1))
     return aims, positions
 
 
-def _about_z(angle: np.ndarray) -> np.ndarray:
+def _rotate_about_z(angle: np.ndarray) -> np.ndarray:
     """Rotations (M, 3, 3) by `angle` (M,) about z."""
     cos, sin, zero = np.cos(angle), np.sin(angle), 0 * angle
-    return np.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], axis=-1).reshape(
-        -1, 3, 3
-    )
+    rows = [cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1]
+    return np.stack(rows, axis=-1).reshape(-1, 3, 3)
 
 
-def _looking(ahead: np.ndarray) -> np.ndarray:
+def _look_along(ahead: np.ndarray) -> np.ndarray:
     """Quaternions (M, 4) of level cameras that look along `ahead` (M, 3)."""
     back = -ahead / np.linalg.norm(ahead, axis=1, keepdims=True)
     right = np.cross((0.0, 0.0, 1.0), back)
     right /= np.maximum(np.linalg.norm(right, axis=1, keepdims=True), 1e-6)
-    turns = np.stack([right, np.cross(back, right), back], axis=-1)
-    vectors = np.stack([cv2.Rodrigues(turn)[0][:, 0] for turn in turns])
+    matrices = np.stack([right, np.cross(back, right), back], axis=-1)
+    vectors = np.stack([cv2.Rodrigues(matrix)[0][:, 0] for matrix in matrices])
     angles = np.linalg.norm(vectors, axis=1)
-    return turn_about(vectors + (angles < 1e-9)[:, None] * (0, 0, 1.0), angles)
+    return quaternion_about(vectors + (angles < 1e-9)[:, None] * (0, 0, 1.0), angles)
 
 
-def _by_hand(rng: Generator, times: np.ndarray, roll: np.ndarray, shake: float) -> np.ndarray:
-    """Small turns (M, 4) about the camera's own axes: the roll, and the tremble of `shake` degrees of a hand."""
-    turns = turn_about(np.broadcast_to((0.0, 0.0, 1.0), (len(times), 3)), roll)
+def _sample_hand_shake(
+    rng: Generator, times: np.ndarray, roll: np.ndarray, shake: float
+) -> np.ndarray:
+    """Rotations (M, 4) about the camera's own axes: the roll, and a hand's `shake` degrees."""
+    rotation = quaternion_about(np.broadcast_to((0.0, 0.0, 1.0), (len(times), 3)), roll)
+    clock = FRAMES_PER_SECOND * times
     for axis in np.eye(3):
-        angle = sum(
-            wave(rng, PACE * times, np.radians(shake), periods) for periods in ((2.5, 6), (6, 20))
-        )
-        turns = combined(turns, turn_about(np.broadcast_to(axis, (len(times), 3)), angle))
-    return turns
+        slow = sample_wave(rng, clock, np.radians(shake), (2.5, 6))
+        angle = slow + sample_wave(rng, clock, np.radians(shake), (6, 20))
+        axes = np.broadcast_to(axis, (len(times), 3))
+        rotation = multiply_quaternions(rotation, quaternion_about(axes, angle))
+    return rotation
 
 
-def seen_share(camera: Camera, poses: Poses, aspect: float) -> float:
+def visible_share(camera: Camera, poses: Poses, aspect: float) -> float:
     """The share of pieces and times whose middle is within the frame."""
     if not len(poses.positions):
         return 1.0
-    local = np.einsum(
-        "mji,kmj->kmi", rotations(camera.quaternions), poses.positions - camera.positions
-    )
+    offsets = poses.positions - camera.positions
+    local = np.einsum("mji,kmj->kmi", rotations(camera.quaternions), offsets)
     reach = np.tan(np.radians(camera.fov) / 2) * -local[..., 2]
-    inside = (
-        (local[..., 2] < 0)
-        & (np.abs(local[..., 1]) < reach)
-        & (np.abs(local[..., 0]) < aspect * reach)
-    )
+    x, y = np.abs(local[..., 0]), np.abs(local[..., 1])
+    inside = (local[..., 2] < 0) & (y < reach) & (x < aspect * reach)
     return float(inside.mean())
 
 
 def clearance(camera: Camera, poses: Poses, planes: tuple[Plane, ...]) -> float:
-    """The least distance in metres between the camera and a piece's box or a plane; negative within."""
+    """The least distance in metres between the camera and a piece's box or a plane.
+
+    It is negative within them.
+    """
     local = np.einsum("kmji,kmj->kmi", poses.rotations, camera.positions - poses.positions)
-    boxes = (np.abs(local) - poses.half[:, None]).max(-1)
-    normals = [rotations(plane.quaternion)[:, 2] for plane in planes]
-    behind = [
-        ((camera.positions - plane.position) @ normal).min()
-        for plane, normal in zip(planes, normals)
-    ]
-    return float(min([*behind, boxes.min(initial=np.inf)]))
+    least = [(np.abs(local) - poses.half[:, None]).max(-1).min(initial=np.inf)]
+    for plane in planes:
+        normal = rotations(plane.quaternion)[:, 2]
+        least.append(((camera.positions - plane.position) @ normal).min())
+    return float(min(least))

@@ -12,12 +12,15 @@ ORIGIN = (0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Piece:
-    """One rigid shape of a body, an instance of its own where it is seen.
+    """One rigid shape of a body, with its own segment.
 
-    kind: box, sphere, cylinder, capsule, ellipsoid or mesh.  size (3,): half lengths as MuJoCo counts them (capsule and
-    cylinder: radius, half length along z; a mesh's scale).  position, quaternion: within the body.
-    texture: its number in the scene; None is plain `colour`, of its own light.  solid: collides and weighs.
-    shown: else it is there for the physics alone.
+    kind: box, sphere, cylinder, capsule, ellipsoid or mesh.
+    size: (3,) half lengths as MuJoCo counts them (capsule and cylinder: radius, half length along
+    z; mesh: its scale).
+    position, quaternion: within the body.
+    texture: its index in the scene; None is plain `colour`, which shines.
+    solid: it collides and weighs.
+    shown: if not, it is there for the physics alone.
     """
 
     kind: str
@@ -35,11 +38,16 @@ class Piece:
 class Body:
     """Pieces that move as one: free, fixed, or joined to another body by a hinge at its own origin.
 
-    position, quaternion: at the start, in the world or within the `parent` (a number of an earlier body).
-    axis: of the hinge.  velocity (6,): along, then about the world's axes, for a free body.
-    motion: None leaves it to physics; else its place at each step, (steps, 7) position and quaternion, or (steps,)
-    radians of its hinge.  stiffness, damping: of a hinge, so that it swings back.
-    bounce: 0..1.  friction, density (kg/m3): of its pieces.  limb: does not collide with other limbs.
+    position, quaternion: at the start, in the world or within the parent.
+    parent: index of an earlier body, or None.
+    axis: of the hinge.
+    velocity: (6,) along, then about the world's axes, for a free body.
+    motion: None leaves it to physics; else its pose at each step: (steps, 7) position and
+    quaternion, or (steps,) radians of its hinge.
+    stiffness, damping: of a hinge, so that it swings back.
+    bounce: 0..1.
+    friction, density (kg/m3): of its pieces.
+    limb: it does not collide with other limbs.
     """
 
     pieces: tuple[Piece, ...]
@@ -60,7 +68,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Plane:
-    """A wall or the ground: faces its own +z, half lengths `size`, its texture repeated so often."""
+    """A wall or the ground: faces its own +z; half lengths `size`; `repeat`s its texture."""
 
     position: tuple
     quaternion: tuple
@@ -71,7 +79,11 @@ class Plane:
 
 @dataclass(frozen=True)
 class Light:
-    """direction: the way it shines.  A sun where `position` is None, else a lamp.  diffuse, specular: RGB 0..1."""
+    """A sun where `position` is None, else a lamp.
+
+    direction: the way it shines.
+    diffuse, specular: RGB 0..1.
+    """
 
     direction: tuple
     position: tuple | None = None
@@ -82,11 +94,14 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that physics and rendering are told.
+    """All that physics and rendering need.
 
-    textures: uint8, H W 3 for planes and 6w w 3 (right, left, up, down, front, back) for pieces.  shine: 0..1 of each
-    texture.  sky: 6w w 3 or None (black).  ambient: RGB 0..1 light from everywhere.  step: seconds of one step.
-    steps: how many in all.
+    textures: uint8, H W 3 for planes and 6w w 3 (right, left, up, down, front, back) for pieces.
+    shine: 0..1 of each texture.
+    sky: 6w w 3 or None (black).
+    ambient: RGB 0..1.
+    step: seconds of one step.
+    steps: their number.
     """
 
     bodies: tuple[Body, ...]
@@ -104,7 +119,9 @@ class Scene:
 class Camera:
     """Where a camera is at M moments; it looks along its -Z with +Y up.
 
-    positions: (M, 3).  quaternions: (M, 4) world from camera.  fov: degrees, vertical.
+    positions: (M, 3).
+    quaternions: (M, 4) world from camera.
+    fov: degrees, vertical.
     """
 
     positions: np.ndarray
@@ -120,9 +137,12 @@ class Camera:
 
 @dataclass(frozen=True)
 class Poses:
-    """Where the shown pieces are: positions k M 3, rotations k M 3 3 world from piece, of their boxes' middles.
+    """Where the k shown pieces are at M moments.
 
-    half: k 3, half lengths of each piece's box.  states: M q, what the physics calls it.
+    positions: k M 3, the middles of their boxes.
+    rotations: k M 3 3 world from piece.
+    half: k 3, half lengths of each piece's box.
+    states: M q, MuJoCo's own.
     """
 
     positions: np.ndarray
@@ -131,26 +151,32 @@ class Poses:
     states: np.ndarray
 
     def at(self, moments: np.ndarray) -> "Poses":
-        """The Poses at some of their moments, by number."""
+        """The Poses at some of their moments, by index."""
         return Poses(
             self.positions[:, moments], self.rotations[:, moments], self.half, self.states[moments]
         )
 
 
-def turn_about(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Quaternions (..., 4) that turn by `angle` (...) radians about `axis` (..., 3)."""
+def direction_at(azimuth: float, elevation: float) -> np.ndarray:
+    """The unit vector (3,) at these angles (radians)."""
+    level = np.cos(elevation)
+    return np.array([np.cos(azimuth) * level, np.sin(azimuth) * level, np.sin(elevation)])
+
+
+def quaternion_about(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """Quaternions (..., 4) that rotate by `angle` (...) radians about `axis` (..., 3)."""
     axis, angle = np.asarray(axis, float), np.asarray(angle, float)[..., None]
     axis = axis / np.linalg.norm(axis, axis=-1, keepdims=True)
-    return _joined(np.cos(angle / 2), np.sin(angle / 2) * axis)
+    return _join(np.cos(angle / 2), np.sin(angle / 2) * axis)
 
 
-def _joined(w: np.ndarray, xyz: np.ndarray) -> np.ndarray:
+def _join(w: np.ndarray, xyz: np.ndarray) -> np.ndarray:
     w = np.broadcast_to(w, (*xyz.shape[:-1], 1))
     return np.concatenate([w, xyz], axis=-1)
 
 
-def combined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The product of quaternions (..., 4): the turn `second`, then `first`."""
+def multiply_quaternions(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The product of quaternions (..., 4): the rotation `second`, then `first`."""
     w, v = first[..., :1], first[..., 1:]
     u, p = second[..., :1], second[..., 1:]
-    return _joined(w * u - (v * p).sum(-1, keepdims=True), w * p + u * v + np.cross(v, p))
+    return _join(w * u - (v * p).sum(-1, keepdims=True), w * p + u * v + np.cross(v, p))

@@ -1,24 +1,25 @@
-"""Solid shapes made from nothing, as triangle meshes within the unit ball: vertices (n, 3) and faces (m, 3)."""
+"""Random solids as triangle meshes within the unit ball: vertices (n, 3) and faces (m, 3)."""
 
 import numpy as np
 from numpy.random import Generator
 
-Mesh = tuple[
-    np.ndarray, np.ndarray
-]  # float32 (n, 3), int32 (m, 3) seen from outside anti-clockwise; (0, 3): the hull
+# float32 (n, 3) and int32 (m, 3), anti-clockwise from outside; faces (0, 3): the convex hull
+Mesh = tuple[np.ndarray, np.ndarray]
 
 
-def solid(rng: Generator) -> Mesh:
+def sample_solid(rng: Generator) -> Mesh:
     """A random mesh (vertices, faces) of one of five kinds, its furthest vertex at distance 1."""
-    vertices, faces = (rock, turned, prism, ring, crystal)[rng.integers(5)](rng)
+    sample = (sample_rock, sample_vase, sample_prism, sample_ring, sample_crystal)[rng.integers(5)]
+    vertices, faces = sample(rng)
     vertices = vertices - (vertices.max(0) + vertices.min(0)) / 2
     vertices = vertices / np.linalg.norm(vertices, axis=1).max()
     return vertices.astype(np.float32), faces.astype(np.int32)
 
 
-def rock(rng: Generator) -> Mesh:
+def sample_rock(rng: Generator) -> Mesh:
     """A ball with waves over it and unequal axes: stones, potatoes, clouds."""
-    rings, sides = 20, 28
+    rings = 20
+    sides = 28
     latitude = np.linspace(-1.5, 1.5, rings)[:, None]
     longitude = np.arange(sides) * 2 * np.pi / sides
     ball = np.stack(
@@ -36,33 +37,32 @@ def rock(rng: Generator) -> Mesh:
     return _tube(ball * radius[..., None] * rng.uniform(0.55, 1.0, 3))
 
 
-def turned(rng: Generator) -> Mesh:
-    """A shape from a lathe: vases, bottles, pawns."""
+def sample_vase(rng: Generator) -> Mesh:
+    """A solid of revolution: vases, bottles, pawns."""
     heights = np.linspace(-1, 1, 24)
     stops = rng.integers(4, 8)
     radius = np.interp(heights, np.linspace(-1, 1, stops), rng.uniform(0.15, 0.75, stops))
     radius = np.convolve(np.pad(radius, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid")
     angle = np.arange(24) * 2 * np.pi / 24
     around = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=-1)
-    return _tube(
-        radius[:, None, None] * around + np.stack([0 * heights, 0 * heights, heights], -1)[:, None]
-    )
+    axis = np.stack([0 * heights, 0 * heights, heights], -1)
+    return _tube(radius[:, None, None] * around + axis[:, None])
 
 
-def prism(rng: Generator) -> Mesh:
+def sample_prism(rng: Generator) -> Mesh:
     """A star, cross or polygon extruded, perhaps with a twist and a taper."""
     corners = rng.integers(3, 9) * 2
     radius = np.where(np.arange(corners) % 2, rng.uniform(0.35, 1.0), 1.0)
     angle = np.arange(corners) * 2 * np.pi / corners
     levels = np.linspace(-1, 1, 9)[:, None]
-    turn = angle + rng.uniform(-0.6, 0.6) * levels * (rng.random() < 0.5)
+    twisted = angle + rng.uniform(-0.6, 0.6) * levels * (rng.random() < 0.5)
     width = radius * (1 + rng.uniform(-0.4, 0.0) * levels)
     height = rng.uniform(0.15, 0.8) * levels + 0 * angle
-    return _tube(np.stack([width * np.cos(turn), width * np.sin(turn), height], axis=-1))
+    return _tube(np.stack([width * np.cos(twisted), width * np.sin(twisted), height], axis=-1))
 
 
-def ring(rng: Generator) -> Mesh:
-    """A torus, or a knot on one: things with holes that show what is behind them."""
+def sample_ring(rng: Generator) -> Mesh:
+    """A torus, or a knot on one: solids with holes that show what is behind them."""
     twists, loops = [(1, 0), (1, 0), (2, 3), (3, 2)][rng.integers(4)]
     along = np.arange(72) * 2 * np.pi / 72
     hub = 0.7 + (0.28 * np.cos(loops * along) if loops else 0 * along)
@@ -79,15 +79,15 @@ def ring(rng: Generator) -> Mesh:
     return _tube(middle[:, None] + thick * around, closed=True)
 
 
-def crystal(rng: Generator) -> Mesh:
-    """The convex hull of random points, which the physics engine finds itself: no faces are given."""
+def sample_crystal(rng: Generator) -> Mesh:
+    """The convex hull of random points, which MuJoCo finds itself: there are no faces."""
     points = rng.normal(size=(rng.integers(8, 24), 3))
     points *= rng.uniform(0.5, 1.0, 3) / np.linalg.norm(points, axis=1, keepdims=True)
     return points, np.zeros((0, 3), int)
 
 
 def _tube(rings: np.ndarray, closed: bool = False) -> Mesh:
-    """The surface through rings (R, S, 3) of S points each, its ends capped by fans, or joined where `closed`."""
+    """The surface through rings (R, S, 3) of S points each; its ends are capped or joined."""
     count, sides, _ = rings.shape
     index = np.arange(count * sides).reshape(count, sides)
     first = index if closed else index[:-1]

@@ -1,4 +1,7 @@
-"""Figures with joints: animals, people, machines. Units of their radius, y down; parts from the lowest to the top."""
+"""Figures with joints: animals, people, machines.
+
+Units are those of their radius, y down; parts come from the lowest to the top.
+"""
 
 from dataclasses import replace
 
@@ -6,109 +9,111 @@ import numpy as np
 from numpy.random import Generator
 
 from cotracker.data.synthetic.sprites.gait import Leg
-from cotracker.data.synthetic.sprites.shapes import Joint, Part, blob, limb
+from cotracker.data.synthetic.sprites.shapes import Joint, Part, make_limb, sample_blob
 
 
-def animal(rng: Generator) -> list[Part]:
-    """A four-footed animal that looks to the right: torso, neck and head, two-segment legs in antiphase, a tail."""
+def sample_animal(rng: Generator) -> list[Part]:
+    """A four-footed animal that looks to the right: torso, neck, head, legs and tail."""
     back, thick = rng.uniform(-0.35, -0.1), rng.uniform(0.14, 0.32)
-    rump, chest = np.array([-rng.uniform(0.35, 0.6), back]), np.array([rng.uniform(0.3, 0.5), back])
+    rump = np.array([-rng.uniform(0.35, 0.6), back])
+    chest = np.array([rng.uniform(0.3, 0.5), back])
     length = (0.95 - back) * rng.uniform(0.75, 1.0)
-    lag, bends = rng.random(), rng.choice((-1, 1), 2)
+    lag = rng.random()
+    bends = rng.choice((-1, 1), 2)
     girth = rng.uniform(0.3, 0.6) * thick
     legs = []
     for far in (True, False):
         for number, hip in enumerate((rump, chest)):
             phase = number * lag + 0.5 * far
-            legs.append(_leg(hip + (0.05 * far, 0.3 * thick), length, girth, phase, bends[number]))
+            legs.append(
+                _make_leg(hip + (0.05 * far, 0.3 * thick), length, girth, phase, bends[number])
+            )
     neck_joint = Joint(*chest, 0.25, rng.random())
-    tip = chest + rng.uniform(0.25, 0.55) * _heading(rng.uniform(-1.3, -0.2))
-    nose = tip + rng.uniform(0.15, 0.35) * _heading(rng.uniform(-0.2, 0.8))
-    neck = Part(limb(chest, tip, 0.7 * thick, 0.5 * thick), joints=(neck_joint,))
+    tip = chest + rng.uniform(0.25, 0.55) * _unit_vector(rng.uniform(-1.3, -0.2))
+    nose = tip + rng.uniform(0.15, 0.35) * _unit_vector(rng.uniform(-0.2, 0.8))
+    neck = Part(make_limb(chest, tip, 0.7 * thick, 0.5 * thick), joints=(neck_joint,))
     nod = Joint(*tip, 0.3, rng.random())
-    head = Part(
-        limb(tip, nose, rng.uniform(0.5, 0.7) * thick, 0.3 * thick), joints=(neck_joint, nod)
-    )
-    torso = Part(limb(rump, chest, thick * rng.uniform(0.8, 1.1), thick))
-    tail = _chain(
-        rng, rump - (0.6 * thick, 0), rng.uniform(1.8, 3.4), 0.3 * girth, rng.uniform(0.3, 0.7), 2
-    )
+    skull = make_limb(tip, nose, rng.uniform(0.5, 0.7) * thick, 0.3 * thick)
+    head = Part(skull, joints=(neck_joint, nod))
+    torso = Part(make_limb(rump, chest, thick * rng.uniform(0.8, 1.1), thick))
+    root = rump - (0.6 * thick, 0)
+    heading = rng.uniform(1.8, 3.4)
+    tail = _sample_chain(rng, root, heading, 0.3 * girth, rng.uniform(0.3, 0.7), 2)
     return [*tail, *legs[0], *legs[1], neck, torso, head, *legs[2], *legs[3]]
 
 
-def person(rng: Generator) -> list[Part]:
-    """A person who walks to the right: torso, head, two-segment arms and legs, each pair in antiphase."""
-    thick, top, hip = (
-        rng.uniform(0.13, 0.2),
-        np.array([0.0, -0.45]),
-        np.array([0.0, rng.uniform(0.0, 0.12)]),
-    )
-    head = limb(top + (0, -0.3), top + (0.02, -0.25), rng.uniform(0.11, 0.17), 0.13)
+def sample_person(rng: Generator) -> list[Part]:
+    """A person who walks to the right: torso, head, arms and legs, each pair in antiphase."""
+    thick = rng.uniform(0.13, 0.2)
+    top = np.array([0.0, -0.45])
+    hip = np.array([0.0, rng.uniform(0.0, 0.12)])
+    head = make_limb(top + (0, -0.3), top + (0.02, -0.25), rng.uniform(0.11, 0.17), 0.13)
     nod = Joint(*(top + (0, -0.15)), 0.15, rng.random())
     limbs = []
     for far in (True, False):
-        leg = _leg(hip, 1 - hip[1], 0.6 * thick, 0.5 * far, 1)
-        arm = _leg(top + (0, 0.05), rng.uniform(0.6, 0.75), 0.4 * thick, 0.5 * (not far), -1)
+        leg = _make_leg(hip, 1 - hip[1], 0.6 * thick, 0.5 * far, 1)
+        arm = _make_leg(top + (0, 0.05), rng.uniform(0.6, 0.75), 0.4 * thick, 0.5 * (not far), -1)
         limbs.append(([replace(part, leg=None) for part in arm], leg))
     (far_arm, far_leg), (near_arm, near_leg) = limbs
-    torso = Part(limb(top, hip, thick * rng.uniform(0.9, 1.2), thick))
+    torso = Part(make_limb(top, hip, thick * rng.uniform(0.9, 1.2), thick))
     return [*far_arm, *far_leg, Part(head, joints=(nod,)), *near_leg, torso, *near_arm]
 
 
-def machine(rng: Generator) -> list[Part]:
+def sample_machine(rng: Generator) -> list[Part]:
     """A body with 2 to 6 limbs of 1 to 3 segments anywhere around it, half of them behind it."""
-    body = blob(rng) * rng.uniform(0.3, 0.55)
+    body = sample_blob(rng) * rng.uniform(0.3, 0.55)
     behind, front = [], []
     for number, side in enumerate(rng.permutation(rng.integers(2, 7))):
         corner = body[int(side * 64 / 6 + rng.integers(0, 10)) % 64]
         segments = int(rng.integers(1, 4))
-        heading, length = (
-            np.arctan2(corner[1], corner[0]) + rng.normal(0, 0.4),
-            rng.uniform(0.45, 0.9) * segments**0.3,
-        )
-        limbs = _chain(rng, 0.8 * corner, heading, rng.uniform(0.08, 0.18), length, segments)
+        heading = np.arctan2(corner[1], corner[0]) + rng.normal(0, 0.4)
+        length = rng.uniform(0.45, 0.9) * segments**0.3
+        limbs = _sample_chain(rng, 0.8 * corner, heading, rng.uniform(0.08, 0.18), length, segments)
         (behind if number % 2 else front).extend(limbs)
     return [*behind, Part(body), *front]
 
 
-def mirrored(parts: list[Part]) -> list[Part]:
+def mirror(parts: list[Part]) -> list[Part]:
     """The same figure looking to the other side."""
     flip = np.array([-1, 1])
 
-    def turned(joint: Joint) -> Joint:
-        return replace(joint, x=-joint.x, share=-joint.share)
-
-    def flipped(part: Part) -> Part:
+    def flip_part(part: Part) -> Part:
         hole = None if part.hole is None else part.hole * flip
-        return replace(
-            part, outline=part.outline * flip, hole=hole, joints=tuple(map(turned, part.joints))
-        )
+        joints = tuple(replace(one, x=-one.x, share=-one.share) for one in part.joints)
+        return replace(part, outline=part.outline * flip, hole=hole, joints=joints)
 
-    return [flipped(part) for part in parts]
+    return [flip_part(part) for part in parts]
 
 
-def _heading(angle: float) -> np.ndarray:
+def _unit_vector(angle: float) -> np.ndarray:
     return np.array([np.cos(angle), np.sin(angle)])
 
 
-def _leg(hip: np.ndarray, length: float, girth: float, phase: float, bend: int) -> list[Part]:
-    """Shin below thigh, straight down from `hip`; the knee bends to one side only (`bend`), most in mid swing."""
-    knee, foot = hip + (0, 0.5 * length), hip + (0, length)
-    swing, fold = Joint(*hip, 0.9, phase), Joint(*knee, 0.45 * bend, phase + 0.75, lean=1.0)
+def _make_leg(hip: np.ndarray, length: float, girth: float, phase: float, bend: int) -> list[Part]:
+    """Shin and thigh, straight down from `hip`; the knee bends to one side only."""
+    knee = hip + (0, 0.5 * length)
+    foot = hip + (0, length)
+    swing = Joint(*hip, 0.9, phase)
+    fold = Joint(*knee, 0.45 * bend, phase + 0.75, lean=1.0)
     leg = Leg(length, bend, phase)
-    thigh = Part(limb(hip, knee, 1.3 * girth, 0.8 * girth), joints=(swing,), leg=leg)
-    return [Part(limb(knee, foot, 0.8 * girth, 0.55 * girth), joints=(swing, fold), leg=leg), thigh]
+    thigh = Part(make_limb(hip, knee, 1.3 * girth, 0.8 * girth), joints=(swing,), leg=leg)
+    shin = make_limb(knee, foot, 0.8 * girth, 0.55 * girth)
+    return [Part(shin, joints=(swing, fold), leg=leg), thigh]
 
 
-def _chain(
+def _sample_chain(
     rng: Generator, root, heading: float, radius: float, length: float, segments: int
 ) -> list[Part]:
     """Segments end to end from `root`, the last lowest, each hanging from the joints before it."""
-    phase, parts, joints = rng.random(), [], ()
+    phase = rng.random()
+    parts = []
+    joints = ()
     for _ in range(segments):
-        tip = root + length / segments * _heading(heading)
+        tip = root + length / segments * _unit_vector(heading)
         joints = (*joints, Joint(*root, rng.uniform(0.4, 1), phase))
-        parts.append(Part(limb(root, tip, radius, radius * 0.8), joints=joints))
-        root, radius, heading = tip, radius * 0.8, heading + rng.normal(0, 0.5)
+        parts.append(Part(make_limb(root, tip, radius, radius * 0.8), joints=joints))
+        root = tip
+        radius *= 0.8
+        heading += rng.normal(0, 0.5)
         phase += rng.uniform(0.05, 0.25)
     return parts[::-1]

@@ -1,4 +1,4 @@
-"""A scene drawn on the CPU with OpenCV: layers from the back to the front, in boxes, in uint8."""
+"""A layered scene rendered on the CPU with OpenCV: from back to front, in boxes, in uint8."""
 
 import cv2
 import numpy as np
@@ -6,44 +6,48 @@ import numpy as np
 from cotracker.data.synthetic.sprites.layers import Layer
 
 
-def drawn(layers: list[Layer], frame_of: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames T H W 3 uint8 RGB of `size` (H, W), each the mean of its shots: shot k belongs to frame `frame_of[k]`."""
+def render_layers(layers: list[Layer], frame_of: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames T H W 3 uint8 RGB of `size` (H, W), each the mean of its shots.
+
+    frame_of: (K,) the frame that each shot belongs to.
+    """
     counts = np.bincount(frame_of)
     frames = np.empty((len(counts), *size, 3), np.uint8)
-    sample, total = np.empty((*size, 3), np.uint8), np.empty((*size, 3), np.float32)
+    sample = np.empty((*size, 3), np.uint8)
+    total = np.empty((*size, 3), np.float32)
     for t, frame in enumerate(frames):
         if counts[t] == 1:
-            shot(layers, int(np.flatnonzero(frame_of == t)[0]), frame)
+            render_shot(layers, int(np.flatnonzero(frame_of == t)[0]), frame)
             continue
         total[:] = 0
         for k in np.flatnonzero(frame_of == t):
-            shot(layers, int(k), sample)
+            render_shot(layers, int(k), sample)
             cv2.accumulate(sample, total)
         cv2.convertScaleAbs(total, dst=frame, alpha=1 / counts[t])
     return frames
 
 
-def shot(layers: list[Layer], k: int, image: np.ndarray) -> None:
-    """Draws all layers at time k into `image` H W 3 uint8. Shadows that follow one another darken once."""
+def render_shot(layers: list[Layer], k: int, image: np.ndarray) -> None:
+    """Renders all layers at time k into `image` H W 3 uint8; overlapping shadows darken once."""
     shade = None
     for layer in layers:
         if not layer.opaque:
-            shade = _shaded(layer, k, image.shape[:2], shade)
+            shade = _add_shadow(layer, k, image.shape[:2], shade)
             continue
         if shade is not None:
             _darken(image, *shade)
             shade = None
-        _draw(layer, k, image)
+        _blend(layer, k, image)
     if shade is not None:
         _darken(image, *shade)
 
 
-def _shaded(layer: Layer, k: int, size: tuple[int, int], shade: tuple | None) -> tuple | None:
-    """The shade so far (H W uint8, box) with the layer's alpha added, the darker of the two."""
-    box = layer.box(k, size)
+def _add_shadow(layer: Layer, k: int, size: tuple[int, int], shade: tuple | None) -> tuple | None:
+    """The shade so far (H W uint8, box), combined with the layer's: the darker of the two."""
+    box = layer.clip_box(k, size)
     if box is None:
         return shade
-    alpha = _warped(layer, layer.alpha, k, box)
+    alpha = _warp(layer, layer.alpha, k, box)
     dark, whole = shade or (np.zeros(size, np.uint8), box)
     region = dark[box[1] : box[3], box[0] : box[2]]
     cv2.max(region, alpha, dst=region)
@@ -58,16 +62,17 @@ def _darken(image: np.ndarray, dark: np.ndarray, box: tuple) -> None:
     region[:] = cv2.multiply(region, cv2.merge([light] * 3), scale=1 / 255)
 
 
-def _draw(layer: Layer, k: int, image: np.ndarray) -> None:
+def _blend(layer: Layer, k: int, image: np.ndarray) -> None:
     """Blends an opaque layer at time k over the image, in place."""
-    box = layer.box(k, image.shape[:2])
+    box = layer.clip_box(k, image.shape[:2])
     if box is None:
         return
-    if layer.lathe is None:
-        patch = _warped(layer, layer.canvas, k, box)
-        colour, alpha = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB), cv2.extractChannel(patch, 3)
+    if layer.revolution is None:
+        patch = _warp(layer, layer.canvas, k, box)
+        colour = cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB)
+        alpha = cv2.extractChannel(patch, 3)
     else:
-        colour, alpha = _turned(layer, k, box)
+        colour, alpha = _render_solid(layer, k, box)
     if layer.gain[k] != 1:
         colour = cv2.convertScaleAbs(colour, alpha=float(layer.gain[k]))
     left, top, right, bottom = box
@@ -79,34 +84,31 @@ def _draw(layer: Layer, k: int, image: np.ndarray) -> None:
     region[:] = cv2.blendLinear(colour, region, weight, 1 - weight)
 
 
-def _warped(layer: Layer, canvas: np.ndarray, k: int, box: tuple) -> np.ndarray:
+def _warp(layer: Layer, canvas: np.ndarray, k: int, box: tuple) -> np.ndarray:
     """The canvas (h w or h w c) as the box of the frame shows it at time k."""
     border = cv2.BORDER_REFLECT_101 if layer.endless else cv2.BORDER_CONSTANT
     left, top, right, bottom = box
     if layer.bend is None:
-        matrix = layer.places_back[k] @ _from_box(layer, k, box)
-        size, flags = (
-            (int(right - left), int(bottom - top)),
-            cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        )
+        matrix = layer.object_to_canvas[k] @ _box_to_object(layer, k, box)
+        size = (int(right - left), int(bottom - top))
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         return cv2.warpPerspective(canvas, matrix, size, flags=flags, borderMode=border)
     return cv2.remap(canvas, *_canvas_positions(layer, k, box), cv2.INTER_LINEAR, borderMode=border)
 
 
-def _turned(layer: Layer, k: int, box: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (h w 3) and alpha (h w) uint8 of a solid on its lathe in the box of the frame at time k."""
+def _render_solid(layer: Layer, k: int, box: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Colour (h w 3) and alpha (h w) uint8 of a solid of revolution in the box at time k."""
     u, v = _canvas_positions(layer, k, box)
-    column, row, light = layer.lathe.backward(u, v, k)
-    colour = cv2.remap(
-        layer.lathe.skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    column, row, light = layer.revolution.backward(u, v, k)
+    skin = layer.revolution.skin
+    colour = cv2.remap(skin, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     colour = cv2.multiply(colour, cv2.merge([light.astype(np.float32)] * 3), dtype=cv2.CV_8U)
     return colour, cv2.remap(layer.alpha, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _from_box(layer: Layer, k: int, box: tuple) -> np.ndarray:
-    """Pixels of the box -> thing (3, 3)."""
-    return layer.views_back[k] @ np.array([[1.0, 0, box[0]], [0, 1, box[1]], [0, 0, 1]])
+def _box_to_object(layer: Layer, k: int, box: tuple) -> np.ndarray:
+    """Pixels of the box -> object (3, 3)."""
+    return layer.frame_to_object[k] @ np.array([[1.0, 0, box[0]], [0, 1, box[1]], [0, 0, 1]])
 
 
 def _canvas_positions(layer: Layer, k: int, box: tuple) -> tuple[np.ndarray, np.ndarray]:
@@ -114,14 +116,16 @@ def _canvas_positions(layer: Layer, k: int, box: tuple) -> tuple[np.ndarray, np.
     left, top, right, bottom = box
     columns = np.arange(right - left, dtype=np.float32)[None]
     rows = np.arange(bottom - top, dtype=np.float32)[:, None]
-    back = _from_box(layer, k, box)
+    back = _box_to_object(layer, k, box)
     if layer.bend is None:
-        return _through(layer.places_back[k] @ back, columns, rows)
-    x, y = layer.bend.backward(*_through(back, columns, rows), k)
-    return _through(layer.places_back[k], x, y)
+        return _apply_homography(layer.object_to_canvas[k] @ back, columns, rows)
+    x, y = layer.bend.backward(*_apply_homography(back, columns, rows), k)
+    return _apply_homography(layer.object_to_canvas[k], x, y)
 
 
-def _through(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _apply_homography(
+    matrix: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """x, y (h, w or broadcastable, float32) through one matrix (3, 3)."""
     (a, b, c), (d, e, f), (g, h, i) = (matrix / matrix[2, 2]).astype(np.float32)
     u, v = a * x + (b * y + c), d * x + (e * y + f)

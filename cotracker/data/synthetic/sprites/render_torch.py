@@ -1,82 +1,28 @@
-"""Scenes drawn as one batch by grid sampling, on whatever device is named: the same pictures as drawing.py makes.
+"""Scenes rendered as one batch by grid sampling, on any device: the pictures of render_opencv.
 
-Workers make Scenes (small, on the CPU): `loader(TrainingStream(Undrawn(Sprites(...)), seed), …)` gives UndrawnClips,
-and the process that trains draws them: `batch.to(device)`, a Clip with B in front.
-Layer number l of all clips is drawn at once, in tiles of 16x16 pixels that its box touches, from one atlas.
+Layer l of all clips is rendered at once, in tiles of 16x16 pixels that its box touches, from one
+atlas of canvases.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.sprites.layers import Layer
-from cotracker.data.synthetic.sprites.render_torch_effects import look_at
-from cotracker.data.synthetic.sprites.render_torch_tiles import TILE, Atlas, Motions, Tiles
-from cotracker.data.synthetic.sprites.scene import Scene
-from cotracker.types import Clip, collate
+from cotracker.data.synthetic.sprites.render_torch_effects import apply_effects
+from cotracker.data.synthetic.sprites.render_torch_tiles import TILE, Atlas, MotionTable, Tiles
+
+if TYPE_CHECKING:
+    from cotracker.data.synthetic.sprites.scene import Scene
 
 
-@dataclass(frozen=True)
-class Undrawn:
-    """A Source of Scenes where another gives Clips: the same tracks, its pixels drawn later by `clips`."""
+def render_batch(scenes: Sequence["Scene"], device: torch.device) -> Tensor:
+    """Videos B T 3 H W uint8 on `device` of scenes of equal T, H and W.
 
-    source: Sprites
-
-    def clip(self, rng: np.random.Generator) -> Scene:
-        """Everything about the source's clip of this generator but its pixels."""
-        return self.source.scene(rng)
-
-
-@dataclass(frozen=True)
-class UndrawnClips:
-    """A batch of Scenes of equal sizes in the place of the Clip with B in front that `.to(device)` draws there."""
-
-    scenes: Sequence[Scene]
-
-    @property
-    def seed(self) -> list[tuple]:
-        return [scene.seed for scene in self.scenes]
-
-    @property
-    def replaced(self) -> list[int]:
-        return [scene.replaced for scene in self.scenes]
-
-    @property
-    def reason(self) -> list[str]:
-        return [scene.reason for scene in self.scenes]
-
-    def pin_memory(self) -> "UndrawnClips":
-        """Itself: what a device needs of a scene is put together when it is drawn."""
-        return self
-
-    def without_video(self) -> Clip:
-        """The Clip before it is rendered: its video, on the meta device, has a shape and no pixels."""
-        clips = []
-        for scene in self.scenes:
-            shape = len(scene.middle), 3, *scene.size
-            clips.append(scene.clip(torch.empty(shape, dtype=torch.uint8, device="meta")))
-        return collate(clips)
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> Clip:
-        """The Clip, drawn on `device`, which is waited for; non_blocking is there as in Clip.to and changes nothing."""
-        return clips(list(self.scenes), torch.device(device))
-
-
-def clips(scenes: list[Scene], device: torch.device) -> Clip:
-    """One Clip with B in front, on `device`, of scenes of equal sizes; its video B T 3 H W uint8 is drawn there."""
-    return collate(
-        [scene.clip(video).to(device) for scene, video in zip(scenes, render_batch(scenes, device))]
-    )
-
-
-def render_batch(scenes: list[Scene], device: torch.device) -> Tensor:
-    """Videos B T 3 H W uint8 on `device` of scenes of equal T, H and W; equal to Scene.render within interpolation.
-
-    ValueError: the scenes' sizes differ.
+    They equal Scene.render within interpolation.  ValueError: the scenes' sizes differ.
     """
     sizes = {(len(scene.middle), *scene.size) for scene in scenes}
     if len(sizes) != 1:
@@ -84,18 +30,23 @@ def render_batch(scenes: list[Scene], device: torch.device) -> Tensor:
             f"a batch's scenes must have equal frames, height and width: {sorted(sizes)}"
         )
     ((frames, height, width),) = sizes
-    canvas = _Canvas(scenes, device)
+    canvas = _TiledShots(scenes, device)
     for number in range(max(len(scene.layers) for scene in scenes)):
-        canvas.draw(number)
-    video = canvas.frames(frames).view(len(scenes), frames, 3, height, width)
-    return look_at([scene.look for scene in scenes], video)
+        canvas.render_layer(number)
+    video = canvas.mean_frames(frames).view(len(scenes), frames, 3, height, width)
+    return apply_effects([scene.effects for scene in scenes], video)
 
 
-class _Canvas:
-    """All shots of a batch as tiles (n, 3, 16*16) float in 0..255, and the shade that waits to fall on each."""
+class _TiledShots:
+    """All shots of a batch as tiles (n, 3, 16*16) float in 0..255.
 
-    def __init__(self, scenes: list[Scene], device: torch.device):
-        self.scenes, self.device, self.size = scenes, device, scenes[0].size
+    shade: the shadows of each clip that the next opaque layer lets fall.
+    """
+
+    def __init__(self, scenes: Sequence["Scene"], device: torch.device):
+        self.scenes = scenes
+        self.device = device
+        self.size = scenes[0].size
         self.across = -(-self.size[1] // TILE)
         self.per_shot = self.across * -(-self.size[0] // TILE)
         self.shots = [len(scene.frame_of) for scene in scenes]
@@ -104,8 +55,8 @@ class _Canvas:
         self.image = torch.zeros(count, 3, TILE * TILE, device=device)
         self.shade: dict[int, Tensor] = {}
 
-    def draw(self, number: int) -> None:
-        """Draws layer `number` of every clip that has so many."""
+    def render_layer(self, number: int) -> None:
+        """Renders layer `number` of every clip that has it."""
         present = [
             (b, scene.layers[number])
             for b, scene in enumerate(self.scenes)
@@ -117,12 +68,12 @@ class _Canvas:
         for opaque in (False, True):
             chosen = [(b, layer) for b, layer in present if layer.opaque == opaque]
             if chosen:
-                self._draw(chosen, opaque)
+                self._render(chosen, opaque)
         for b, layer in present:
             if not layer.opaque and number + 1 == len(self.scenes[b].layers):
                 self._darken(b)
 
-    def frames(self, count: int) -> Tensor:
+    def mean_frames(self, count: int) -> Tensor:
         """The mean of each frame's shots, (B*T, 3, H, W) float in 0..255."""
         which = [b * count + scene.frame_of for b, scene in enumerate(self.scenes)]
         index = torch.from_numpy(np.concatenate(which)).to(self.device)
@@ -137,24 +88,28 @@ class _Canvas:
         whole = tiles.permute(0, 3, 1, 4, 2, 5).reshape(total, 3, -1, self.across * TILE)
         return whole[:, :, : self.size[0], : self.size[1]]
 
-    def _draw(self, chosen: list[tuple[int, Layer]], opaque: bool) -> None:
-        table = Motions(chosen, self.shots, self.device)
+    def _render(self, chosen: list[tuple[int, Layer]], opaque: bool) -> None:
+        table = MotionTable(chosen, self.shots, self.device)
         atlas = Atlas([layer.canvas for _, layer in chosen], self.device)
-        turning = [layer for _, layer in chosen if layer.lathe is not None]
-        skins = Atlas([layer.lathe.skin for layer in turning], self.device) if turning else None
-        for tiles in self._tiles(chosen).split():
+        revolving = [layer for _, layer in chosen if layer.revolution is not None]
+        skins = (
+            Atlas([layer.revolution.skin for layer in revolving], self.device)
+            if revolving
+            else None
+        )
+        for tiles in self._touched_tiles(chosen).split():
             u, v = table.canvas_positions(tiles)
             if opaque:
                 self._blend(tiles, table, atlas, skins, u, v)
             else:
-                self._shadow(tiles, atlas.sample(table.layer[tiles.row], u, v)[3])
+                self._add_shadow(tiles, atlas.sample(table.layer[tiles.row], u, v)[3])
 
     def _blend(
-        self, tiles: Tiles, table: "Motions", atlas: "Atlas", skins: "Atlas | None", u, v
+        self, tiles: Tiles, table: MotionTable, atlas: Atlas, skins: Atlas | None, u, v
     ) -> None:
         layer = table.layer[tiles.row]
         endless = table.endless[layer]
-        patch = atlas.sample(layer, *atlas.mirrored(layer, endless, u, v))
+        patch = atlas.sample(layer, *atlas.mirror(layer, endless, u, v))
         colour, alpha = patch[:3], patch[3] / 255
         solid = torch.nonzero(table.solid[tiles.row]).squeeze(1) if skins is not None else ()
         if len(solid):
@@ -165,7 +120,7 @@ class _Canvas:
         below = self.image[tiles.where]
         self.image[tiles.where] = torch.lerp(below, colour.transpose(0, 1), alpha[:, None])
 
-    def _shadow(self, tiles: Tiles, alpha: Tensor) -> None:
+    def _add_shadow(self, tiles: Tiles, alpha: Tensor) -> None:
         """Keeps the darkest of the shadows that follow one another, clip by clip."""
         ends = torch.from_numpy(self.first[1:] * self.per_shot).to(self.device)
         owner = torch.bucketize(tiles.where, ends, right=True)
@@ -182,16 +137,16 @@ class _Canvas:
             start = int(self.first[b]) * self.per_shot
             self.image[start : start + len(shade)] *= (1 - shade)[:, None]
 
-    def _tiles(self, chosen: list[tuple[int, Layer]]) -> Tiles:
+    def _touched_tiles(self, chosen: list[tuple[int, Layer]]) -> Tiles:
         """The tiles that the layers' boxes touch."""
-        down, boxes, first, row = self.per_shot // self.across, [], [], 0
+        boxes, first = [], []
         for b, layer in chosen:
             for k in range(self.shots[b]):
-                box = layer.box(k, self.size)
-                boxes += [(0, 0, 0, 0) if box is None else box]
-                first += [(int(self.first[b]) + k) * self.per_shot]
+                boxes.append(layer.clip_box(k, self.size) or (0, 0, 0, 0))
+                first.append((int(self.first[b]) + k) * self.per_shot)
         left, top, right, bottom = np.array(boxes).T
-        columns, rows = np.arange(self.across) * TILE, np.arange(down) * TILE
+        columns = np.arange(self.across) * TILE
+        rows = np.arange(self.per_shot // self.across) * TILE
         across = (columns < right[:, None]) & (columns + TILE > left[:, None])
         upright = (rows < bottom[:, None]) & (rows + TILE > top[:, None])
         row, y, x = np.nonzero(upright[:, :, None] & across[:, None, :])

@@ -1,4 +1,4 @@
-"""Outlines of things, in units of their radius (about -1..1, y down), and their masks."""
+"""Outlines of objects, in units of their radius (about -1..1, y down), and their masks."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,12 @@ from cotracker.data.synthetic.sprites.gait import Leg
 
 @dataclass(frozen=True)
 class Joint:
-    """Where a part turns, (x, y): by the figure's swing times share * (sin(rhythm + phase in turns) + lean)."""
+    """Where a part turns, (x, y).
+
+    share: of the figure's largest angle.
+    phase: in cycles.
+    lean: the middle of the swing.
+    """
 
     x: float
     y: float
@@ -19,12 +24,18 @@ class Joint:
     phase: float
     lean: float = 0.0
 
+    def swing(self, cycles: np.ndarray) -> np.ndarray:
+        """The angle (K,) after `cycles` (K,), as a share of the joint's largest."""
+        return np.sin(2 * np.pi * (cycles + self.phase)) + self.lean
+
 
 @dataclass(frozen=True)
 class Part:
-    """One rigid piece of a thing: its outline (n, 2), a hole or None, and the joints it hangs from, the root first.
+    """One rigid piece of an object.
 
-    Each joint turns all that comes after it.  leg: the leg that it belongs to, whose hip, then knee, the joints are.
+    outline, hole: (n, 2); most have no hole.
+    joints: those it hangs from, the root first; each turns all that comes after it.
+    leg: the Leg that it belongs to; the joints are then its hip and knee.
     """
 
     outline: np.ndarray
@@ -33,41 +44,42 @@ class Part:
     leg: Leg | None = None
 
 
-def single(rng: Generator) -> Part:
-    """A thing of one piece: a blob, a polygon, a thin limb or a ring."""
+def sample_single_part(rng: Generator) -> Part:
+    """An object of one piece: a blob, a polygon, a thin limb or a ring."""
     kind = rng.choice(4, p=(0.4, 0.25, 0.2, 0.15))
     if kind == 0:
-        return Part(blob(rng))
+        return Part(sample_blob(rng))
     if kind == 1:
-        return Part(polygon(rng))
+        return Part(sample_polygon(rng))
     if kind == 2:
-        angle, thin = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.3, 2)
+        angle, radii = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.3, 2)
         end = np.array([np.cos(angle), np.sin(angle)]) * 0.8
-        return Part(limb(-end, end, *thin))
-    outer = blob(rng)
+        return Part(make_limb(-end, end, *radii))
+    outer = sample_blob(rng)
     return Part(outer, hole=outer * rng.uniform(0.3, 0.65))
 
 
-def blob(rng: Generator) -> np.ndarray:
+def sample_blob(rng: Generator) -> np.ndarray:
     """A smooth closed outline (64, 2): a circle with a few harmonics, stretched and turned."""
     angle = np.arange(64) * (2 * np.pi / 64)
     orders = np.arange(2, 7)
     strength = rng.uniform(0, 0.5, 5) / orders
     radius = 1 + np.cos(np.outer(angle, orders) + rng.uniform(0, 2 * np.pi, 5)) @ strength
     ring = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle) * rng.uniform(0.4, 1)])
-    return turned(ring / np.abs(ring).max(), rng.uniform(0, 2 * np.pi))
+    return rotate(ring / np.abs(ring).max(), rng.uniform(0, 2 * np.pi))
 
 
-def polygon(rng: Generator) -> np.ndarray:
+def sample_polygon(rng: Generator) -> np.ndarray:
     """A random star-shaped polygon of 3 to 8 corners, (n, 2)."""
     count = rng.integers(3, 9)
-    angle = (np.arange(count) + rng.uniform(-0.35, 0.35, count)) * (
-        2 * np.pi / count
-    ) + rng.uniform(0, 2 * np.pi)
+    corner = np.arange(count) + rng.uniform(-0.35, 0.35, count)
+    angle = corner * (2 * np.pi / count) + rng.uniform(0, 2 * np.pi)
     return rng.uniform(0.55, 1, count)[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
 
 
-def limb(start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float) -> np.ndarray:
+def make_limb(
+    start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float
+) -> np.ndarray:
     """A tapered rod with round ends, (n, 2)."""
     angle = np.arange(32) * (2 * np.pi / 32)
     circle = np.column_stack([np.cos(angle), np.sin(angle)])
@@ -75,19 +87,20 @@ def limb(start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: fl
     return cv2.convexHull(points.astype(np.float32))[:, 0].astype(float)
 
 
-def pole(rng: Generator, length: float) -> np.ndarray:
-    """A long, slightly bent and tapered bar of half-width 1 and half-length `length`, (n, 2): a trunk or a post."""
+def sample_pole(rng: Generator, length: float) -> np.ndarray:
+    """A trunk or a post (n, 2): a bent, tapered bar of half-width 1 and half-length `length`."""
     along = np.linspace(-length, length, 24)
     middle = rng.normal(0, 0.4) * np.sin(along * rng.uniform(0.5, 2) / length + rng.uniform(0, 6))
     half = (1 + rng.uniform(-0.25, 0.25) * along / length) * (1 + 0.08 * rng.standard_normal(24))
-    left, right = np.column_stack([middle - half, along]), np.column_stack([middle + half, along])
+    left = np.column_stack([middle - half, along])
+    right = np.column_stack([middle + half, along])
     return np.concatenate([left, right[::-1]])
 
 
-def spindle(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The outline (n, 2) of a solid of revolution about the y axis, and its quadric: radius² = a + b y + c y².
+def sample_spindle(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The outline (n, 2) of a solid of revolution about the y axis, and its quadric (3,).
 
-    Balls, eggs, drums and cones.
+    radius² = a + b y + c y²: balls, eggs, drums and cones.
     """
     kind = rng.choice(3, p=(0.45, 0.35, 0.2))
     half = rng.uniform(0.6, 1)
@@ -104,10 +117,11 @@ def spindle(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([np.column_stack([x, y]), np.column_stack([-x, y])[::-1]]), quadric
 
 
-def mask(part: Part, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """The alpha of a part of a thing of `radius` pixels, uint8 h w with a clear border of 2, and its offset (x, y).
+def render_mask(part: Part, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """The alpha (uint8 h w) of a part of an object of `radius` pixels, and its offset (x, y).
 
-    The offset is the thing's own position (pixels, from its centre) of the mask's first pixel. Edges are smooth.
+    The border of 2 pixels is clear, and edges are smooth.
+    offset: the position of the mask's first pixel from the object's centre.
     """
     outline = part.outline * radius
     low = np.floor(outline.min(0)) - 3
@@ -121,7 +135,7 @@ def mask(part: Part, radius: float) -> tuple[np.ndarray, np.ndarray]:
     return cv2.resize(alpha, (int(width), int(height)), interpolation=cv2.INTER_AREA), low
 
 
-def turned(points: np.ndarray, angle: float) -> np.ndarray:
-    """Points (n, 2) turned about the origin."""
+def rotate(points: np.ndarray, angle: float) -> np.ndarray:
+    """Points (n, 2) rotated about the origin."""
     cos, sin = np.cos(angle), np.sin(angle)
     return points @ np.array([[cos, sin], [-sin, cos]])

@@ -1,0 +1,118 @@
+"""What `cotracker bench` measures: a setting, and its model, video, queries and tracker."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cotracker import checkpoint
+from cotracker.data.video import open_video
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.runtime import compile_transformer
+from cotracker.trackers.cotracker import build_chain, in_precision
+from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.wrappers import Chunked, Resized
+from cotracker.types import Video
+
+KINDS = ("joint", "single", "alone", "stages")
+FULL = "full"  # the paper's model with random weights; other models are checkpoints
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    kind: joint, all points together; single, the single-point protocol with 6x6 + 6x6 support
+    points; alone, the same with an encoding of the video for each query; stages, parts of a run.
+    model: FULL, or a checkpoint.
+    cuda_graphs: windows as CUDA graphs.
+    video: a file, resized; None renders frames.
+    """
+
+    kind: str = "joint"
+    model: str = FULL
+    points: int = 256
+    frames: int = 24
+    height: int = 384
+    width: int = 512
+    dtype: str = "float32"
+    threads: int = 2
+    device: str = "cpu"
+    iters: int = 6
+    repeats: int = 3
+    compiled: bool = False
+    cuda_graphs: bool = False
+    video: str | None = None
+    points_at_once: int | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.height, self.width
+
+
+def make_model(setting: Setting) -> CoTracker:
+    """The network to measure: the paper's with random weights, or a checkpoint's."""
+    torch.manual_seed(0)
+    model = (
+        CoTracker()
+        if setting.model == FULL
+        else checkpoint.load_model(checkpoint.find(setting.model))
+    )
+    if setting.compiled:
+        compile_transformer(model)
+    return in_precision(model.eval().to(setting.device), setting.dtype)
+
+
+def make_video(setting: Setting) -> Video:
+    """The setting's file, or frames that are rendered when they are read."""
+    if setting.video is None:
+        return MovingNoise(setting.frames, setting.size, setting.device)
+    return _OnDevice(open_video(setting.video), setting.device)
+
+
+def make_queries(setting: Setting) -> Tensor:
+    """Queries 1 N 3 on the first frame, at random positions."""
+    rng = torch.Generator().manual_seed(0)
+    size = setting.size if setting.video is None else open_video(setting.video).shape[-2:]
+    xy = torch.rand(1, setting.points, 2, generator=rng) * torch.tensor(
+        [size[1] - 1.0, size[0] - 1.0]
+    )
+    return torch.cat([torch.zeros(1, setting.points, 1), xy], dim=-1).to(setting.device)
+
+
+def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
+    """The chain of the setting's kind."""
+    single = setting.kind == "single"
+    support = None if setting.kind == "joint" else (6, 6)
+    tracker = build_chain(
+        model, setting.iters, None, single, support, cuda_graphs=setting.cuda_graphs
+    )
+    if setting.points_at_once is not None:
+        tracker = Chunked(tracker, setting.points_at_once)
+    return tracker if setting.video is None else Resized(tracker, setting.size)
+
+
+class MovingNoise:
+    """A Video of smooth noise that moves by two pixels a frame, rendered when it is read."""
+
+    def __init__(self, frames: int, size: tuple[int, int], device: str):
+        self.shape = (1, frames, 3, *size)
+        rng = torch.Generator().manual_seed(0)
+        coarse = torch.rand(1, 3, -(-size[0] // 8), -(-size[1] // 8), generator=rng)
+        noise = torch.nn.functional.interpolate(coarse, size, mode="bilinear")[0]
+        self._picture = (255 * noise).byte().to(device)
+
+    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
+        frames = range(self.shape[1])[index[1]]
+        return torch.stack([self._picture.roll(2 * frame, dims=-1) for frame in frames])[None]
+
+
+class _OnDevice:
+    """A video whose frames come on a device."""
+
+    def __init__(self, video: Video, device: str):
+        self._video, self._device, self.shape = video, device, video.shape
+
+    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
+        return self._video[index].to(self._device)
