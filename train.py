@@ -27,7 +27,7 @@ from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.loader import collate_examples, make_loader
 from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.profiling.machine import peak_memory
-from cotracker.trackers.tracker import usable_device
+from cotracker.trackers.tracker import resolve_device
 from cotracker.training.config import TrainConfig, check_settings
 from cotracker.training.distributed import Group, export_slurm, join_group, own_device
 from cotracker.training.log import Log, print_estimate
@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> int | None:
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     train = check_settings(settings)
     export_slurm()
-    group = join_group(usable_device(own_device(train.device)), train.timeout_minutes)
+    group = join_group(resolve_device(own_device(train.device)), train.timeout_minutes)
     if train.threads:
         torch.set_num_threads(train.threads)
     allow_tf32(train.tf32)

@@ -1,7 +1,13 @@
-"""CoTracker built anew. `load_tracker(name_or_path)` gives a tracker; `tracker(video, queries)` gives Tracks."""
+"""CoTracker in PyTorch: load_tracker() gives a tracker; tracker(video, queries) gives Tracks."""
 
 __version__ = "0.1.0"
-__all__ = ["load_tracker"]
+__all__ = ["Tracks", "load_tracker", "open_video", "track_video"]
+
+LAZY = {
+    "Tracks": "cotracker.types",
+    "open_video": "cotracker.data.video",
+    "track_video": "cotracker.trackers.track",
+}
 
 
 def load_tracker(
@@ -9,32 +15,50 @@ def load_tracker(
     *,
     iters: int = 6,
     resolution: tuple[int, int] | None = (384, 512),
-    support: tuple[int, int] | None = (6, 0),
+    support_grid: int = 6,
+    local_support_grid: int = 0,
     single_point: bool = False,
     threshold: float | None = None,
-    published: bool = False,
+    v1_compat: bool | None = None,
+    window: int | None = None,
     precision: str = "float32",
-    device: str = "auto",
     cuda_graphs: bool = False,
-    mirrored: bool = False,
+    flip_tta: bool = False,
+    device: str = "auto",
 ):
-    """A Tracker from a checkpoint: a file, the name of one in checkpoints/, or None for the one that ships.
+    """The Tracker of a checkpoint: a file, the name of one in checkpoints/, or None for ours.
 
-    Called as tracker(video, queries) -> Tracks with a video B T 3 H W of 0..255 and float queries B N 3 (t, x, y).
-    iters: M.  resolution: (H, W) the network sees, None for the video's own.  support: sides of the global and of
-    the local grid of support points, 0 to 64, None for none.  single_point: each query by itself (the paper's
-    evaluation, with support=(6, 6)).  threshold: of visibility, None for the checkpoint's.  published: resize, grids
-    and stitching as the published v1 code has them.  precision: "float32", or "bfloat16", about twice as fast on a CPU
-    (on a GPU only with cuda_graphs), which moves points by some hundredths of a pixel, lost ones by more.  cuda_graphs: on a GPU
-    windows are replayed as CUDA graphs, up to seven times as fast, after seconds that a first window takes; elsewhere
-    nothing changes.  mirrored: tracks in the mirrored video as well and joins both answers: mostly better, at twice the
-    time.
-    `resolution=None, support=None` is the bare windowed network.
+    Called as tracker(video, queries) with a video B T 3 H W of 0..255 and float queries B N 3
+    (t, x, y), it gives Tracks.
+    The settings are those of cotracker.trackers.options.TrackerOptions, which describes them; the
+    paper's evaluation is single_point=True, local_support_grid=6, and the bare windowed network
+    resolution=None, support_grid=0.
     ValueError, one sentence, where the checkpoint or a setting cannot be used.
     """
-    from cotracker.trackers.cotracker import load
+    from cotracker.trackers.build import build_tracker
+    from cotracker.trackers.options import TrackerOptions
 
-    way = (precision, device, cuda_graphs, mirrored)
-    return load(
-        name_or_path, iters, resolution, single_point, support, threshold, published, *way
+    options = TrackerOptions(
+        iters=iters,
+        resolution=resolution,
+        support_grid=support_grid,
+        local_support_grid=local_support_grid,
+        single_point=single_point,
+        threshold=threshold,
+        v1_compat=v1_compat,
+        window=window,
+        precision=precision,
+        cuda_graphs=cuda_graphs,
+        flip_tta=flip_tta,
+        device=device,
     )
+    return build_tracker(name_or_path, options)
+
+
+def __getattr__(name: str):
+    """The names of __all__ that need PyTorch, imported when they are first used."""
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(LAZY[name]), name)

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and JSON read with a sentence for what is wrong with it."""
+"""Files and folders that appear whole or not at all, and JSON read with clear errors."""
 
 import json
 import os
@@ -15,9 +15,9 @@ PARTIAL_FOLDER = ".cotracker-partial-"  # begins the names of folders that are b
 
 @contextmanager
 def replace_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary file beside `path`, which it replaces when the block ends well; otherwise it vanishes.
+    """A binary file that replaces `path` when the block ends well; otherwise it is removed.
 
-    The folder of `path` is made where it is missing. A reader sees the old file or the new one, never a part.
+    The folder of `path` is made if it is missing. A reader sees the old file or the new one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def write_json(path: str | Path, value: dict | list) -> Path:
-    """The path of the JSON file just written, atomically; ValueError where the value holds NaN or infinity."""
+    """The path of the JSON file just written, atomically; ValueError for NaN or infinity."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -67,15 +67,15 @@ def read_json(path: str | Path) -> dict:
 
 @contextmanager
 def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
-    """A temporary folder whose files move into `path` when the block ends well; otherwise it vanishes.
+    """A temporary folder whose files move into `path` when the block ends well, or are removed.
 
-    names: the files that the block makes. `path` may exist; its other files are kept. It is made only at the end. Each
-    file moves in one step, one after the other: a kill in between can leave some new and some old.
-    ValueError, before the block and with nothing moved, where `path` can't be a folder or a name there is a folder.
+    names: the files that the block makes.
+    `path` may exist; its other files are kept. It is made only at the end. Each file moves in one
+    step, one after the other: a kill in between can leave some new and some old.
+    ValueError, with nothing moved, where `path` cannot be a folder or a name there is a folder.
     """
-    nearest = next(
-        parent for parent in [path.absolute(), *path.absolute().parents] if parent.exists()
-    )
+    absolute = path.absolute()
+    nearest = next(parent for parent in [absolute, *absolute.parents] if parent.exists())
     if not nearest.is_dir():
         raise ValueError(
             f"{nearest} is a file, so nothing can be written into {path}: choose another --out"
@@ -89,9 +89,7 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
         yield temporary
         path.mkdir(parents=True, exist_ok=True)
         files = sorted(temporary.iterdir())
-        _refuse_folders(
-            path, [file.name for file in files]
-        )  # again: the block may have taken hours
+        _refuse_folders(path, [file.name for file in files])  # again: it may have taken hours
         for file in files:
             os.replace(file, path / file.name)
     finally:
@@ -99,13 +97,13 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
 
 
 def refuse_overwriting(path: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
-    """Nothing; ValueError where one of the files read is one of those to be written into `path`."""
-    written = [path / name for name in names]
+    """ValueError where one of the inputs is one of the files to be written into `path`."""
     for one in inputs:
-        for file in written:
+        for file in (path / name for name in names):
             if file.exists() and one.exists() and file.samefile(one):
                 raise ValueError(
-                    f"{one} would be overwritten by {file}, one of the results: choose another --out"
+                    f"{one} would be overwritten by {file}, one of the results: "
+                    "choose another --out"
                 )
 
 

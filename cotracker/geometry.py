@@ -1,4 +1,4 @@
-"""The one pixel convention: an integer is a pixel centre, sizes map corner centre to corner centre."""
+"""The one pixel convention: an integer is a pixel centre, and sizes map corner to corner."""
 
 import torch
 import torch.nn.functional as F
@@ -6,13 +6,14 @@ from torch import Tensor
 
 
 def rescale_points(xy: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
-    """Points (..., 2) of a frame of `size` (H, W) in the pixels of the same frame resized to `to` (H', W').
+    """Points (..., 2) of a frame of `size` (H, W) in the pixels of the frame resized to `to`.
 
-    Corner centres map to corner centres: x (W'-1)/(W-1), as `resize_video` does with align_corners=True.
+    Corner centres map to corner centres, x (W'-1)/(W-1), as in `resize_video`.
     """
     (height, width), (new_height, new_width) = size, to
-    scale = [(new_width - 1) / max(width - 1, 1), (new_height - 1) / max(height - 1, 1)]
-    return xy * xy.new_tensor(scale)
+    scale_x = (new_width - 1) / max(width - 1, 1)
+    scale_y = (new_height - 1) / max(height - 1, 1)
+    return xy * xy.new_tensor([scale_x, scale_y])
 
 
 def resize_video(video: Tensor, size: tuple[int, int], align_corners: bool = True) -> Tensor:
@@ -32,9 +33,10 @@ def inside_frame(xy: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def sample_maps(maps: Tensor, which: Tensor, xy: Tensor) -> Tensor:
-    """Values (..., C) of maps (K, h, w, C), each point read bilinearly in map `which` (...) at cell `xy` (..., 2).
+    """Values (..., C) of maps (K, h, w, C), read bilinearly at cells `xy` (..., 2).
 
-    Outside a map counts as zero. Four gathers and no normalised grid, so a whole position returns its cell exactly.
+    which: (...) the map that each point is read in. Outside a map counts as zero. Four gathers
+    and no normalised grid: a whole position returns its cell exactly.
     """
     _, height, width, channels = maps.shape
     rows = maps.reshape(-1, channels)
@@ -45,17 +47,22 @@ def sample_maps(maps: Tensor, which: Tensor, xy: Tensor) -> Tensor:
     total = 0
     for dx in (0, 1):
         for dy in (0, 1):
-            x, y = corner[..., 0].long() + dx, corner[..., 1].long() + dy
+            x = corner[..., 0].long() + dx
+            y = corner[..., 1].long() + dy
             weight_x = fraction[..., 0] if dx else 1 - fraction[..., 0]
             weight_y = fraction[..., 1] if dy else 1 - fraction[..., 1]
-            known = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            in_bounds = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            weight = (weight_x * weight_y * in_bounds)[..., None]
             index = (which * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
-            total = (
-                total + (weight_x * weight_y * known)[..., None] * F.embedding(index, rows).float()
-            )
+            total = total + weight * F.embedding(index, rows).float()
     return total
 
 
-def time_reversed(queries: Tensor, frames: int) -> Tensor:
-    """Queries B N 3 of the same points in the video played backwards: t becomes frames - 1 - t."""
+def reverse_time(queries: Tensor, frames: int) -> Tensor:
+    """Queries B N 3 of the same points in the reversed video: t becomes frames - 1 - t."""
     return torch.cat([frames - 1 - queries[..., :1], queries[..., 1:]], dim=-1)
+
+
+def flip_points(points: Tensor, width: int) -> Tensor:
+    """Points (..., x, y), or queries (..., t, x, y), in the frame with left and right exchanged."""
+    return torch.cat([points[..., :-2], width - 1 - points[..., -2:-1], points[..., -1:]], dim=-1)

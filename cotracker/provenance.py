@@ -9,7 +9,7 @@ PACKAGES = ("cotracker-anew", "torch", "torchvision", "numpy", "opencv-python-he
 
 
 def commit() -> str | None:
-    """The commit of this code, with "+changes" when tracked files differ from it; None outside a git checkout."""
+    """The commit of this code, "+changes" if tracked files differ; None outside a checkout."""
     folder = Path(__file__).parent
     try:
         name = _git(folder, "rev-parse", "HEAD")
@@ -20,7 +20,7 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on; those not installed are left out."""
+    """Versions of Python and of the installed packages that results depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -1,7 +1,7 @@
 """The nouns every room shares: Clip, EvalTargets, Tracks, and what a video is.
 
-Letters, here and everywhere: B clips, T frames, S frames of a window, N points, M updates, C channels, H W pixels,
-h w cells.
+Letters, here and everywhere: B clips, T frames, S frames of a window, N points, M iterations,
+C channels, H W pixels, h w cells.
 Pixels are (x, y); an integer is a pixel centre, so 0 <= x <= W-1. Visible, never occluded.
 """
 
@@ -14,10 +14,10 @@ from torch import Tensor
 
 
 class Video(Protocol):
-    """RGB in 0..255. A uint8 or float tensor B T 3 H W, or any object with its `shape` and its slicing by frames.
+    """RGB in 0..255: a tensor B T 3 H W, or an object with such a `shape` and slices of frames.
 
-    Those who track touch a video only through `video.shape` and `video[:, start:stop]`, a tensor B n 3 H W; so
-    a reader may decode lazily and a wrapper may resize or reverse without ever holding the whole clip.
+    Trackers use only `video.shape` and `video[:, start:stop]`, a tensor B n 3 H W. So a reader may
+    decode lazily, and a wrapper may resize or reverse, without holding the whole clip.
     """
 
     shape: tuple[int, ...]
@@ -26,7 +26,7 @@ class Video(Protocol):
 
 
 class _Moves:
-    """Mixin: `.to(device)` moves every tensor field, `.pin_memory()` puts them where a GPU copies from; others stay."""
+    """Mixin: `.to(device)` and `.pin_memory()` of every field that is a tensor."""
 
     def to(self, device, non_blocking: bool = False):
         return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
@@ -44,12 +44,16 @@ class _Moves:
 
 @dataclass(frozen=True)
 class Clip(_Moves):
-    """A video with its truth, as every reader returns it; with B in front of every shape once collated.
+    """A video with its truth, as every reader returns it; collated, B is in front of each shape.
 
-    video: T 3 H W uint8 RGB (or a lazy Video without its B, for benchmark readers).  tracks: T N 2 float32 pixels.
-    visible: T N bool.  valid: T N bool, the truth is known there.  masks: T H W uint8 or None.
-    seed: (seed, k); whatever is random about this example is drawn from `numpy.random.default_rng(seed)`.
-    replaced: how many bad clips were drawn for this example before this one.  reason: what was wrong with the last.
+    video: T 3 H W uint8 RGB, or a lazy Video without its B, for benchmarks.
+    tracks: T N 2 float32 pixels.
+    visible: T N bool.
+    valid: T N bool, the truth is known there.
+    masks: T H W uint8 or None.
+    seed: (seed, k); `numpy.random.default_rng(seed)` samples whatever is random about it.
+    replaced: how many bad clips this one replaces.
+    reason: what was wrong with the last of them.
     """
 
     video: Tensor
@@ -67,13 +71,28 @@ class Clip(_Moves):
 class Tracks(_Moves):
     """Where the queried points are, in every frame and for every query.
 
-    xy: B T N 2 float32 pixels of the video handed over.  visibility: B T N float in 0..1.
-    visible: B T N bool, the tracker's own rule.  Before its query a forward-only tracker repeats the query, unseen.
+    xy: B T N 2 float32 pixels of the video handed over.
+    visibility: B T N float in 0..1.
+    visible: B T N bool, the tracker's own rule.
+    confidence: B T N float in 0..1, the probability that the error is below the tracker's number
+        of pixels; None where a tracker has none.
+    Before its query a forward-only tracker repeats the query, unseen.
     """
 
     xy: Tensor
     visibility: Tensor
     visible: Tensor
+    confidence: Tensor | None = None
+
+
+def map_tracks(change: Callable[..., Tensor], *tracks: Tracks) -> Tracks:
+    """Tracks whose tensors are `change` of those of all `tracks`; what is None in one is None."""
+    values = {}
+    for field in fields(Tracks):
+        parts = [getattr(one, field.name) for one in tracks]
+        missing = any(part is None for part in parts)
+        values[field.name] = None if missing else change(*parts)
+    return Tracks(**values)
 
 
 @dataclass(frozen=True)
@@ -91,33 +110,32 @@ class EvalTargets(_Moves):
 
 
 def collate(clips: list[Clip]) -> Clip:
-    """One Clip with B in front, of clips of equal T, H and W; `name`, `seed`, `replaced` and `reason` become lists.
+    """One Clip with B in front, of clips of equal T, H and W.
 
-    Clips with fewer points than others are padded at the end: tracks 0, neither visible nor valid.
+    `name`, `seed`, `replaced` and `reason` become lists. Clips with fewer points than others are
+    padded at the end: tracks 0, neither visible nor valid.
     """
-    first, most = clips[0], max(clip.tracks.shape[1] for clip in clips)
+    shape, frames = clips[0].video.shape, clips[0].tracks.shape[0]
     for clip in clips[1:]:
-        if clip.video.shape != first.video.shape or clip.tracks.shape[0] != first.tracks.shape[0]:
+        if clip.video.shape != shape or clip.tracks.shape[0] != frames:
             raise ValueError(
-                f"a batch's clips must have equal shapes: {first.name} has video {tuple(first.video.shape)} and "
-                f"tracks {tuple(first.tracks.shape)}, {clip.name} has {tuple(clip.video.shape)} and "
-                f"{tuple(clip.tracks.shape)}"
+                f"a batch's clips must have equal shapes: {_shapes(clips[0])}, but {_shapes(clip)}"
             )
+    points = max(clip.tracks.shape[1] for clip in clips)
+    values = {field.name: [getattr(clip, field.name) for clip in clips] for field in fields(Clip)}
+    for name in ("tracks", "visible", "valid"):
+        values[name] = torch.stack([_pad_points(value, points) for value in values[name]])
+    values["video"] = torch.stack(values["video"])
+    has_masks = values["masks"][0] is not None
+    values["masks"] = torch.stack(values["masks"]) if has_masks else None
+    return Clip(**values)
 
-    def stacked(name: str) -> Tensor | None:
-        values = [getattr(clip, name) for clip in clips]
-        return None if values[0] is None else torch.stack(values)
 
-    def padded(name: str) -> Tensor:
-        values = [getattr(clip, name) for clip in clips]
-        missing = [
-            value.new_zeros(len(value), most - value.shape[1], *value.shape[2:]) for value in values
-        ]
-        return torch.stack([torch.cat(pair, dim=1) for pair in zip(values, missing)])
+def _pad_points(value: Tensor, points: int) -> Tensor:
+    """T points ... of T N ..., zeros at the end."""
+    missing = value.new_zeros(len(value), points - value.shape[1], *value.shape[2:])
+    return torch.cat([value, missing], dim=1)
 
-    tensors = {name: stacked(name) for name in ("video", "masks")}
-    tensors |= {name: padded(name) for name in ("tracks", "visible", "valid")}
-    return Clip(
-        **tensors,
-        **{n: [getattr(c, n) for c in clips] for n in ("name", "seed", "replaced", "reason")},
-    )
+
+def _shapes(clip: Clip) -> str:
+    return f"{clip.name} has video {tuple(clip.video.shape)} and tracks {tuple(clip.tracks.shape)}"

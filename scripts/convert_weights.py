@@ -64,7 +64,7 @@ def convert(published: Path, out: Path, stride: int | None, window: int | None) 
         raise ValueError(f"{published}: {error}") from error
     card = {
         "source": published.name,
-        "published": True,
+        "v1_compat": True,
         "threshold": THRESHOLD,
         "licence": "CC-BY-NC 4.0 (published weights)",
         "licence_note": "the licence of the published v1 repository; check it for your file before you use it",
@@ -77,7 +77,7 @@ def convert(published: Path, out: Path, stride: int | None, window: int | None) 
     print(
         "the weights are under CC-BY-NC 4.0 as far as we know: check the licence that came with your file"
     )
-    print(f'use: cotracker.load_tracker("{out}", published=True)')
+    print(f'use: cotracker.load_tracker("{out}")')
 
 
 def settings(

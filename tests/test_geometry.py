@@ -5,11 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from cotracker.geometry import (
+    flip_points,
     inside_frame,
     rescale_points,
     resize_video,
+    reverse_time,
     sample_maps,
-    time_reversed,
 )
 
 
@@ -90,7 +91,14 @@ def test_inside_is_between_the_outer_pixel_centres():
     assert inside_frame(xy, (5, 7)).tolist() == [True, True, False, False, False, False]
 
 
-def test_time_reversed_twice_is_the_query():
+def test_reverse_time_twice_is_the_query():
     queries = torch.tensor([[[0.0, 1.0, 2.0], [4.0, 5.0, 6.0]]])
-    assert time_reversed(queries, 12)[..., 0].tolist() == [[11.0, 7.0]]
-    assert torch.equal(time_reversed(time_reversed(queries, 12), 12), queries)
+    assert reverse_time(queries, 12)[..., 0].tolist() == [[11.0, 7.0]]
+    assert torch.equal(reverse_time(reverse_time(queries, 12), 12), queries)
+
+
+def test_flipped_twice_is_the_point_and_a_query_keeps_its_frame():
+    queries = torch.tensor([[[3.0, 1.5, 2.0], [4.0, 9.0, 6.0]]])
+    assert flip_points(queries, 10).tolist() == [[[3.0, 7.5, 2.0], [4.0, 0.0, 6.0]]]
+    assert torch.equal(flip_points(flip_points(queries, 10), 10), queries)
+    assert flip_points(queries[..., 1:], 10).tolist() == [[[7.5, 2.0], [0.0, 6.0]]]

@@ -27,7 +27,7 @@ cotracker.types.Clip cotracker.types.Tracks cotracker.visualize.overlay
 """.split()
 TARGETS = """
 cotracker.model.cotracker.CoTracker cotracker.training.objective.Objective cotracker.pseudo.PseudoLabels
-cotracker.trackers.cotracker.predictor cotracker.baselines.static.Static
+cotracker.load_tracker cotracker.pseudo.Trust cotracker.baselines.static.Static
 cotracker.baselines.lucas_kanade.LucasKanade cotracker.baselines.dis_flow.DISFlow
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric
 cotracker.data.augment.AugmentConfig cotracker.data.augment.no_augmentation
@@ -98,10 +98,10 @@ def test_names_in_results():
         "threshold": 0.5,
         "points": "single",
         "direction": "forward",
-        "published": False,
-        "support": {"global_grid": 6, "local_grid": 6, "local_box": 50, "local_grid_centred": True},
+        "v1_compat": False,
+        "support": {"support_grid": 6, "local_support_grid": 6, "local_box": 50, "local_grid_centred": True},
         "resolution": [384, 512],
-        "published_resize": False,
+        "v1_resize": False,
     }
     assert set(found["checkpoint"]) == {"name", "hash"}
     assert (found["benchmark"], found["tracker"], len(found)) == ("sprites_val", "cotracker", 4)

@@ -1,4 +1,4 @@
-"""Queries made from nothing: grids equal the published ones, masks choose, points files are read or refused by line."""
+"""Queries without a truth: grids equal the published ones, masks, files refused by line."""
 
 from pathlib import Path
 
@@ -80,15 +80,11 @@ def test_read_points(tmp_path):
     [
         ("", "must begin with the header frame,x,y, not an empty line"),
         ("x,y\n1,2\n", "must begin with the header frame,x,y, not x,y"),
-        ("0,1,2\n", "must begin with the header"),
         ("frame,x,y\n", "holds no points"),
         ("frame,x,y\n\n0,1,2\n0,one,2\n", "line 4: expected three numbers frame,x,y, not 0,one,2"),
         ("frame,x,y\n0,1\n", "line 2: expected three numbers"),
-        ("frame,x,y\n0,1,2,3\n", "line 2: expected three numbers"),
         ("frame,x,y\n0,nan,2\n", "line 2: 0,nan,2 is not finite"),
-        ("frame,x,y\ninf,1,2\n", "line 2: inf,1,2 is not finite"),
         ("frame,x,y\n8,1,2\n", "line 2: frame 8 is outside the video, which has frames 0 to 7"),
-        ("frame,x,y\n-1,1,2\n", "frame -1 is outside the video"),
         ("frame,x,y\n0.5,1,2\n", "frame 0.5 must be a whole number"),
         ("frame,x,y\n0,640,2\n", "far outside the 64x48 picture"),
     ],

@@ -71,7 +71,7 @@ def wrong_make(words: list[str]) -> str | None:
 
 def wrong_arguments(words: list[str]) -> str | None:
     try:
-        cli._parser().parse_args(words)
+        cli._make_parser().parse_args(words)
     except SystemExit as end:
         return f"exit code {end.code}" if end.code else None
     return None

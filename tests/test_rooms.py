@@ -26,6 +26,7 @@ ALLOWED = {
         "checkpoint",
         "queries",
         "trackers.tracker",
+        "trackers.options",
         "trackers.wrappers",
     ],
     "cotracker.training": ["model", "queries", "checkpoint"],

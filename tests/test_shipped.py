@@ -15,7 +15,7 @@ ACCURACY = {"aj": 56.2, "delta_avg": 73.2, "oa": 86.8}  # percent, of the first 
 
 def test_the_shipped_checkpoint_is_as_accurate_as_it_was():
     """Within 1: processors and libraries move lost points, by less than that in the mean."""
-    words = ["benchmark=sprites_val", "tracker.single_point=false", "tracker.local_grid=0", "tracker.device=cpu"]
+    words = ["benchmark=sprites_val", "tracker.single_point=false", "tracker.local_support_grid=0", "tracker.device=cpu"]
     with initialize_config_dir(str(CONFIGS), version_base=None):
         config = compose("evaluate", overrides=words)
     with torch.no_grad():

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 
+from cotracker import checks
 from cotracker.baselines.frame_to_frame import FrameToFrame
 from cotracker.geometry import sample_maps
 
@@ -17,13 +18,11 @@ PRESETS = {
 
 
 class DISFlow(FrameToFrame):
-    """Tracks that add up the flow read bilinearly under each point; outside the picture, that of its border."""
+    """Tracks that add up the flow under each point; outside the picture, that of its border."""
 
     def __init__(self, resolution: Sequence[int] | None = (384, 512), preset: str = "medium"):
         super().__init__(resolution)
-        if preset not in PRESETS:
-            raise ValueError(f"dis_flow has no preset {preset}: take one of {', '.join(PRESETS)}")
-        self.preset = preset
+        self.preset = checks.choice("preset", preset, PRESETS)
 
     def move(
         self, before: np.ndarray, after: np.ndarray, points: np.ndarray

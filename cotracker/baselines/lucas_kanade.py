@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from cotracker import checks
 from cotracker.baselines.frame_to_frame import FrameToFrame
 
 
@@ -18,16 +19,15 @@ class LucasKanade(FrameToFrame):
         self, resolution: Sequence[int] | None = (384, 512), window: int = 21, levels: int = 5
     ):
         super().__init__(resolution)
-        if window < 3 or window % 2 == 0 or levels < 1:
-            raise ValueError(
-                f"lucas_kanade needs an odd window from 3 and at least 1 level, not {window} and {levels}"
-            )
-        self.window, self.levels = window, levels
+        self.window = checks.whole("window", window, 3)
+        self.levels = checks.whole("levels", levels, 1)
+        if window % 2 == 0:
+            raise ValueError(f"window must be odd, not {window}")
 
     def move(
         self, before: np.ndarray, after: np.ndarray, points: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Where points (n, 2) are now, and OpenCV's status; a lost point goes on from its last estimate, unseen."""
+        """Where points (n, 2) are now, and OpenCV's status; a lost point goes on, unseen."""
         moved, status, _ = cv2.calcOpticalFlowPyrLK(
             before,
             after,

@@ -1,9 +1,9 @@
-"""The static guess: every point stays where it was asked. The floor that any tracker must clear."""
+"""The static guess: every point stays at its query. The floor that any tracker must clear."""
 
 import torch
 from torch import Tensor
 
-from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.trackers.tracker import Tracker
 from cotracker.types import Tracks, Video
 
 
@@ -11,8 +11,7 @@ class Static(Tracker):
     """The query repeated in every frame, visible from its own frame on."""
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
-        """Tracks of queries B N 3; the pictures are never looked at."""
-        queries = check_queries(queries, video)
+        """Tracks of queries B N 3; frames are never read."""
         frames = video.shape[1]
         xy = queries[:, None, :, 1:].repeat(1, frames, 1, 1)
         visible = torch.arange(frames, device=queries.device)[:, None] >= queries[:, None, :, 0]

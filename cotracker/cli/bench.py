@@ -16,33 +16,102 @@ from cotracker.profiling import report as bench_report
 
 def add_to(commands) -> None:
     """Adds `bench` to the subparsers of the command line."""
-    command = commands.add_parser("bench", help="time the tracker and its parts on this machine, beside its peak")
+    command = commands.add_parser(
+        "bench", help="time the tracker and its parts on this machine, beside its peak"
+    )
     command.set_defaults(run=run)
     add = command.add_argument
-    alone = "alone: the same without sharing"
-    kinds = f"joint: all points together; single: the single-point protocol; {alone}; stages: parts (default: joint)"
+    kinds = (
+        "joint: all points together; single: the single-point protocol; alone: the same without "
+        "sharing; stages: parts (default: joint)"
+    )
     add("--kind", nargs="+", choices=setting.KINDS, default=["joint"], help=kinds)
-    add("--model", default=setting.FULL, metavar="NAME", help="full, the paper's with random weights, or a checkpoint")
-    add("--points", nargs="+", type=_positive, default=[64, 256, 1024], metavar="N", help="default: 64 256 1024")
+    add(
+        "--model",
+        default=setting.FULL,
+        metavar="NAME",
+        help="full, the paper's with random weights, or a checkpoint",
+    )
+    add(
+        "--points",
+        nargs="+",
+        type=_positive,
+        default=[64, 256, 1024],
+        metavar="N",
+        help="default: 64 256 1024",
+    )
     add("--frames", nargs="+", type=_positive, default=[24], metavar="T", help="default: 24")
-    add("--resolution", nargs="+", type=_size, default=[(384, 512)], metavar="HxW", help="default: 384x512")
-    add("--dtype", nargs="+", choices=["float32", "bfloat16"], default=["float32"], help="default: float32")
-    add("--threads", nargs="+", type=_positive, default=[os.cpu_count() or 1], metavar="K", help="default: all cores")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto, a GPU where there is one")
-    add("--iters", type=_positive, default=6, metavar="M", help="iterations in a window (default: 6)")
-    repeats = "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
+    add(
+        "--resolution",
+        nargs="+",
+        type=_size,
+        default=[(384, 512)],
+        metavar="HxW",
+        help="default: 384x512",
+    )
+    add(
+        "--dtype",
+        nargs="+",
+        choices=["float32", "bfloat16"],
+        default=["float32"],
+        help="default: float32",
+    )
+    add(
+        "--threads",
+        nargs="+",
+        type=_positive,
+        default=[os.cpu_count() or 1],
+        metavar="K",
+        help="default: all cores",
+    )
+    add(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="default: auto, a GPU where there is one",
+    )
+    add(
+        "--iters",
+        type=_positive,
+        default=6,
+        metavar="M",
+        help="iterations in a window (default: 6)",
+    )
+    repeats = (
+        "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
+    )
     add("--repeats", type=_repeats, default=3, metavar="K", help=repeats)
     add("--compile", action="store_true", help="compile the transformer by torch.compile")
     add("--cuda-graphs", action="store_true", help="windows as CUDA graphs, on a GPU")
-    add("--video", metavar="FILE", help="a video file to track, with its decoding, instead of drawn frames")
-    add("--points-at-once", type=_positive, metavar="K", help="track so many points at a time (default: all)")
+    add(
+        "--video",
+        metavar="FILE",
+        help="a video file to track, with its decoding, instead of drawn frames",
+    )
+    add(
+        "--points-at-once",
+        type=_positive,
+        metavar="K",
+        help="track so many points at a time (default: all)",
+    )
     add("--json", type=Path, metavar="FILE", help="write all numbers there")
-    add("--plot", type=Path, metavar="PNG", help="draw time against points there, as the paper's figure 8")
-    add("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help="measure nothing: compare two such JSON files")
+    add(
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help="draw time against points there, as the paper's figure 8",
+    )
+    add(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("OLD", "NEW"),
+        help="measure nothing: compare two such JSON files",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measures every combination, each in its own process, and prints a table; or compares two files."""
+    """Measures every combination, each in its own process, or compares two files."""
     if arguments.compare:
         print(bench_report.format_comparison(*map(bench_report.read, arguments.compare)))
         return
@@ -58,14 +127,19 @@ def run(arguments: argparse.Namespace) -> None:
         for name, exponent in found.items():
             print(f"time grows as {by} to the power {exponent:.2f}: {name}")
     if arguments.json:
-        held = {"commit": provenance.commit(), "versions": provenance.versions(), "rows": rows, "exponents": fitted}
-        bench_report.write(arguments.json, held)
+        data = {
+            "commit": provenance.commit(),
+            "versions": provenance.versions(),
+            "rows": rows,
+            "exponents": fitted,
+        }
+        bench_report.write(arguments.json, data)
     if arguments.plot:
         bench_report.plot(arguments.plot, rows)
 
 
 def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
-    """All combinations of what was asked."""
+    """All combinations of the arguments."""
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -79,12 +153,27 @@ def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
         video=arguments.video,
         points_at_once=arguments.points_at_once,
     )
-    asked = (arguments.kind, arguments.dtype, arguments.threads, arguments.resolution, arguments.frames)
+    asked = (
+        arguments.kind,
+        arguments.dtype,
+        arguments.threads,
+        arguments.resolution,
+        arguments.frames,
+    )
     return [
         dataclasses.replace(
-            common, kind=kind, dtype=dtype, threads=threads, height=size[0], width=size[1], frames=frames, points=points
+            common,
+            kind=kind,
+            dtype=dtype,
+            threads=threads,
+            height=size[0],
+            width=size[1],
+            frames=frames,
+            points=points,
         )
-        for kind, dtype, threads, size, frames, points in itertools.product(*asked, arguments.points)
+        for kind, dtype, threads, size, frames, points in itertools.product(
+            *asked, arguments.points
+        )
     ]
 
 
@@ -101,5 +190,7 @@ def _repeats(text: str) -> int:
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition("x")
     if not all(side.isdecimal() and 32 <= int(side) <= 4096 for side in (height, width)):
-        raise argparse.ArgumentTypeError(f"{text} is not a size such as 384x512 (height x width, each 32 to 4096)")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a size such as 384x512 (height x width, each 32 to 4096)"
+        )
     return int(height), int(width)

@@ -1,4 +1,4 @@
-"""`cotracker compare A B …` and `cotracker table N RESULTS…`: their arguments and what they print."""
+"""`cotracker compare A B …` and `cotracker table N RESULTS…`: arguments and what they print."""
 
 import argparse
 from pathlib import Path
@@ -12,23 +12,30 @@ FORMATS = {"markdown": "md", "latex": "tex", "csv": "csv"}
 
 def add_to(commands) -> None:
     """Adds `compare` and `table` to the subparsers of the command line."""
-    command = commands.add_parser("compare", help="results of evaluate.py beside each other, with paired differences")
+    command = commands.add_parser(
+        "compare", help="results of evaluate.py beside each other, with paired differences"
+    )
     command.set_defaults(run=compare)
     add = command.add_argument
-    may = "fields of the protocol that may differ, as where two settings are compared: iters, support, points, …"
-    add("results", nargs="+", metavar="RESULT", help="results.json, or its folder; differences are to the first")
+    may = "fields of the protocol that may differ: iters, support, points, …"
+    add(
+        "results",
+        nargs="+",
+        metavar="RESULT",
+        help="results.json, or its folder; differences are to the first",
+    )
     add("--allow", nargs="+", default=[], metavar="FIELD", help=may)
     command = commands.add_parser("table", help="a table of the paper, its numbers beside ours")
     command.set_defaults(run=table)
     add = command.add_argument
-    what = "results.json, or a folder with some in it or below it; ROW=RESULT says which row of the table it is"
+    what = "results.json, or a folder with some; ROW=RESULT names its row of the table"
     add("number", type=int, choices=sorted(numbers.TABLES), metavar="N", help="1 to 9")
     add("results", nargs="*", metavar="RESULT", help=what)
     add("--format", choices=list(FORMATS), default="markdown", help="default: markdown")
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Prints each result's means and, of all but the first, the differences to it, with their 95 % intervals."""
+    """Prints each result's means, and their differences to the first, with 95 % intervals."""
     if len(arguments.results) < 2:
         raise ValueError("compare needs two results or more")
     results = [(path, load(path)) for path in arguments.results]
@@ -78,7 +85,9 @@ def _value(line: Comparison) -> str:
 def _difference(line: Comparison, letter: str) -> str:
     if line.difference is None:
         return ""
-    return f"   {letter} - A {line.difference:+6.2f}{_span(line.difference_interval)}{' *' if line.certain else ''}"
+    mark = " *" if line.certain else ""
+    interval = _span(line.difference_interval)
+    return f"   {letter} - A {line.difference:+6.2f}{interval}{mark}"
 
 
 def _span(span: tuple[float, float] | None) -> str:

@@ -9,8 +9,13 @@ from torch import Tensor
 from cotracker.types import Tracks
 
 
-def write_npz(path: Path, tracks: Tracks, queries: Tensor, fps: float, size: tuple[int, int]) -> None:
-    """Writes xy T N 2, visibility T N, visible T N, queries N 3, fps and size (H, W), from the Tracks of one video."""
+def write_npz(
+    path: Path, tracks: Tracks, queries: Tensor, fps: float, size: tuple[int, int]
+) -> None:
+    """Writes the Tracks of one video as numpy arrays.
+
+    xy T N 2, visibility T N, visible T N, queries N 3, fps and size (H, W).
+    """
     np.savez_compressed(
         path,
         xy=tracks.xy[0].float().numpy(),
@@ -23,8 +28,9 @@ def write_npz(path: Path, tracks: Tracks, queries: Tensor, fps: float, size: tup
 
 
 def write_csv(path: Path, tracks: Tracks) -> None:
-    """Writes a row point,frame,x,y,visibility,visible for each point and frame, point by point; visible is 0 or 1."""
-    xy, visibility = tracks.xy[0].tolist(), tracks.visibility[0].tolist()
+    """Writes a row point,frame,x,y,visibility,visible for each point and frame, by points."""
+    xy = tracks.xy[0].tolist()
+    visibility = tracks.visibility[0].tolist()
     visible = tracks.visible[0].int().tolist()
     with open(path, "w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")

@@ -9,7 +9,8 @@ from cotracker import checkpoint
 from cotracker.data.video import open_video
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.runtime import compile_transformer
-from cotracker.trackers.cotracker import build_chain, in_precision
+from cotracker.trackers.build import build_chain, lower_precision
+from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.wrappers import Chunked, Resized
 from cotracker.types import Video
@@ -61,7 +62,7 @@ def make_model(setting: Setting) -> CoTracker:
     )
     if setting.compiled:
         compile_transformer(model)
-    return in_precision(model.eval().to(setting.device), setting.dtype)
+    return lower_precision(model.eval().to(setting.device), setting.dtype)
 
 
 def make_video(setting: Setting) -> Video:
@@ -83,11 +84,16 @@ def make_queries(setting: Setting) -> Tensor:
 
 def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
     """The chain of the setting's kind."""
-    single = setting.kind == "single"
-    support = None if setting.kind == "joint" else (6, 6)
-    tracker = build_chain(
-        model, setting.iters, None, single, support, cuda_graphs=setting.cuda_graphs
+    side = 0 if setting.kind == "joint" else 6
+    options = TrackerOptions(
+        iters=setting.iters,
+        resolution=None,
+        support_grid=side,
+        local_support_grid=side,
+        single_point=setting.kind == "single",
+        cuda_graphs=setting.cuda_graphs,
     )
+    tracker = build_chain(model, options)
     if setting.points_at_once is not None:
         tracker = Chunked(tracker, setting.points_at_once)
     return tracker if setting.video is None else Resized(tracker, setting.size)

@@ -1,6 +1,7 @@
-"""Videos seen another way, frame by frame: nothing of a whole clip is held."""
+"""Lazy views of videos, read frame by frame: a whole clip is never held."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,81 +11,94 @@ from cotracker.trackers.tracker import check_frames
 from cotracker.types import Video
 
 
-class ResizedVideo:
-    """A video at another size, float 0..255, each slice resized when it is read."""
+class MappedVideo:
+    """A Video whose frames are those of another, chosen by `frames` and changed by `change`.
 
-    def __init__(self, video: Video, size: tuple[int, int], align_corners: bool = True):
-        self.video, self.size, self.align_corners = video, tuple(size), align_corners
-        self.shape = (*video.shape[:-2], *size)
-
-    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        frames = check_frames(self.video[index]).split(
-            1, dim=1
-        )  # in turn: floats of a large video's frames are large
-        return torch.cat(
-            [resize_video(frame, self.size, self.align_corners) for frame in frames], dim=1
-        )
-
-
-class ReversedVideo:
-    """A video played backwards."""
-
-    def __init__(self, video: Video):
-        self.video, self.shape = video, tuple(video.shape)
-
-    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        start, stop, _ = index[1].indices(self.shape[1])
-        frames = self.shape[1]
-        return self.video[index[0], frames - stop : frames - start].flip(1)
-
-
-class MirroredVideo:
-    """A video with left and right exchanged."""
-
-    def __init__(self, video: Video):
-        self.video, self.shape = video, tuple(video.shape)
-
-    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        return self.video[index].flip(-1)
-
-
-class SharedVideo:
-    """A video from frame `start` on, whose views share a memory of what was computed from each frame.
-
-    So many queries of one video, each with its own first frame, cost one encoding of each frame. `memory` maps a
-    frame of the whole video to its value; beyond `budget` bytes the oldest are forgotten, to be computed again.
+    video: a Video B T 3 H W, or the T 3 H W of a Clip, which gets B = 1 in front.
+    frames: which of the video's frames, in which order; None for all of them.
+    change: what is done to frames B n 3 H W when they are read, one result a frame.
+    shape: of the result, where `change` alters more than the number of frames.
+    cache: where a tracker may keep what it computes from each of the video's frames.
     """
 
     def __init__(
-        self, video: Video, start: int = 0, memory: "Memory | None" = None, budget: float = 2e9
+        self,
+        video: Video,
+        frames: Sequence[int] | None = None,
+        change: Callable[[Tensor], Tensor] | None = None,
+        shape: tuple[int, ...] | None = None,
+        cache: "FeatureCache | None" = None,
     ):
-        self.video, self.start = video, start
-        self.memory = Memory(budget) if memory is None else memory
-        batch, frames, *rest = video.shape
-        self.shape = (batch, frames - start, *rest)
+        batch, length, *picture = video.shape if len(video.shape) == 5 else (1, *video.shape)
+        self.video = video
+        self.frames = range(length) if frames is None else frames
+        self.change = change
+        self.shape = shape or (batch, len(self.frames), *picture)
+        self.cache = cache
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        start, stop, _ = index[1].indices(self.shape[1])
-        return self.video[index[0], self.start + start : self.start + stop]
+        frames = self._read(self.frames[index[1]])[index[0]]
+        return frames if self.change is None else self.change(frames)
 
-    def starting(self, start: int) -> "SharedVideo":
-        """The same video from its frame `start` on, with the same memory."""
-        return SharedVideo(self.video, start, self.memory)
+    def _read(self, numbers: Sequence[int]) -> Tensor:
+        """Frames B n 3 H W with these numbers; neighbours are read at once."""
+        if not isinstance(numbers, range) or abs(numbers.step) != 1:
+            return torch.cat([self._slice(number, number + 1) for number in numbers], dim=1)
+        if numbers.step < 0:
+            forward = numbers[::-1]
+            return self._slice(forward.start, forward.stop).flip(1)
+        return self._slice(numbers.start, numbers.stop)
+
+    def _slice(self, start: int, stop: int) -> Tensor:
+        if len(self.video.shape) == 5:
+            return self.video[:, start:stop]
+        return self.video[start:stop][None]
 
 
-class Memory:
-    """Lists of tensors by frame number, the oldest forgotten beyond `budget` bytes."""
+def resize_view(video: Video, size: tuple[int, int], align_corners: bool = True) -> MappedVideo:
+    """The video at another size (H, W), float 0..255; frames are resized one by one."""
 
-    def __init__(self, budget: float):
-        self.budget, self.used, self.values = budget, 0, OrderedDict()
+    def resize(frames: Tensor) -> Tensor:
+        single = check_frames(frames).split(1, dim=1)  # floats of a large frame are large
+        return torch.cat([resize_video(frame, size, align_corners) for frame in single], dim=1)
+
+    return MappedVideo(video, change=resize, shape=(*video.shape[:-2], *size))
+
+
+def reverse_view(video: Video) -> MappedVideo:
+    """The video played backwards."""
+    return MappedVideo(video, frames=range(video.shape[1])[::-1])
+
+
+def flip_view(video: Video) -> MappedVideo:
+    """The video with left and right exchanged."""
+    return MappedVideo(video, change=lambda frames: frames.flip(-1))
+
+
+def select_clip(video: Video, item: int) -> Video:
+    """Clip number `item` of a batch of videos, with B = 1."""
+    if video.shape[0] == 1:
+        return video
+    shape = (1, *video.shape[1:])
+    return MappedVideo(video, change=lambda frames: frames[item : item + 1], shape=shape)
+
+
+class FeatureCache:
+    """Lists of tensors by frame number; the oldest are dropped beyond `budget` bytes."""
+
+    def __init__(self, budget: float = 2e9):
+        self.budget = budget
+        self.used = 0
+        self.values = OrderedDict()
 
     def get(self, frame: int) -> list[Tensor] | None:
         return self.values.get(frame)
 
     def put(self, frame: int, value: list[Tensor]) -> None:
+        """Keeps copies of the tensors: a view would hold its whole storage."""
         if frame in self.values:
             return
-        self.values[frame] = value
+        self.values[frame] = [tensor.clone() for tensor in value]
         self.used += _bytes(value)
         while self.used > self.budget and len(self.values) > 1:
             self.used -= _bytes(self.values.popitem(last=False)[1])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cotracker.model.cuda_graphs import mapped
 from cotracker.model.windows import window_starts
-from cotracker.queries import sample_training_queries
+from cotracker.queries import sample_queries
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.late_window import sample_late_window
 from cotracker.types import Clip
@@ -57,7 +57,7 @@ def sample_targets(
             tracked = select_frames(tracked, frames)
         else:
             for span in window_spans(len(frames), window, config.unrolled):
-                mix = sample_training_queries(select_frames(tracked, span), config.late_queries)
+                mix = sample_queries(select_frames(tracked, span), config.late_queries)
                 queries.append(mix[0])
                 point_masks.append(mix[1])
     targets = TrainingTargets(

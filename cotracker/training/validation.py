@@ -11,8 +11,10 @@ from cotracker import checks
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import evaluate, mean
 from cotracker.model.cotracker import CoTracker
-from cotracker.queries import grid, sample_training_queries
-from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
+from cotracker.queries import grid, sample_queries
+from cotracker.trackers.build import build_chain
+from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.attention import group_attention
 from cotracker.training.distributed import Group
@@ -42,7 +44,7 @@ def validate(
 ) -> dict[str, float]:
     """The benchmark's means for the current model, on every rank; the ranks share the videos.
 
-    evaluation: iters, resolution, single_point, global_grid, local_grid (configs/train.yaml).
+    evaluation: the TrackerOptions of configs/train.yaml and further settings.
     """
     rows = evaluate(_build_tracker(model, evaluation), benchmark, group.rank, group.world)
     return mean([row for part in group.all_gather_object(rows) for row in part])
@@ -66,7 +68,7 @@ def render_pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
     count = min(POINTS, clip.tracks.shape[2])
     parts = {name: getattr(clip, name)[:1, :, :count] for name in ("tracks", "visible", "valid")}
     one = Clip(clip.video[:1], **parts, seed=clip.seed[:1])
-    queries, point_mask = sample_training_queries(one)
+    queries, point_mask = sample_queries(one)
     queries = torch.where(point_mask[..., None], queries, 0.0)
     visible = one.visible & one.valid & point_mask[:, None]
     target_xy = torch.where(one.valid[..., None], one.tracks, torch.nan)  # NaN is not drawn
@@ -88,14 +90,8 @@ def render_pictures(model: CoTracker, clip: Clip) -> dict[str, np.ndarray]:
 
 
 def _build_tracker(model: CoTracker, evaluation: dict) -> Tracker:
-    support = (evaluation["global_grid"], evaluation["local_grid"])
-    return build_chain(
-        model,
-        evaluation["iters"],
-        evaluation["resolution"],
-        evaluation["single_point"],
-        support,
-    )
+    names = ("iters", "resolution", "single_point", "support_grid", "local_support_grid")
+    return build_chain(model, TrackerOptions(**{name: evaluation[name] for name in names}))
 
 
 def _render_attention(model: CoTracker, video: Tensor, query: Tensor) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cotracker.files import write_bytes
 from cotracker.types import Clip
-from cotracker.visualize import draw
+from cotracker.visualize import render_tracks
 
 Points = list[tuple[float, float]]
 PANEL = (6.4, 3.6)  # inches, at 100 dots an inch
@@ -105,7 +105,7 @@ def tile(clip: Clip, width: int = 200, points: int = 48, trail: int = 8) -> np.n
         frame = Image.fromarray(clip.video[t : t + 1][0].permute(1, 2, 0).numpy())
         small = np.array(frame.resize((width, height), Image.Resampling.LANCZOS))
         small = torch.from_numpy(small).permute(2, 0, 1)[None]
-        drawn = draw(small, tracks, visible, start=t, trail=trail)[0]
+        drawn = render_tracks(small, tracks, visible, start=t, trail=trail)[0]
         pictures.append(drawn.permute(1, 2, 0).numpy())
     return np.concatenate(pictures, axis=1)
 

@@ -11,10 +11,10 @@ import sys
 import torch
 from gallery import compose_evaluation
 
+import cotracker
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.run import read
 from cotracker.config.instantiate import build_benchmark
-from cotracker.trackers.cotracker import predictor
 from cotracker.trackers.tracker import Tracker
 
 SETTINGS = ["benchmark=sprites_val", "tracker=static"]
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"--clips must be from 1 to {len(benchmark.clips)}, not {options.clips}"
             )
         exact, lower = (
-            predictor(options.checkpoint, single_point=False, local_grid=0, precision=precision)
+            cotracker.load_tracker(options.checkpoint, precision=precision)
             for precision in ("float32", "bfloat16")
         )
         measure(exact, lower, benchmark, options.clips)

@@ -22,7 +22,7 @@ CHAIN = {
     "stride": 4,
     "threshold": 0.5,
     "points": "single",
-    "support": {"global_grid": 6, "local_grid": 6},
+    "support": {"support_grid": 6, "local_support_grid": 6},
     "resolution": [384, 512],
 }
 
@@ -63,7 +63,7 @@ def written(folder, held):
         ),
         (
             result([1.0], weights="2", support=None),
-            ["support {'global_grid': 6, 'local_grid': 6}, against nothing"],
+            ["support {'support_grid': 6, 'local_support_grid': 6}, against nothing"],
         ),
         (
             result([1.0], "static", clips="abc", queries="strided"),
@@ -275,7 +275,7 @@ def test_a_number_of_other_settings_is_marked(tmp_path, capsys):
     "changed, note",
     [
         ({"points": "joint"}, "with points joint, not single"),
-        ({"support": None}, "with global_grid 0, not 6 and local_grid 0, not 6"),
+        ({"support": None}, "with support_grid 0, not 6 and local_support_grid 0, not 6"),
     ],
 )
 def test_other_points_or_support_are_marked_where_the_paper_has_one_answer(

@@ -15,7 +15,8 @@ from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.metrics import badja, tapvid, within_pixels
 from cotracker.benchmarks.protocols import first, strided
 from cotracker.benchmarks.run import evaluate, with_required_direction
-from cotracker.trackers.cotracker import predictor
+from cotracker.trackers.build import build_tracker
+from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.wrappers import Bidirectional
 from cotracker.types import Clip, Tracks
@@ -199,7 +200,8 @@ def test_wrapping_is_said_in_the_protocol():
 def test_training_mode_is_given_back_and_taken_inside_the_wrapper():
     clip, modes = _numbered_clip(4), []
     tracker = Knowing(clip, causal=True).train()
-    tracker.register_forward_hook(lambda module, *rest: modes.append(module.training))
+    forward = tracker.forward
+    tracker.forward = lambda *inputs: modes.append(tracker.training) or forward(*inputs)
     evaluate(tracker, Benchmark("b", [clip], strided, tapvid, both_directions=True))
     assert modes == [False, False] and tracker.training
 
@@ -222,9 +224,15 @@ def _sliding(frames=14):
 def test_single_point_evaluation_encodes_each_frame_once_and_equals_one_query_at_a_time():
     """The real chain of the paper's evaluation, with the checkpoint that ships."""
     clip, encoded = _sliding(), []
-    tracker = predictor(
-        None, iters=2, resolution=(48, 64), global_grid=2, local_grid=2, device="cpu"
+    options = TrackerOptions(
+        iters=2,
+        resolution=(48, 64),
+        single_point=True,
+        support_grid=2,
+        local_support_grid=2,
+        device="cpu",
     )
+    tracker = build_tracker(None, options)
     seen = Watching(tracker)
     network = next(module for module in tracker.modules() if type(module).__name__ == "CoTracker")
     hook = network.encoder.register_forward_hook(
@@ -258,9 +266,8 @@ class Watching(Tracker):
 def test_strided_joins_what_forward_and_backward_say():
     """From the query on the forward answer, before it that of the reversed video."""
     clip = _sliding(11)
-    tracker = predictor(
-        None, 2, (48, 64), single_point=False, global_grid=2, local_grid=0, device="cpu"
-    )
+    options = TrackerOptions(iters=2, resolution=(48, 64), support_grid=2, device="cpu")
+    tracker = build_tracker(None, options)
     targets = strided(clip)
     whole = with_required_direction(
         tracker, Benchmark("b", [clip], strided, tapvid, both_directions=True)

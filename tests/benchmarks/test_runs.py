@@ -188,9 +188,9 @@ def test_intervals():
 
 def test_protocol_hash_changes_with_every_field():
     heading = results.make_heading("t", Static(), benchmark(Clips(["a"])))
-    heading["protocol"] |= {"iters": 6, "support": {"global_grid": 6}}
+    heading["protocol"] |= {"iters": 6, "support": {"support_grid": 6}}
     one = results.protocol_hash(heading)
-    changes = {"queries": "first", "metric": "x", "iters": 4, "support": {"global_grid": 5}}
+    changes = {"queries": "first", "metric": "x", "iters": 4, "support": {"support_grid": 5}}
     others = [
         heading | {"protocol": heading["protocol"] | {key: value}} for key, value in changes.items()
     ]

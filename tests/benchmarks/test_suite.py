@@ -15,11 +15,10 @@ from PIL import Image
 from tapvid_fixture import write_davis, write_kinetics
 
 import evaluate
-from cotracker import checkpoint
+from cotracker import checkpoint, load_tracker
 from cotracker.benchmarks.paper import figures, numbers, suite
 from cotracker.benchmarks.results import protocol_hash
 from cotracker.config.overrides import misspelt
-from cotracker.trackers.cotracker import predictor
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = [f"tables/{n}" for n in range(1, 10)] + [f"figures/{n}" for n in (4, 7, 8)]
@@ -47,7 +46,7 @@ def check_cells(weights, name):
     for row in config.rows:
         for column in config.columns:
             one = suite.compose_cell(CONFIGS, config, row, column)
-            assert one.checkpoint == one.tracker.checkpoint == str(weights)
+            assert one.checkpoint == one.tracker.name_or_path == str(weights)
             assert callable(get_object(one.benchmark.metric))
             strided = get_object(one.benchmark.protocol).__name__ == "strided"
             assert one.benchmark.both_directions is strided
@@ -139,7 +138,7 @@ def test_settings_of_the_paper():
         "all_both": (False, 6, 6),
     }.items():
         one = cells[name]
-        assert (one.single_point, one.global_grid, one.local_grid) == settings, name
+        assert (one.single_point, one.support_grid, one.local_support_grid) == settings, name
         assert one.iters == 6 and list(one.resolution) == [384, 512]
     nine = suite.load(
         CONFIGS, "tables/9", ["datasets=x", "checkpoints.stride8.file=cotracker_small"]
@@ -172,13 +171,12 @@ def test_what_is_missing_is_named_with_the_command():
         suite.compose_cell(CONFIGS, config, config.rows[0], "badja")
 
 
-def test_converted_weights_can_be_run_as_published(weights):
-    assert misspelt(CONFIGS, "tables/3_small", ["tracker.published=true"]) is None
-    config = load_with(weights, "tables/3_small", "tracker.published=true")
-    assert (
-        suite.compose_cell(CONFIGS, config, config.rows[0], "scenes3d_3px").tracker.published
-        is True
-    )
+@pytest.mark.parametrize("words, value", [([], None), (["tracker.v1_compat=true"], True)])
+def test_converted_weights_are_run_as_their_card_says_or_as_asked(weights, words, value):
+    assert misspelt(CONFIGS, "tables/3_small", words) is None
+    config = load_with(weights, "tables/3_small", *words)
+    cell = suite.compose_cell(CONFIGS, config, config.rows[0], "scenes3d_3px")
+    assert cell.tracker.v1_compat is value
 
 
 def test_a_wrong_setting_is_refused(weights):
@@ -194,7 +192,7 @@ def test_a_wrong_setting_is_refused(weights):
 
 def result(label, **more):
     """A results.json with this label, as far as tables and figures read it."""
-    support = {"global_grid": 6, "local_grid": 6}
+    support = {"support_grid": 6, "local_support_grid": 6}
     fields = {
         "benchmark": label["column"],
         "tracker": "cotracker",
@@ -351,7 +349,7 @@ def test_the_papers_tables_from_folders_as_people_have_them(tmp_path, weights, m
 
 
 def test_a_model_looks_through_another_window(weights):
-    assert predictor(weights, window=4, device="cpu").describe()["window"] == 4
-    assert predictor(weights, device="cpu").describe()["window"] == 8
+    assert load_tracker(weights, window=4, device="cpu").describe()["window"] == 4
+    assert load_tracker(weights, device="cpu").describe()["window"] == 8
     with pytest.raises(ValueError, match="window must be an even number"):
-        predictor(weights, window=5, device="cpu")
+        load_tracker(weights, window=5, device="cpu")

@@ -1,4 +1,4 @@
-"""`cotracker track` from file to files with a tracker that knows the truth; and every bad input, refused whole."""
+"""`cotracker track` with a tracker that knows the truth; and bad input, refused whole."""
 
 import csv
 
@@ -9,25 +9,26 @@ from moving import STEP, Oracle, moving_texture
 from PIL import Image
 from videos import BAD, make_bad, run_ffmpeg, write_folder
 
-import cotracker
 from cotracker import cli, queries
 from cotracker.data.video import open_video, write_video
+from cotracker.trackers.options import TrackerOptions
 
 
 @pytest.fixture
 def loaded(monkeypatch) -> list:
-    """The calls of load_tracker, which gives the oracle."""
+    """The arguments of each build_tracker, which gives the oracle."""
     calls = []
 
-    def load_tracker(
-        name_or_path, *, iters, resolution, threshold, precision, device, cuda_graphs, mirrored
-    ):
-        assert device in ("cpu", "cuda")
-        calls.append((name_or_path, iters, resolution, threshold, precision, cuda_graphs, mirrored))
+    def build_tracker(name_or_path, options):
+        calls.append((name_or_path, options))
         return Oracle()
 
-    monkeypatch.setattr(cotracker, "load_tracker", load_tracker)
+    monkeypatch.setattr(cli.track, "build_tracker", build_tracker)
     return calls
+
+
+def use_tracker(monkeypatch, tracker) -> None:
+    monkeypatch.setattr(cli.track, "build_tracker", lambda *_: tracker)
 
 
 def clip(tmp_path, frames=9, height=48, width=64, fps=12.5, name="clip.mp4"):
@@ -77,7 +78,7 @@ def test_a_video_becomes_three_files(tmp_path, loaded, capsys, frames, height, w
         and "frames per second" in said.out
     )
     assert str(out) in said.out and "overlay.mp4" in said.out and "tracking: 100%" in said.err
-    assert loaded == [(None, 6, (384, 512), None, "float32", False, False)]
+    assert loaded == [(None, TrackerOptions())]
 
 
 def test_the_csv_says_what_the_npz_says(tmp_path, loaded):
@@ -141,33 +142,20 @@ def test_gif_and_folder_and_kept_files(tmp_path, loaded):
 
 
 def test_options_reach_the_tracker(tmp_path, loaded):
-    options = [
-        "--checkpoint",
-        "some",
-        "--iters",
-        3,
-        "--threshold",
-        0.7,
-        "--resolution",
-        "96x128",
-        "--device",
-        "cpu",
-    ]
-    options += ["--precision", "bfloat16", "--cuda-graphs", "--mirrored"]
-    assert (
-        track(
-            clip(tmp_path),
-            "--direction",
-            "forward",
-            "--query-frame",
-            4,
-            *options,
-            "--out",
-            tmp_path / "o",
-        )
-        == 0
+    options = "--checkpoint some --iters 3 --threshold 0.7 --resolution 96x128 --device cpu"
+    options += " --precision bfloat16 --cuda-graphs --flip-tta"
+    where = ["--direction", "forward", "--query-frame", 4, "--out", tmp_path / "o"]
+    assert track(clip(tmp_path), *where, *options.split()) == 0
+    expected = TrackerOptions(
+        iters=3,
+        resolution=(96, 128),
+        threshold=0.7,
+        precision="bfloat16",
+        cuda_graphs=True,
+        flip_tta=True,
+        device="cpu",
     )
-    assert loaded == [("some", 3, (96, 128), 0.7, "bfloat16", True, True)]
+    assert loaded == [("some", expected)]
     saved = results(tmp_path / "o")
     assert (saved["queries"][:, 0] == 4).all()
     assert not saved["visible"][:4].any() and saved["visible"][4].all()
@@ -176,11 +164,11 @@ def test_options_reach_the_tracker(tmp_path, loaded):
 @pytest.mark.parametrize("height, width", [(2, 301), (3, 640), (301, 2), (640, 3), (48, 64)])
 def test_the_default_grid_lies_within_narrow_pictures(tmp_path, loaded, height, width):
     folder = write_folder(tmp_path / "frames", moving_texture(1, height, width), ["0.png"])
-    arguments = cli._parser().parse_args(["track", str(folder), "--out", "x"])
-    places = cli.make_queries(arguments, open_video(folder))[0, :, 1:]
-    assert (places >= 0).all() and (places <= torch.tensor([width - 1, height - 1])).all()
+    arguments = cli._make_parser().parse_args(["track", str(folder), "--out", "x"])
+    positions = cli.track.make_queries(arguments, open_video(folder))[0, :, 1:]
+    assert (positions >= 0).all() and (positions <= torch.tensor([width - 1, height - 1])).all()
     if (height, width) == (48, 64):
-        assert torch.equal(places, queries.grid(10, (48, 64), margin=1)[0, :, 1:])
+        assert torch.equal(positions, queries.grid(10, (48, 64), margin=1)[0, :, 1:])
     assert track(folder, "--out", tmp_path / "out") == 0
 
 
@@ -192,7 +180,7 @@ def test_points_at_once(tmp_path, monkeypatch, capsys, at_once, calls):
             return super().forward(video, queries)
 
     seen = []
-    monkeypatch.setattr(cotracker, "load_tracker", lambda *_, **__: Counting())
+    use_tracker(monkeypatch, Counting())
     options = [] if at_once is None else ["--points-at-once", at_once]
     assert (
         track(clip(tmp_path), "--grid", 3, "--query-frame", 4, *options, "--out", tmp_path / "out")
@@ -207,7 +195,7 @@ def test_points_at_once_is_in_the_help(capsys):
     assert cli.main(["track", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert (
-        "--points-at-once K" in said and "points of different turns do not see each other" in said
+        "--points-at-once K" in said and "points of different chunks do not see each other" in said
     )
 
 
@@ -217,9 +205,7 @@ def test_one_point_in_one_frame_is_said_in_the_singular(tmp_path, loaded, capsys
 
 
 def test_an_error_that_is_not_of_memory_is_shown_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        cotracker, "load_tracker", lambda *_, **__: Breaking(RuntimeError("shapes do not match"))
-    )
+    use_tracker(monkeypatch, Breaking(RuntimeError("shapes do not match")))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         track(clip(tmp_path), "--out", tmp_path / "out")
 
@@ -270,7 +256,7 @@ def test_a_mask_chooses_points(tmp_path, loaded, capsys):
 
 
 def assert_refused(capsys, tmp_path, message, *arguments) -> None:
-    """Exit code 2, one sentence with `message` on stderr, nothing on stdout, and no file written."""
+    """Exit code 2, one sentence with `message` on stderr, nothing on stdout, no file written."""
     before = sorted(str(path) for path in tmp_path.rglob("*"))
     capsys.readouterr()
     assert track(*arguments, "--out", tmp_path / "refused") == 2
@@ -303,16 +289,12 @@ def test_bad_arguments(tmp_path, loaded, capsys):
         (["--query-frame", 9], "frames 0 to 8"),
         (["--query-frame", -1], "frames 0 to 8"),
         (["--grid", 0], "0 is not a whole number of at least 1"),
-        (["--grid", "9" * 5000], "is not a whole number of at least 1"),
-        (["--grid", 317], "317 x 317 points are too many: ask 316 at most"),
-        (["--grid", 1000000], "ask 316 at most"),
+        (["--grid", 317], "317 x 317 points are too many: use 316 at most"),
         (["--trail", -5], "-5 is not a whole number of at least 0"),
         (["--points-at-once", 0], "0 is not a whole number of at least 1"),
         (["--threshold", 2], "2 is not a number from 0 to below 1"),
-        (["--threshold", 1], "1 is not a number from 0 to below 1"),
         (["--resolution", "384"], "384 is not a size such as 384x512"),
         (["--resolution", "31x512"], "each 32 to 4096"),
-        (["--resolution", "1000000x1000000"], "each 32 to 4096"),
         (["--direction", "sideways"], "invalid choice: 'sideways'"),
         (["--speed", 3], "unrecognized arguments: --speed 3"),
     ]:
@@ -366,8 +348,8 @@ def test_a_folder_in_the_way_of_one_file_leaves_all_old(tmp_path, loaded, monkey
         (out / "tracks.npz").mkdir()
         return run(*arguments, **options)
 
-    run = cli.run
-    monkeypatch.setattr(cli, "run", run_and_block)
+    run = cli.track.track_with_bar
+    monkeypatch.setattr(cli.track, "track_with_bar", run_and_block)
     assert track(source, "--out", out) == 2 and "tracks.npz is a folder" in capsys.readouterr().err
     assert sorted(file.name for file in out.iterdir()) == ["overlay.mp4", "tracks.npz"]
     assert (out / "overlay.mp4").read_text() == "old"
@@ -418,7 +400,7 @@ class Breaking(Oracle):
     ],
 )
 def test_what_breaks_on_the_way_leaves_nothing(tmp_path, monkeypatch, capsys, error, code, message):
-    monkeypatch.setattr(cotracker, "load_tracker", lambda *_, **__: Breaking(error))
+    use_tracker(monkeypatch, Breaking(error))
     source, out = clip(tmp_path), tmp_path / "out"
     out.mkdir()
     (out / "tracks.csv").write_text("old")
@@ -434,14 +416,14 @@ def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):
         yield np.zeros((48, 64, 3), np.uint8)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "overlay", broken)
+    monkeypatch.setattr(cli.track, "overlay", broken)
     assert track(clip(tmp_path), "--out", tmp_path / "out") == 130
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
 
 
 @pytest.mark.filterwarnings("ignore:bfloat16 is emulated")
 def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "peak_memory", lambda device: 500_000_000)
+    monkeypatch.setattr(cli.track, "peak_memory", lambda device: 500_000_000)
     video, common = (
         clip(tmp_path),
         ["--iters", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20],
@@ -466,7 +448,10 @@ def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
         and "0.6 of 0.6 GB" in said
     )
     assert results(tmp_path / "out")["xy"].shape == (9, 400, 2)
-    for memory, sentence in (("510MB", "10 MB beside the program are too few"), ("400MB", "than the program itself"),
-                             ("many", "many is not a size such as 2GB")):  # fmt: skip
+    for memory, sentence in (
+        ("510MB", "10 MB beside the program are too few"),
+        ("400MB", "than the program itself"),
+        ("many", "many is not a size such as 2GB"),
+    ):
         assert track(video, "--out", tmp_path / "no", *common, "--memory", memory) == 2
         assert sentence in capsys.readouterr().err and not (tmp_path / "no").exists()

@@ -1,4 +1,4 @@
-"""Entry points let waiting threads sleep soon: spinning for one without a core makes tracking ten times slower."""
+"""Entry points let waiting threads sleep soon: spinning ones make tracking ten times slower."""
 
 import os
 import subprocess
@@ -11,16 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LIBGOMP = any((Path(find_spec("torch").origin).parent / "lib").glob("libgomp*"))
 pytestmark = pytest.mark.skipif(
-    not LIBGOMP, reason="this PyTorch does not bring GNU's OpenMP, which says its settings"
+    not LIBGOMP, reason="this PyTorch has no GNU OpenMP"
 )
 
 
 @pytest.mark.parametrize(
-    "words", [["-m", "cotracker.cli"], ["evaluate.py"], ["train.py"], ["scripts/demo.py"]]
+    "words", [["-m", "cotracker"], ["evaluate.py"], ["train.py"], ["scripts/demo.py"]]
 )
 @pytest.mark.parametrize("said", [None, "7"])
-def test_threads_sleep_where_nobody_said_otherwise(words, said):
-    """As libgomp read it when it was loaded, which it prints itself: how often a thread looks before it sleeps."""
+def test_waiting_threads_sleep_by_default(words, said):
+    """How often a thread looks before it sleeps, as libgomp prints it when it is loaded."""
     environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
     environment |= {"OMP_DISPLAY_ENV": "VERBOSE"} | ({"GOMP_SPINCOUNT": said} if said else {})
     command = [sys.executable, *words, "--help"]

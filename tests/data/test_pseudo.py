@@ -1,22 +1,19 @@
-"""cotracker/pseudo/__init__.py: labels are the truth where the tracker is right, and are not there where it is not."""
+"""Pseudo-labels are the truth where the tracker is right, and absent where it is not."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from cotracker import load_tracker
 from cotracker.data.kubric.layout import clip_names, read_clip
 from cotracker.data.video import write_video
-from cotracker.pseudo import PseudoLabels, flow, label
+from cotracker.pseudo import PseudoLabels, Trust, flow, label
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Tracks
 
 SPEED = torch.tensor([2.0, 1.0])  # pixels a frame
-EASY = {
-    "returned": 60.0,
-    "agreed": 60.0,
-    "flow": 60.0,
-}  # so small a picture is hard for the shipped network
+EASY = {"returned": 60.0, "agreed": 60.0, "flow": 60.0}  # a small picture is hard
 FRAMES, HEIGHT, WIDTH = 12, 96, 128
 
 
@@ -34,7 +31,7 @@ def panning() -> torch.Tensor:
 
 
 class Knowing(Tracker):
-    """Answers by the truth of `panning`, in mirrors and backwards too, plus `error(time, query)` T N 2."""
+    """The truth of `panning`, flipped and backwards too, plus `error(time, query)` T N 2."""
 
     def __init__(self, video: torch.Tensor, error=None, speed: torch.Tensor = SPEED):
         super().__init__()
@@ -59,7 +56,7 @@ class Knowing(Tracker):
 
 
 def departures(clip) -> torch.Tensor:
-    """T N: how far each label is from the truth that leads through the point's first believed place."""
+    """T N: distance of each label from the truth through the point's first trusted position."""
     known = clip.valid & clip.visible
     first = known.int().argmax(0)
     start = clip.tracks.gather(0, first[None, :, None].expand(1, -1, 2))[0]
@@ -78,14 +75,14 @@ def test_a_tracker_that_is_right_is_believed_and_its_labels_are_the_truth():
 
 def test_a_tracker_that_stands_still_contradicts_the_flow():
     video = panning()
-    with pytest.raises(ValueError, match="no point of the video is believed"):
+    with pytest.raises(ValueError, match="no point of the video is trusted"):
         label(video, Knowing(video, speed=torch.zeros(2)), 60, np.random.default_rng(0))
 
 
 def test_a_tracker_that_does_not_lead_back_is_not_believed():
     video = panning()
     drift = lambda time, mirrored, away: away.abs()[..., None] * torch.tensor([0.0, 0.9])  # noqa: E731
-    with pytest.raises(ValueError, match="no point of the video is believed"):
+    with pytest.raises(ValueError, match="no point of the video is trusted"):
         label(video, Knowing(video, drift), 60, np.random.default_rng(0))
 
 
@@ -107,7 +104,7 @@ def test_points_are_asked_for_where_something_moves_by_itself():
     )
     for frame in range(FRAMES):
         video[frame, :, 40:64, 90 - 3 * frame : 114 - 3 * frame] = moving
-    places = flow.places(video, 600, np.random.default_rng(0))
+    places = flow.sample_queries(video, 600, np.random.default_rng(0))
     left = 90 - 3 * places[:, 0]
     on = (
         (places[:, 1] > left - 4)
@@ -135,8 +132,9 @@ def folder(tmp_path_factory):
 
 
 def test_clips_of_a_folder_are_a_function_of_the_seed(folder):
+    tracker = load_tracker(iters=4, resolution=None, support_grid=0, device="cpu")
     source = PseudoLabels(
-        str(folder), frames=10, height=96, width=128, points=24, iters=4, **EASY
+        str(folder), tracker, frames=10, height=96, width=128, points=24, trust=Trust(**EASY)
     )
     assert len(source.videos) == 1
     first, again = (source.clip(np.random.default_rng(3)) for _ in range(2))
@@ -154,7 +152,7 @@ def test_clips_of_a_folder_are_a_function_of_the_seed(folder):
 )
 def test_what_cannot_be_used_is_said(folder, named, words):
     with pytest.raises(ValueError, match=words):
-        PseudoLabels(**({"videos": str(folder)} | named))
+        PseudoLabels(**({"videos": str(folder), "tracker": None} | named))
 
 
 def test_generate_writes_them_in_the_layout_with_what_is_believed(folder, tmp_path, monkeypatch):
@@ -167,7 +165,9 @@ def test_generate_writes_them_in_the_layout_with_what_is_believed(folder, tmp_pa
         "generator.frames=10",
         "generator.points=24",
     )
-    asked["generator"] |= {"height": 96, "width": 128, "iters": 4} | EASY
+    asked["generator"] |= {"height": 96, "width": 128}
+    asked["generator"]["tracker"]["iters"] = 4
+    asked["generator"]["trust"] |= EASY
     source = generate.build(asked)
     entry = generate.write_one(source, tmp_path, asked, 0)
     assert clip_names(tmp_path) == [entry["name"]]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.trackers.tracker import Tracker
 from cotracker.types import Tracks, Video
 
 STEP = (1.0, 0.5)  # x, y
@@ -26,7 +26,6 @@ class Oracle(Tracker):
         self.chunk = chunk
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
-        queries = check_queries(queries, video)
         frames = video.shape[1]
         for start in range(0, frames, self.chunk):  # reads it all, as trackers do
             assert video[:, start : start + self.chunk].dtype == torch.uint8

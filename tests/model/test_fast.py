@@ -27,8 +27,10 @@ from cotracker.model.cuda_graphs import MOST, CudaGraphs
 from cotracker.model.runtime import compile_transformer, multiplies
 from cotracker.model.transformer import mlp
 from cotracker.queries import grid
-from cotracker.trackers import cotracker
-from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain, in_precision, predictor
+from cotracker.trackers.build import build_chain, lower_precision
+from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.options import TrackerOptions
+from cotracker.trackers.views import FeatureCache, MappedVideo
 from cotracker.trackers.wrappers import Chunked, OneByOne, Supported
 from cotracker.training.precision import dtype_of
 
@@ -103,7 +105,7 @@ PATHS = {
     "inference": (lambda model: CoTrackerPredictor(model), 2e-3, 2e-3),
     "shared frames": (lambda model: _Shared(CoTrackerPredictor(model)), 2e-3, 2e-3),
     "compiled": (lambda model: CoTrackerPredictor(_compiled(model)), 2e-3, 2e-3),
-    "bfloat16": (lambda model: CoTrackerPredictor(in_precision(model, "bfloat16")), 0.5, 1.0),
+    "bfloat16": (lambda model: CoTrackerPredictor(lower_precision(model, "bfloat16")), 0.5, 1.0),
 }
 
 
@@ -115,7 +117,7 @@ class _Shared(nn.Module):
         self.tracker = tracker
 
     def forward(self, video, queries):
-        shared = cotracker.SharedVideo(video)
+        shared = MappedVideo(video, cache=FeatureCache())
         self.tracker(shared, queries)
         return self.tracker(shared, queries)
 
@@ -176,26 +178,19 @@ def test_the_single_point_protocol_is_that_of_each_query_alone():
 
 @even_if_emulated
 def test_what_is_approximate_is_off_by_default_and_named():
-    exact = load_tracker(SHIPPED, resolution=None, support=None, device="cpu")
-    lower = load_tracker(SHIPPED, resolution=None, support=None, precision="bfloat16", device="cpu")
+    exact = load_tracker(SHIPPED, resolution=None, support_grid=0, device="cpu")
+    lower = load_tracker(SHIPPED, resolution=None, support_grid=0, precision="bfloat16", device="cpu")
     assert exact.model.dtype == torch.float32 and "precision" not in exact.describe()
     assert lower.describe() == exact.describe() | {"precision": "bfloat16"}
-    assert (
-        predictor(SHIPPED, precision="bfloat16", device="cpu").describe()["precision"] == "bfloat16"
-    )
-    with pytest.raises(ValueError, match="precision must be float32 or bfloat16, not 'float16'"):
-        load_tracker(SHIPPED, precision="float16", device="cpu")
 
 
-def test_cuda_graphs_change_nothing_on_a_cpu_and_is_true_or_false():
+def test_cuda_graphs_change_nothing_on_a_cpu():
     plain, graphed = (
-        load_tracker(SHIPPED, resolution=None, support=None, device="cpu", cuda_graphs=r)
+        load_tracker(SHIPPED, resolution=None, support_grid=0, device="cpu", cuda_graphs=r)
         for r in (False, True)
     )
     assert isinstance(graphed.refine, CudaGraphs) and graphed.describe() == plain.describe()
     assert torch.equal(graphed(VIDEO, QUERIES).xy, plain(VIDEO, QUERIES).xy)
-    with pytest.raises(ValueError, match="cuda_graphs must be true or false, not yes"):
-        predictor(SHIPPED, cuda_graphs="yes", device="cpu")
 
 
 def test_the_last_shapes_used_are_replayed_and_no_others():
@@ -247,7 +242,7 @@ def test_a_model_that_moves_is_captured_anew():
 
 @even_if_emulated
 def test_coordinates_stay_float32_in_bfloat16(monkeypatch):
-    model, seen = in_precision(loaded(), "bfloat16"), {}
+    model, seen = lower_precision(loaded(), "bfloat16"), {}
 
     def watch(name):
         return lambda module, inputs, _: seen.update({name: inputs[0].dtype})
@@ -299,7 +294,7 @@ def test_emulation_is_said_in_one_sentence(monkeypatch):
         "bfloat16 is emulated on this processor and slower than float32: choose precision float32"
     )
     with pytest.warns(UserWarning, match=sentence):
-        in_precision(loaded(), "bfloat16")
+        lower_precision(loaded(), "bfloat16")
     with pytest.warns(UserWarning, match=sentence):
         assert dtype_of("bfloat16", torch.device("cpu")) == torch.bfloat16
 
@@ -311,7 +306,7 @@ def test_auto_is_bfloat16_where_the_hardware_has_it(there, chosen, monkeypatch):
 
 
 def test_answers_can_be_written_to():
-    tracks = build_chain(loaded(), 1, None, support=None)(VIDEO[:, :4], QUERIES[:, 1:3])
+    tracks = build_chain(loaded(), TrackerOptions(iters=1, resolution=None, support_grid=0))(VIDEO[:, :4], QUERIES[:, 1:3])
     tracks.xy.add_(1)  # a tensor of inference_mode would refuse
     assert not tracks.xy.is_inference()
 

@@ -14,7 +14,9 @@ from cotracker.checkpoint import convert_published, our_name
 from cotracker.model.correlation import correlate
 from cotracker.model.cotracker import CoTracker
 from cotracker.queries import grid, inside_mask
-from cotracker.trackers.cotracker import CoTrackerPredictor, build_chain
+from cotracker.trackers.build import build_chain
+from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
 from cotracker.training.losses import track_loss
 from cotracker.types import Clip
@@ -39,7 +41,7 @@ def close(ours, theirs, tolerance):
 def test_stitched_tracks_and_visibilities(case):
     frames, rows, iters = CLIPS[case]
     golden = stored("golden")
-    tracker = CoTrackerPredictor(published_model(), iters, published=True)
+    tracker = CoTrackerPredictor(published_model(), iters, v1_compat=True)
     tracks = tracker(video(frames), queries(rows=rows))
     close(tracks.xy, golden[f"{case}.tracks"], PIXELS)
     close(tracks.visibility, golden[f"{case}.vis"], PROBABILITY)
@@ -218,9 +220,15 @@ SMALL = (80, 112)  # the predictors' video; they work at 96 x 128
 
 
 def chain(single_point, support):
-    return build_chain(
-        published_model(), 6, (96, 128), single_point, support, threshold=0.9, published=True
+    options = TrackerOptions(
+        resolution=(96, 128),
+        single_point=single_point,
+        support_grid=support[0],
+        local_support_grid=support[1],
+        threshold=0.9,
+        v1_compat=True,
     )
+    return build_chain(published_model(), options)
 
 
 @pytest.mark.parametrize("case", ["eval_single", "eval_single_late"])
@@ -253,12 +261,12 @@ def test_joint_evaluation():
 
 def user_predictor(support, backward):
     """v1's predictor: support outside of the backward pass, which therefore also reverses the support points."""
-    tracker = CoTrackerPredictor(published_model(), 6, threshold=0.9, published=True)
+    tracker = CoTrackerPredictor(published_model(), 6, threshold=0.9, v1_compat=True)
     if backward:
-        tracker = Bidirectional(tracker, published=True)
+        tracker = Bidirectional(tracker, v1_compat=True)
     if support:
-        tracker = Supported(tracker, support, 0, published=True)
-    return Resized(tracker, (96, 128), published=True)
+        tracker = Supported(tracker, support, 0, v1_compat=True)
+    return Resized(tracker, (96, 128), v1_compat=True)
 
 
 def working_grid(count, frame=0):

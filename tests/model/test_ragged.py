@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cotracker.model.cotracker import CoTracker
-from cotracker.queries import sample_training_queries
+from cotracker.queries import sample_queries
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.objective import Objective
 from cotracker.types import Clip, collate
@@ -77,10 +77,10 @@ def test_collate_refuses_other_shapes_still(other):
 @pytest.mark.parametrize("garbage", [1e4, float("nan")])
 def test_padding_asks_nothing_and_moves_no_query(garbage):
     """The late quarter is a quarter of a clip's own points, so a clip asks the same in any company."""
-    queries, real = sample_training_queries(ragged(garbage), late=0.5)
+    queries, real = sample_queries(ragged(garbage), late=0.5)
     for item, alone in enumerate(singles()):
         count = COUNTS[item]
-        own, own_real = sample_training_queries(alone, late=0.5)
+        own, own_real = sample_queries(alone, late=0.5)
         assert torch.equal(queries[item, :count], own[0]) and torch.equal(
             real[item, :count], own_real[0]
         )
@@ -90,12 +90,12 @@ def test_padding_asks_nothing_and_moves_no_query(garbage):
 @pytest.mark.parametrize("garbage", [1e4, float("nan")])
 def test_estimates_of_real_points_are_those_of_the_single_clips(model, garbage):
     batch = ragged(garbage)
-    queries, real = sample_training_queries(batch)
+    queries, real = sample_queries(batch)
     with torch.no_grad():
         together = model(batch.video, queries, 2, real)
         for item, clip in enumerate(singles()):
             count = COUNTS[item]
-            for ours, own in zip(together, model(clip.video, sample_training_queries(clip)[0], 2)):
+            for ours, own in zip(together, model(clip.video, sample_queries(clip)[0], 2)):
                 assert torch.allclose(
                     ours.tracks[-1][item, :, :count], own.tracks[-1][0], atol=1e-5, rtol=1e-5
                 )

@@ -165,7 +165,7 @@ from cotracker.data import video
 from cotracker.profiling.machine import peak_memory
 torch.set_num_threads(1)
 video.CACHE_BYTES = 2**22
-tracker = cotracker.load_tracker(None, iters=1, resolution=(120, 160), support=None, device="cpu")
+tracker = cotracker.load_tracker(iters=1, resolution=(120, 160), support_grid=0, device="cpu")
 tracks = tracker(video.open_video(sys.argv[1]), torch.tensor([[[0.0, 40, 50], [3, 90, 80]]]))
 print(tracks.xy.shape[1], peak_memory(torch.device("cpu")))
 """

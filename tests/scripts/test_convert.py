@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 import torch
 from bombs import Bomb
+from hydra import compose, initialize_config_dir
 from parity import published_state, queries, stored, video
 
 import cotracker
 from cotracker import checkpoint
+from cotracker.config.instantiate import made
+from cotracker.trackers.build import build_tracker
+from cotracker.trackers.options import TrackerOptions
+
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
 LAYOUTS = [("spec.json", "cotracker_stride_4_wind_8.pth", 4, 8),
@@ -49,7 +55,7 @@ def test_a_published_name_says_stride_and_window(layout, name, stride, window, c
     )
     card = checkpoint.read_card(out)
     assert (card["model"]["stride"], card["model"]["window"]) == (stride, window)
-    assert card["published"] is True and card["threshold"] == 0.9 and card["source"] == name
+    assert card["v1_compat"] is True and card["threshold"] == 0.9 and card["source"] == name
     assert card["licence"] == "CC-BY-NC 4.0 (published weights)" and "check" in card["licence_note"]
     loaded = checkpoint.load_model(out).state_dict()
     for key, value in published_state(layout).items():
@@ -80,7 +86,7 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
     out = tmp_path / "out.safetensors"
     assert convert(tmp_path / "weights.pth", out)[0] == 0
     tracker = cotracker.load_tracker(
-        out, iters=4, resolution=None, support=None, published=True, device="cpu"
+        out, iters=4, resolution=None, support_grid=0, device="cpu"
     )
     assert tracker.threshold == 0.9 and tracker.model.config.scrambled_flags
     tracks, golden = tracker(video(5), queries(rows=[0, 2, 5, 4])), stored("golden")
@@ -88,18 +94,23 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
     np.testing.assert_allclose(tracks.visibility.numpy(), golden["T5.vis"], rtol=0, atol=6e-5)
 
 
-def test_the_whole_published_chain_is_built_when_asked(state, convert, tmp_path):
+@pytest.mark.parametrize("v1_compat", [None, True, False])
+def test_converted_weights_are_run_as_their_card_says(state, convert, tmp_path, v1_compat):
+    """v1's stitching, resize and grids by default, as in evaluate.py; ours where one asks."""
     torch.save(state, tmp_path / "weights.pth")
-    assert convert(tmp_path / "weights.pth", tmp_path / "out.safetensors")[0] == 0
-    chain = cotracker.load_tracker(tmp_path / "out.safetensors", published=True, single_point=True, support=(6, 6),
-                                   resolution=(96, 128), device="cpu")  # fmt: skip
-    said = chain.describe()
-    assert (
-        said["published"] and said["published_resize"] and not said["support"]["local_grid_centred"]
+    out = tmp_path / "out.safetensors"
+    assert convert(tmp_path / "weights.pth", out)[0] == 0
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        config = compose("evaluate", [f"checkpoint={out}", "tracker.device=cpu"])
+    config.tracker.v1_compat = v1_compat
+    options = TrackerOptions(
+        single_point=True, local_support_grid=6, v1_compat=v1_compat, device="cpu"
     )
-    assert (
-        said["threshold"] == 0.9 and said["points"] == "single" and said["resolution"] == [96, 128]
-    )
+    described = build_tracker(out, options).describe()
+    assert described == made(config.tracker).describe()
+    assert described["v1_compat"] == described["v1_resize"] == (v1_compat is not False)
+    assert described["support"]["local_grid_centred"] == (v1_compat is False)
+    assert described["threshold"] == 0.9 and described["points"] == "single"
 
 
 def check_refused(result, folder, *words):

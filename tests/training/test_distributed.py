@@ -47,7 +47,7 @@ MIXTURE = {
 }
 VALIDATION = [
     "evaluation.resolution=[64,96]",
-    "evaluation.global_grid=2",
+    "evaluation.support_grid=2",
     "evaluation.iters=2",
 ] + [
     f"evaluation.benchmarks.sprites_val.clips.{words}"

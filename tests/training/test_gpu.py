@@ -16,7 +16,8 @@ from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.sprites.render_torch import render_batch
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import mapped
-from cotracker.trackers.cotracker import CoTrackerPredictor, in_precision
+from cotracker.trackers.build import lower_precision
+from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.cuda_graph import GraphedStep
 from cotracker.training.objective import Objective
@@ -77,7 +78,7 @@ def test_float32_tracks_are_those_of_a_cpu(cuda_graphs):
 
 def test_bfloat16_tracks_are_near():
     expected = tracked(tracker_of(shipped(), CPU))[0]
-    tracker = tracker_of(in_precision(shipped(), "bfloat16"), GPU)
+    tracker = tracker_of(lower_precision(shipped(), "bfloat16"), GPU)
     error = (tracked(tracker)[0] - expected).norm(dim=-1)
     assert error.median() < 0.1 and error.quantile(0.9) < 1
 
@@ -112,7 +113,7 @@ def test_a_training_step_has_the_gradients_of_a_cpu(late_window_prob):
 
 def test_bfloat16_tracks_as_cuda_graphs_are_those_that_are_not():
     plain, graphed = (
-        tracker_of(in_precision(shipped(), "bfloat16"), GPU, cuda_graphs)
+        tracker_of(lower_precision(shipped(), "bfloat16"), GPU, cuda_graphs)
         for cuda_graphs in (False, True)
     )
     expected = tracked(plain)[0]

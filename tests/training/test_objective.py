@@ -14,7 +14,7 @@ from cotracker.data.synthetic.sprites import Sprites
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import tensors_of
 from cotracker.model.windows import Estimate
-from cotracker.queries import sample_training_queries
+from cotracker.queries import sample_queries
 from cotracker.training.attention import group_attention
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.late_window import drift_tracks, sample_late_window, track_late_window
@@ -64,7 +64,7 @@ def clip(batch=2, frames=6, points=8, seed=0):
 
 def test_training_queries_are_at_the_first_or_a_later_visible_frame():
     example = clip(points=400)
-    queries, point_mask = sample_training_queries(example, late=0.25)
+    queries, point_mask = sample_queries(example, late=0.25)
     assert not point_mask[:, 0].any() and point_mask[:, 1:].float().mean() > 0.9
     for b, n in point_mask.nonzero().tolist():
         t = int(queries[b, n, 0])
@@ -74,7 +74,7 @@ def test_training_queries_are_at_the_first_or_a_later_visible_frame():
         queries[:, 100:, 0][point_mask[:, 100:]], first[:, 100:][point_mask[:, 100:]].float()
     )
     assert (queries[:, :100, 0] > first[:, :100]).float().mean() > 0.3
-    assert torch.equal(sample_training_queries(example, late=0.25)[0], queries)
+    assert torch.equal(sample_queries(example, late=0.25)[0], queries)
 
 
 def estimate(example, tracks, logits):
@@ -254,7 +254,7 @@ def test_every_clip_of_a_batch_has_the_same_weight():
 
 def test_attention_is_shared_among_the_points_that_are_not_padding():
     example, model = clip(), tiny_model()
-    queries, mask = sample_training_queries(example, late=0.0)
+    queries, mask = sample_queries(example, late=0.0)
     weights = group_attention(model, example.video, queries, mask)
     assert weights.shape == (2, 8, 8)
     assert torch.allclose(weights.sum(-1), torch.ones(2, 8), atol=1e-5)

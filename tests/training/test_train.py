@@ -246,7 +246,7 @@ def test_values_that_cannot_be_are_refused_before_anything_is_written(word, sent
 @pytest.mark.parametrize("word, sentence", [
     ("evaluation.best=sprites/aj", "evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of sprites_val"),
     ("evaluation.resolution=384", "evaluation: resolution must be"),
-    ("evaluation.global_grid=-2", "evaluation: support must be"),
+    ("evaluation.support_grid=-2", "evaluation: support"),
     ("evaluation.benchmarks.sprites_val.clips.count=0", "has no clips"),
 ])  # fmt: skip
 def test_measurements_that_cannot_be_are_refused_before_the_run_begins(word, sentence, tmp_path):

@@ -33,7 +33,7 @@ COLUMNS = {  # (benchmark, protocol) of results without a label
 }
 # Settings of the paper's evaluation (sections 4.2 and A); the second resolution is DINOv2's.
 PAPER = {"iters": [6], "resolution": [[384, 512], [378, 504]]}
-PAPER_POINTS = {"points": ["single"], "global_grid": [6], "local_grid": [6]}  # not of table 1
+PAPER_POINTS = {"points": ["single"], "support_grid": [6], "local_support_grid": [6]}  # not of table 1
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
 Cells = dict[tuple[str, str], dict]  # (row, column) -> results.json
@@ -245,7 +245,7 @@ def _other_settings(result: dict, table: int) -> str:
     if result["tracker"] != "cotracker":
         return f"by tracker={result['tracker']}"
     protocol = result["protocol"]
-    support = protocol.get("support") or {"global_grid": 0, "local_grid": 0}
+    support = protocol.get("support") or {"support_grid": 0, "local_support_grid": 0}
     settings = protocol | {key: value for key, value in support.items() if key in PAPER_POINTS}
     wanted = PAPER if table == 1 else PAPER | PAPER_POINTS
     other = [

@@ -1,4 +1,4 @@
-"""The classical trackers on a texture that moves by a known step, and what every forward tracker must keep."""
+"""The classical trackers on a texture that moves by a known step."""
 
 import cv2
 import numpy as np
@@ -96,22 +96,26 @@ def test_a_point_that_leaves_the_picture_is_unseen(tracker):
     assert torch.isfinite(tracks.xy).all()
 
 
-def test_opencv_keeps_its_threads_and_none_is_no_point():
+def test_opencv_keeps_its_threads_and_no_points_are_tracked_to_nothing():
     before = cv2.getNumThreads()
     tracks = DISFlow((96, 128))(_video(), torch.zeros(1, 0, 3))
     assert tracks.xy.shape == (1, FRAMES, 0, 2) and cv2.getNumThreads() == before
 
 
-def test_bad_settings_and_queries_are_refused():
-    with pytest.raises(ValueError, match="odd window"):
-        LucasKanade(window=20)
-    with pytest.raises(ValueError, match="ultrafast, fast, medium"):
-        DISFlow(preset="slow")
-    with pytest.raises(ValueError, match="floating point"):
-        LucasKanade()(_video(), torch.zeros(1, 1, 3, dtype=torch.int64))
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda: LucasKanade(window=20), "window must be odd, not 20"),
+        (lambda: LucasKanade(levels=0), "levels must be a whole number of at least 1"),
+        (lambda: DISFlow(preset="slow"), "preset must be ultrafast, fast or medium, not slow"),
+    ],
+)
+def test_bad_settings_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
 
 
-def test_describe_says_the_settings():
+def test_the_settings_are_described():
     assert LucasKanade().describe() == {
         "tracker": "LucasKanade",
         "resolution": [384, 512],

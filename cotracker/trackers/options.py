@@ -1,0 +1,72 @@
+"""The settings of a CoTracker tracker, checked when they are made."""
+
+from dataclasses import dataclass
+
+from cotracker import checks
+
+SIDES = (32, 4096)  # smallest and largest side of a working resolution
+MAX_GRID = 64  # points on a side of a support grid
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class TrackerOptions:
+    """How a checkpoint tracks; configs/tracker/cotracker.yaml has the same fields.
+
+    iters: refinement iterations M of each window.
+    resolution: (H, W) that the network sees; None for the video's own.
+    support_grid: side of the grid of support points over the picture; 0 for none.
+    local_support_grid: side of the grid of support points around each query; 0 for none.
+    single_point: each query by itself, as in the paper's evaluation (section 3.5).
+    threshold: points are visible above this visibility; None for the checkpoint's.
+    v1_compat: resize, grids and stitching of the published v1 code; None for what the
+        checkpoint's card says.
+    window: frames of a window; None for the checkpoint's.
+    precision: "float32" or "bfloat16".
+    cuda_graphs: on a GPU, run windows as CUDA graphs; no effect elsewhere.
+    flip_tta: track in the mirrored video too and join both answers.
+    device: "auto" for a GPU where there is one, or a name that PyTorch knows.
+    ValueError, one sentence, for a field that cannot be.
+    """
+
+    iters: int = 6
+    resolution: tuple[int, int] | None = (384, 512)
+    support_grid: int = 6
+    local_support_grid: int = 0
+    single_point: bool = False
+    threshold: float | None = None
+    v1_compat: bool | None = None
+    window: int | None = None
+    precision: str = "float32"
+    cuda_graphs: bool = False
+    flip_tta: bool = False
+    device: str = "auto"
+
+    def __post_init__(self):
+        checks.whole("iters", self.iters, 1)
+        object.__setattr__(self, "resolution", check_resolution(self.resolution))
+        for name in ("support_grid", "local_support_grid"):
+            checks.whole(name, getattr(self, name), 0, MAX_GRID)
+        for name in ("single_point", "cuda_graphs", "flip_tta"):
+            checks.switch(name, getattr(self, name))
+        if self.threshold is not None:
+            check_threshold(self.threshold)
+        if self.v1_compat is not None:
+            checks.switch("v1_compat", self.v1_compat)
+        if self.window is not None:
+            checks.whole("window", self.window, 2)
+        checks.choice("precision", self.precision, PRECISIONS)
+
+
+def check_resolution(size: object) -> tuple[int, int] | None:
+    """The (H, W) that frames are tracked at, each a side within SIDES, or None."""
+    if size is None:
+        return None
+    return checks.pair("resolution", size, *SIDES, whole=True, ordered=False)
+
+
+def check_threshold(value: object) -> float:
+    """The threshold of visibility, a number from 0 to below 1."""
+    if checks.share("threshold", value) == 1:
+        raise ValueError("threshold must be below 1, above which no point is visible")
+    return value

@@ -1,0 +1,34 @@
+"""The one call that tracks a video: for the command line, the demo and notebooks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cotracker.trackers.tracker import Tracker, check_video
+from cotracker.trackers.views import MappedVideo
+from cotracker.types import Tracks, Video
+
+
+@torch.no_grad()
+def track_video(
+    video: Video,
+    queries: Tensor,
+    tracker: Tracker,
+    progress: Callable[[int], object] | None = None,
+) -> Tracks:
+    """The Tracks, on the CPU, of queries B N 3 (t, x, y) in a video B T 3 H W of 0..255.
+
+    The video may be lazy (`open_video`): frames are read as the tracker needs them, and moved to
+    its device.
+    progress: called with the number of frames just read; a tracker that looks twice reads twice.
+    ValueError, one sentence, for a video or queries that cannot be.
+    """
+    check_video(video)
+
+    def move(frames: Tensor) -> Tensor:
+        if progress is not None:
+            progress(frames.shape[1])
+        return frames.to(tracker.device)
+
+    return tracker(MappedVideo(video, change=move), queries.to(tracker.device)).to("cpu")

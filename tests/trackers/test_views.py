@@ -1,0 +1,68 @@
+"""Lazy views: the frames of another video, chosen and changed as they are read."""
+
+import torch
+from sliding import FRAMES, MODEL, Lazy, predictor, some_queries, texture
+
+from cotracker.trackers.views import (
+    FeatureCache,
+    MappedVideo,
+    flip_view,
+    resize_view,
+    reverse_view,
+    select_clip,
+)
+
+
+def test_views_are_the_video_changed():
+    video = texture(2)
+    backwards = reverse_view(video)
+    assert torch.equal(backwards[:, 2:5], video.flip(1)[:, 2:5])
+    assert torch.equal(backwards[:, 10:99], video.flip(1)[:, 10:])
+    assert backwards[:, 5:5].shape[1] == 0
+    assert torch.equal(reverse_view(backwards)[:, :], video)
+    resized = resize_view(video, (20, 30))
+    assert resized.shape == (2, FRAMES, 3, 20, 30) and resized[:, 4:6].shape == (2, 2, 3, 20, 30)
+    twice = flip_view(flip_view(video))
+    assert twice.shape == tuple(video.shape) and torch.equal(twice[:, 2:5], video[:, 2:5])
+    assert torch.equal(flip_view(video)[:, :1][..., 0], video[:, :1, ..., -1])
+    assert torch.equal(select_clip(video, 1)[:, 3:4], video[1:, 3:4])
+    assert select_clip(video[:1], 0).shape == (1, *video.shape[1:])
+
+
+def test_frames_can_be_chosen():
+    video = texture()
+    later = MappedVideo(video, frames=range(3, FRAMES))
+    assert later.shape[1] == 9 and torch.equal(later[:, 1:3], video[:, 4:6])
+    some = MappedVideo(video[0], frames=[7, 2, 2])  # a Clip's video, without its B
+    assert some.shape == (1, 3, *video.shape[2:])
+    assert torch.equal(some[:, 1:], video[:, [2, 2]]) and torch.equal(some[:, :1], video[:, 7:8])
+    thirds = MappedVideo(video, frames=range(0, FRAMES, 3))
+    assert torch.equal(thirds[:, :], video[:, ::3])
+
+
+def test_neighbours_are_read_at_once():
+    lazy = Lazy(texture())
+    reverse_view(lazy)[:, 2:5]
+    assert lazy.read == [7, 8, 9] and lazy.longest == 3
+
+
+def test_a_cache_that_drops_frames_changes_no_number():
+    video, queries = texture(1, 20), some_queries(times=(0, 3))
+    frame = sum(level.numel() * 4 for level in MODEL.encode(video[:, :1]))
+    cache = FeatureCache(budget=2.5 * frame)
+    for n, time in enumerate((0, 3)):
+        query = queries[:, n : n + 1].clone()
+        query[..., 0] = 0
+        alone = predictor()(video[:, time:], query)
+        tracks = predictor()(MappedVideo(video, frames=range(time, 20), cache=cache), query)
+        torch.testing.assert_close(tracks.xy, alone.xy, rtol=0, atol=1e-3)
+        assert cache.used <= 2.5 * frame and len(cache.values) == 2
+
+
+def test_the_cache_drops_the_oldest():
+    cache = FeatureCache(budget=100)
+    for frame in range(5):
+        cache.put(frame, [torch.zeros(10)])  # 40 bytes
+    assert list(cache.values) == [3, 4] and cache.used == 80 and cache.get(0) is None
+    cache.put(9, [torch.zeros(1000)])  # larger than all: kept, alone
+    assert list(cache.values) == [9] and cache.used == 4000
