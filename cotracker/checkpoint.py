@@ -47,7 +47,7 @@ def save(path: str | Path, model: CoTracker, card: dict) -> dict:
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     card = card | {
-        "format": 1,
+        "format": 2,
         "model": asdict(model.config) | {"widths": list(model.config.widths)},
         "parameters": sum(p.numel() for p in model.parameters()),
         "hash": weights_hash(tensors),

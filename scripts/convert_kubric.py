@@ -1,9 +1,9 @@
-"""Turns MOVi-E/F TFRecords (Kubric) into clips with tracks, ready to train on, without TensorFlow.
+"""Converts MOVi-E/F TFRecords (Kubric) to clips with tracks for training, without TensorFlow.
 
-python scripts/convert_kubric.py IN OUT [--workers 4] [--seed 0] [--size 512] [--crop] [--images png]
+python scripts/convert_kubric.py IN OUT [--workers 4] [--seed 0] [--size 512] [--crop]
 
-IN: a .tfrecord file, a folder of them, or a quoted glob.  Run again after an interruption, it goes on where it stopped.
-Exit code: 0; 1 when broken records were skipped, each named in one sentence; 2 when nothing could be done.
+IN: a .tfrecord file, a folder of them, or a quoted glob. Run the same command again to resume.
+Exit code: 0; 1 if broken records were skipped, each named in one sentence; 2 if nothing was done.
 """
 
 import argparse
@@ -61,14 +61,12 @@ def main(argv: list[str] | None = None) -> int:
         "source", metavar="IN", help="a .tfrecord file, a folder of them, or a quoted glob"
     )
     parser.add_argument(
-        "out", metavar="OUT", type=Path, help="the folder of clips to make or to go on with"
+        "out", metavar="OUT", type=Path, help="the folder of clips to make or to resume"
     )
     parser.add_argument(
         "--workers", type=int, default=1, help="processes (default 1); the clips are the same"
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the points that are drawn (default 0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampled points (default 0)")
     parser.add_argument(
         "--size", type=int, help="height and width of the frames (default: as they are)"
     )
@@ -103,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     except KeyboardInterrupt:
-        print("convert_kubric.py: stopped; the same command goes on from here", file=sys.stderr)
+        print("convert_kubric.py: stopped; run the same command again to resume", file=sys.stderr)
         return 130
     was = f"{result.there} were there already, {result.skipped} broken records skipped"
     print(f"wrote {result.written} clips to {arguments.out} ({was})")
@@ -111,11 +109,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> Result:
-    """Writes a clip for every record that `source` names and that `out` lacks; says on stderr what it skips.
+    """Writes a clip for each record of `source` that `out` lacks; names on stderr what it skips.
 
-    ValueError where there is no record file, or `out` holds something else.
+    ValueError: there is no record file, or `out` holds something else.
     """
-    files = record_files(source)
+    files = find_record_files(source)
     with lock_folder(out):
         head = manifest_header("movi", options, seed, __version__, commit())
         manifest = update_manifest(out, head)
@@ -124,7 +122,7 @@ def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> R
         todo = [job for job in jobs if job.name not in there]
         written, skipped = 0, len(problems)
         print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
-        work = partial(make, out=out, options=options, seed=seed)
+        work = partial(convert_record, out=out, options=options, seed=seed)
         try:
             with (
                 tqdm(
@@ -148,8 +146,8 @@ def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> R
     return Result(written, len(jobs) - len(todo), skipped)
 
 
-def record_files(source: str) -> list[Path]:
-    """The .tfrecord files that `source` (file, folder or glob) names, sorted; ValueError where there is none."""
+def find_record_files(source: str) -> list[Path]:
+    """The .tfrecord files of `source` (file, folder or glob), sorted; ValueError without any."""
     path = Path(source)
     if path.is_dir():
         files = [file for file in path.rglob("*.tfrecord*") if file.is_file()]
@@ -166,13 +164,14 @@ def record_files(source: str) -> list[Path]:
         if first.setdefault(clip_name(file, 0), file) != file:
             other = first[clip_name(file, 0)]
             raise ValueError(
-                f"{other} and {file} would give clips of the same names: convert them into two folders"
+                f"{other} and {file} would give clips of the same names: "
+                "convert them into two folders"
             )
     return sorted(files)
 
 
 def clip_name(path: Path, number: int) -> str:
-    """The clip's name, by its record's file and place there, so that it stays the same however often one converts."""
+    """The clip's name, by its record's file and number there, the same in each conversion."""
     return f"{path.name.replace('.tfrecord', '')}-{number:04d}"
 
 
@@ -194,8 +193,8 @@ def find_jobs(files: list[Path]) -> tuple[list[Job], list[str]]:
     return jobs, problems
 
 
-def make(job: Job, out: Path, options: dict, seed: int) -> dict | str:
-    """The manifest's entry of the clip written, or the sentence that says why the record is broken."""
+def convert_record(job: Job, out: Path, options: dict, seed: int) -> dict | str:
+    """The manifest's entry of the clip written, or the sentence on why the record is broken."""
     if (out / job.name).exists():  # of a worker that outlived a killed run by a moment
         return describe_clip(out / job.name)
     rng = np.random.default_rng((seed, zlib.crc32(job.name.encode())))

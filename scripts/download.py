@@ -3,7 +3,7 @@
 python scripts/download.py davis rgb_stacking robotap --out datasets
 python scripts/download.py davis --url MIRROR --sha256 HASH
 
-datasets/README.md explains how to get kinetics, badja and fastcapture, which have no download.
+docs/datasets.md explains how to get kinetics, badja and fastcapture, which have no download.
 Run the same command again to resume after an interruption. OUT/downloads.txt is the registry: the
 sha256 of each zip, which a later download must have. Exit code: 0 all are there, 2 error.
 """

@@ -1,11 +1,12 @@
-"""Gathers photographs for training from freely licensed Debian packages, with every file's licence written down.
+"""Gathers photographs for training from freely licensed Debian packages, with their licences.
 
-python scripts/fetch_textures.py --out datasets/textures             the packages below, 170 MB to download
-python scripts/fetch_textures.py --packages supertuxkart-data        another (this one 630 MB: textures of a game)
-python scripts/fetch_textures.py --debs FILE.deb …                   packages that are already here
+python scripts/fetch_textures.py --out datasets/textures         the packages below, 170 MB
+python scripts/fetch_textures.py --packages supertuxkart-data    another (630 MB: of a game)
+python scripts/fetch_textures.py --debs FILE.deb …               packages that are already here
 
-Nothing is installed. A package's pictures appear in OUT/PACKAGE all at once, or not at all; the same command again
-goes on with those that are missing. OUT/LICENCES.json and OUT/LICENCES.md say where each file is from.
+Nothing is installed. A package's pictures appear in OUT/PACKAGE all at once, or not at all. Run the
+same command again for those that are missing. OUT/LICENCES.json and OUT/LICENCES.md name the source
+of each file.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cotracker.files import write_text
+
 PACKAGES = (
     "lomiri-wallpapers-16.04",
     "lomiri-wallpapers-20.04",
@@ -33,7 +36,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which pictures, and how large: longest side of what is written, least shorter side, least detail."""
+    """Which pictures: longest side of what is written, least shorter side, least detail."""
 
     side: int
     smallest: int
@@ -77,15 +80,18 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fetch(names: list[str], debs: list[Path], out: Path, wanted: Wanted) -> int:
-    """0 once all packages' pictures are in `out`. ValueError: a tool is missing, a package can't be had or read."""
-    needed(["dpkg-deb", *(["apt-get"] if names else [])])
+    """0 once all packages' pictures are in `out`.
+
+    ValueError: a tool is missing, or a package cannot be had or read.
+    """
+    check_tools(["dpkg-deb", *(["apt-get"] if names else [])])
     work = out.with_name(f".{out.name}.part")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
         for package in [*names, *debs]:
             deb = package if isinstance(package, Path) else None
-            name = field(deb, "Package") if deb else package
+            name = read_field(deb, "Package") if deb else package
             if (out / name / "licences.json").is_file():
                 print(f"{name}: already here")
                 continue
@@ -97,28 +103,30 @@ def fetch(names: list[str], debs: list[Path], out: Path, wanted: Wanted) -> int:
     return 0
 
 
-def needed(tools: list[str]) -> None:
+def check_tools(tools: list[str]) -> None:
     """ValueError where one of the programs is missing."""
     for tool in tools:
         if shutil.which(tool) is None:
             raise ValueError(
-                f"{tool} is not on this machine: run this on Debian or Ubuntu, or train with any folder of photographs"
+                f"{tool} is not on this machine: run this on Debian or Ubuntu, "
+                "or train with any folder of photographs"
             )
 
 
 def download(name: str, work: Path) -> Path:
-    """The .deb of a package, in `work`, by apt-get. ValueError with apt-get's own words where it fails."""
+    """The .deb of a package, in `work`, by apt-get; ValueError with its message if it fails."""
     done = subprocess.run(["apt-get", "download", name], cwd=work, capture_output=True, text=True)
     found = sorted(work.glob(f"{name}_*.deb"))
     if done.returncode or not found:
         words = (done.stderr.strip().splitlines() or ["no file came"])[-1]
         raise ValueError(
-            f"the package {name} cannot be downloaded ({words}): try apt-get update, or leave it out"
+            f"the package {name} cannot be downloaded ({words}): "
+            "try apt-get update, or leave it out"
         )
     return found[0]
 
 
-def field(deb: Path, name: str) -> str:
+def read_field(deb: Path, name: str) -> str:
     """One field of a .deb's control file, "" where it has none. ValueError: it is no package."""
     done = subprocess.run(["dpkg-deb", "--field", str(deb), name], capture_output=True, text=True)
     if done.returncode:
@@ -127,8 +135,13 @@ def field(deb: Path, name: str) -> str:
 
 
 def unpack(deb: Path, out: Path, work: Path, wanted: Wanted) -> int:
-    """How many pictures of the .deb now lie, scaled down, in `out`/PACKAGE. ValueError: none, or it is broken."""
-    name, files, made = field(deb, "Package"), work / "files", work / "made"
+    """How many pictures of the .deb now lie, scaled down, in `out`/PACKAGE.
+
+    ValueError: there is none, or the package is broken.
+    """
+    name = read_field(deb, "Package")
+    files = work / "files"
+    made = work / "made"
     for folder in (files, made):
         shutil.rmtree(folder, ignore_errors=True)
     made.mkdir()
@@ -139,7 +152,8 @@ def unpack(deb: Path, out: Path, work: Path, wanted: Wanted) -> int:
     notice = files / "usr" / "share" / "doc" / name / "copyright"
     if not notice.is_file():
         raise ValueError(
-            f"{deb} has no usr/share/doc/{name}/copyright, so nobody knows whether its pictures are free"
+            f"{deb} has no usr/share/doc/{name}/copyright, "
+            "so nobody knows whether its pictures are free"
         )
     shutil.copy(notice, made / "copyright")
     stanzas = licence_stanzas(notice.read_text(errors="replace"))
@@ -153,24 +167,26 @@ def unpack(deb: Path, out: Path, work: Path, wanted: Wanted) -> int:
         }
     if not kept:
         raise ValueError(
-            f"the package {name} holds no detailed picture of {wanted.smallest} pixels or more: leave it out"
+            f"the package {name} holds no detailed picture of {wanted.smallest} pixels or more: "
+            "leave it out"
         )
     about = {
         "package": name,
-        "version": field(deb, "Version"),
-        "source": field(deb, "Source") or name,
+        "version": read_field(deb, "Version"),
+        "source": read_field(deb, "Source") or name,
         "side": wanted.side,
     }
     (made / "licences.json").write_text(json.dumps({**about, "files": kept}, indent=1))
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / name, ignore_errors=True)
     os.replace(made, out / name)
-    deb.unlink() if deb.parent == work else None
+    if deb.parent == work:
+        deb.unlink()
     return len(kept)
 
 
 def pictures(folder: Path, wanted: Wanted) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yields (path, image H W 3 BGR uint8), scaled down, each wanted picture once, from its largest file."""
+    """Yields (path, H W 3 BGR uint8), scaled down: each picture once, from its largest file."""
     found = [
         path
         for path in folder.rglob("*")
@@ -195,7 +211,7 @@ def pictures(folder: Path, wanted: Wanted) -> Iterator[tuple[Path, np.ndarray]]:
 
 
 def detail(image: np.ndarray) -> float:
-    """Mean absolute Laplacian of the picture (H W 3) at width 512, in grey levels: 1 for gradients, 10 for grass."""
+    """Mean absolute Laplacian of H W 3 at width 512, in grey levels: gradients 1, grass 10."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     size = (512, max(round(512 * grey.shape[0] / grey.shape[1]), 1))
     return float(
@@ -206,7 +222,7 @@ def detail(image: np.ndarray) -> float:
 
 
 def licence_stanzas(text: str) -> list[dict[str, str]]:
-    """The paragraphs about files of a machine-readable debian/copyright, in order; none where it is prose."""
+    """The paragraphs about files of a machine-readable debian/copyright, in order."""
     stanzas = []
     for paragraph in text.replace("\r", "").split("\n\n"):
         stanza, key = {}, None
@@ -222,7 +238,7 @@ def licence_stanzas(text: str) -> list[dict[str, str]]:
 
 
 def licence_of(path: Path, stanzas: list[dict[str, str]]) -> dict[str, str]:
-    """Licence and copyright of an installed file: of the last paragraph that names it, or else the one for all.
+    """Licence and copyright of an installed file, by the last paragraph that names it, or for all.
 
     Paragraphs name files of the source tree, so the ends of the path are compared.
     """
@@ -245,7 +261,7 @@ def licence_of(path: Path, stanzas: list[dict[str, str]]) -> dict[str, str]:
 
 
 def write_licences(out: Path) -> None:
-    """Writes LICENCES.json and LICENCES.md of all packages in `out`, each at once."""
+    """Writes LICENCES.json and LICENCES.md of all packages in `out`, atomically."""
     packages = [json.loads(file.read_text()) for file in sorted(out.glob("*/licences.json"))]
     lines = [
         "# Where these pictures are from",
@@ -265,11 +281,8 @@ def write_licences(out: Path) -> None:
             cells = [f"{name}/{file}", about["from"], about["licence"], about["copyright"]]
             lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
         lines.append("")
-    texts = {"LICENCES.json": json.dumps(packages, indent=1), "LICENCES.md": "\n".join(lines)}
-    for name, text in texts.items():
-        part = out / f".{name}.part"
-        part.write_text(text)
-        os.replace(part, out / name)
+    write_text(out / "LICENCES.json", json.dumps(packages, indent=1))
+    write_text(out / "LICENCES.md", "\n".join(lines))
 
 
 if __name__ == "__main__":

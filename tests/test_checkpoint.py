@@ -49,7 +49,7 @@ def test_what_is_saved_is_loaded(model, file):
 
 def test_the_card_is_inside_and_completed(model, file):
     card = checkpoint.read_card(file)
-    assert card["licence"] == "MIT" and card["threshold"] == 0.25 and card["format"] == 1
+    assert card["licence"] == "MIT" and card["threshold"] == 0.25 and card["format"] == 2
     assert CoTrackerConfig(**card["model"]) == model.config
     assert card["parameters"] == sum(p.numel() for p in model.parameters())
     assert card["hash"] == checkpoint.weights_hash(model.state_dict()) and len(card["hash"]) == 64

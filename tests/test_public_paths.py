@@ -79,9 +79,9 @@ def test_the_programs_say_how_they_are_called(program):
 
 def test_names_in_a_checkpoints_card():
     card = checkpoint.read_card(checkpoint.find("cotracker_small"))
-    named = {"format", "model", "parameters", "hash", "training", "steps", "data", "licence", "began_from", "mean_of"}
+    named = {"format", "model", "parameters", "hash", "training", "steps", "data", "licence", "init_from", "mean_of"}
     assert named <= set(card)
-    assert card["format"] == 1
+    assert card["format"] == 2
 
 
 def test_names_in_results():

@@ -15,7 +15,7 @@ from cotracker.training.distributed import Group
 from cotracker.training.parts import Parts
 
 STATE_KEYS = {"model", "objective", "optimiser", "progress", "settings", "random"}
-CARD_KEYS = "hash data licence steps examples training_hours commit mean_of began_from".split()
+CARD_KEYS = "hash data licence steps examples training_hours commit mean_of init_from".split()
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Progress:
     not_finite: int = 0  # skipped steps
     skipped: int = 0  # the last steps that were skipped in a row
     best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
-    began_from: dict = field(default_factory=dict)  # of the card of train.init_from
+    init_from: dict = field(default_factory=dict)  # of the card of train.init_from
 
     def count_step(self, examples: int, finite: bool, replaced: int) -> None:
         """Counts a step of so many examples, of which some replaced bad ones."""
@@ -66,7 +66,7 @@ def save(out: Path, settings: dict, parts: Parts, progress: Progress, group: Gro
 
 
 def make_card(settings: dict, progress: Progress) -> dict:
-    """The card of a checkpoint: settings, duration, data, and what the run began from."""
+    """The card of a checkpoint: settings, duration, data, and what it starts from."""
     card = {
         "training": {key: value for key, value in settings.items() if key != "evaluation"},
         "steps": progress.step,
@@ -77,8 +77,8 @@ def make_card(settings: dict, progress: Progress) -> dict:
         **settings["card"],
     }
     card["data"] = card["data"] or ", ".join(source_names(settings["data"]))
-    if progress.began_from:
-        card["began_from"] = progress.began_from
+    if progress.init_from:
+        card["init_from"] = progress.init_from
     return card
 
 
@@ -123,7 +123,7 @@ def begin(init_from: str | None, model: nn.Module) -> Progress:
             f"train.init_from={init_from} does not fit the model of this config:\n{difference}"
         )
     model.load_state_dict(weights)
-    return Progress(began_from={key: card[key] for key in CARD_KEYS if key in card})
+    return Progress(init_from={key: card[key] for key in CARD_KEYS if key in card})
 
 
 def read_state(out: Path, settings: dict) -> dict | None:

@@ -65,7 +65,7 @@ def lineage(card: object) -> set[str]:
         parts = card.get("mean_of")
         parts = [card, *(parts if isinstance(parts, list) else [])]
         hashes += [part.get("hash") for part in parts if isinstance(part, dict)]
-        card = card.get("began_from")
+        card = card.get("init_from")
     return {value for value in hashes if isinstance(value, str)}
 
 

@@ -1,4 +1,4 @@
-"""BADJA's reader: a miniature read to the exact Clip, and the numbers of the static guess on the real folder."""
+"""BADJA's reader: a miniature read to the exact Clip, and known numbers of the real folder."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,10 @@ from cotracker.data.badja import BADJA
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "BADJA"
 
-FORM = "it should list frames, each once, with image_path, segmentation_path, 37 joints [row, col] and 37 visibilities"
+FORM = (
+    "it should list frames, each once, with image_path, segmentation_path, "
+    "37 joints [row, col] and 37 visibilities"
+)
 
 
 def test_clip_is_exactly_what_was_written(tmp_path):

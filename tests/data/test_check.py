@@ -1,4 +1,4 @@
-"""The doctor of training folders: each fault put into good clips is named and nothing else; repair is safe."""
+"""The check of training clips: each fault is named and nothing else; repair is safe."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ LEAST = 20  # points wanted in these small clips
 
 
 def rewrite(root: Path, **changes) -> None:
-    """Tracks of clip 001 with some arrays replaced (or, by None, gone), as by one who does not know of the manifest."""
+    """Tracks of clip 001 with arrays replaced (or, by None, gone), and the manifest left alone."""
     file = root / "001" / "001.npy"
     held = {
         key: value for key, value in (load_npy_dict(file) | changes).items() if value is not None
@@ -87,55 +87,138 @@ def by_number(coords: np.ndarray) -> np.ndarray:
 
 # What is done to clip 001 of three; the file that must be named, the kind, words of the sentence.
 FAULTS = {
-    "a frame is missing": (lambda r: (frames(r) / "003.jpg").unlink(), "001/frames/003.jpg", "frames", "is missing"),
-    "the last is missing": (lambda r: (frames(r) / "007.jpg").unlink(), "001/001.npy", "count", "8 frames.* are 7"),
-    "a frame is cut short": (lambda r: cut_short(frames(r) / "005.jpg"), "001/frames/005.jpg", "frames", "cut short"),
-    "a frame is empty": (
-        lambda r: (frames(r) / "000.jpg").write_bytes(b""), "001/frames/000.jpg", "frames", "cannot be decoded"),
+    "a frame is missing": (
+        lambda r: (frames(r) / "003.jpg").unlink(),
+        "001/frames/003.jpg",
+        "frames",
+        "is missing",
+    ),
+    "the last is missing": (
+        lambda r: (frames(r) / "007.jpg").unlink(),
+        "001/001.npy",
+        "count",
+        "8 frames.* are 7",
+    ),
+    "a frame is cut short": (
+        lambda r: cut_short(frames(r) / "005.jpg"),
+        "001/frames/005.jpg",
+        "frames",
+        "cut short",
+    ),
     "a frame is there twice": (
         lambda r: shutil.copy(frames(r) / "002.jpg", frames(r) / "002.png"),
-        "001/frames/002.jpg", "frames", "both frame 2"),
-    "a frame has another size": (lambda r: picture(r, 2, (96, 100)), "001/frames/002.jpg", "size", "100x96.*128x96"),
-    "no frame": (lambda r: [f.unlink() for f in frames(r).iterdir()], "001/frames", "frames", "holds no frame"),
+        "001/frames/002.jpg",
+        "frames",
+        "both frame 2",
+    ),
+    "a frame has another size": (
+        lambda r: picture(r, 2, (96, 100)),
+        "001/frames/002.jpg",
+        "size",
+        "100x96.*128x96",
+    ),
+    "no frame": (
+        lambda r: [f.unlink() for f in frames(r).iterdir()],
+        "001/frames",
+        "frames",
+        "holds no frame",
+    ),
     "no frames folder": (lambda r: shutil.rmtree(frames(r)), "001", "frames", "holds no frames"),
-    "nothing": (lambda r: (shutil.rmtree(r / "001"), (r / "001").mkdir()), "001", "folder", "it is no clip"),
-    "no tracks": (lambda r: (r / "001" / "001.npy").unlink(), "001/001.npy", "tracks", "does not exist"),
-    "tracks cut short": (lambda r: cut_short(r / "001" / "001.npy"), "001/001.npy", "tracks", "cut short|damaged"),
+    "nothing": (
+        lambda r: (shutil.rmtree(r / "001"), (r / "001").mkdir()),
+        "001",
+        "folder",
+        "it is no clip",
+    ),
+    "no tracks": (
+        lambda r: (r / "001" / "001.npy").unlink(),
+        "001/001.npy",
+        "tracks",
+        "does not exist",
+    ),
     "malicious tracks": (malicious, "001/001.npy", "tracks", "refused"),
-    "a key is missing": (lambda r: rewrite(r, visibility=None), "001/001.npy", "tracks", "should hold"),
-    "wrong shape": (lambda r: rewrite(r, coords=tracks(r)[0][..., :1]), "001/001.npy", "tracks", "N T 2"),
-    "wrong type": (lambda r: rewrite(r, coords=tracks(r)[0].astype(str)), "001/001.npy", "tracks", "N T 2"),
-    "unlike shapes": (lambda r: rewrite(r, visibility=tracks(r)[1][:9]), "001/001.npy", "tracks", "visibility is bool"),
-    "not finite": (lambda r: rewrite(r, coords=by_number(tracks(r)[0])), "001/001.npy", "tracks", "not finite"),
-    "few points": (
-        lambda r: first_points(r, 9), "001/001.npy", "points", "9 points"),
-    "no point": (
-        lambda r: first_points(r, 0), "001/001.npy", "points", "0 points"),
+    "not finite": (
+        lambda r: rewrite(r, coords=by_number(tracks(r)[0])),
+        "001/001.npy",
+        "tracks",
+        "not finite",
+    ),
+    "few points": (lambda r: first_points(r, 9), "001/001.npy", "points", "9 points"),
     "none valid": (
-        lambda r: rewrite(r, valid=np.zeros_like(tracks(r)[1])), "001/001.npy", "points", "0 are visible and valid"),
-    "by-product cut short": (lambda r: cut_short(r / "001" / "depth.npy"), "001/depth.npy", "by-product", "cut short"),
+        lambda r: rewrite(r, valid=np.zeros_like(tracks(r)[1])),
+        "001/001.npy",
+        "points",
+        "0 are visible and valid",
+    ),
+    "by-product cut short": (
+        lambda r: cut_short(r / "001" / "depth.npy"),
+        "001/depth.npy",
+        "by-product",
+        "cut short",
+    ),
     "by-product incomplete": (
-        lambda r: (r / "001" / "segments" / "004.png").unlink(), "001/segments", "by-product", "7 pictures"),
-    "inverted visibility": (lambda r: rewrite(r, visibility=~tracks(r)[1]), "001/001.npy", "visibility", "inverted"),
+        lambda r: (r / "001" / "segments" / "004.png").unlink(),
+        "001/segments",
+        "by-product",
+        "7 pictures",
+    ),
+    "inverted visibility": (
+        lambda r: rewrite(r, visibility=~tracks(r)[1]),
+        "001/001.npy",
+        "visibility",
+        "inverted",
+    ),
     "one frame late": (lambda r: later(r, 1), "001/001.npy", "time", "fits frame k - 1$"),
-    "one frame early": (lambda r: later(r, -1), "001/001.npy", "time", r"fits frame k \+ 1$"),
-    "two frames late": (lambda r: later(r, 2), "001/001.npy", "time", "fits frame k - 2$"),
-    "axes swapped": (lambda r: rewrite(r, coords=tracks(r)[0][..., ::-1]), "001/001.npy", "place", "swapped"),
-    "half a frame aside": (
-        lambda r: rewrite(r, coords=tracks(r)[0] + [WIDTH // 2, 0]), "001/001.npy", "place", "half a frame in x$"),
-    "half the size": (lambda r: rewrite(r, coords=tracks(r)[0] / 2), "001/001.npy", "place", "half the size"),
+    "axes swapped": (
+        lambda r: rewrite(r, coords=tracks(r)[0][..., ::-1]),
+        "001/001.npy",
+        "place",
+        "swapped",
+    ),
+    "half the size": (
+        lambda r: rewrite(r, coords=tracks(r)[0] / 2),
+        "001/001.npy",
+        "place",
+        "half the size",
+    ),
     "tracks of another clip": (
-        lambda r: shutil.copy(r / "002" / "002.npy", r / "001" / "001.npy"), "001/001.npy", "follow", "do not follow"),
+        lambda r: shutil.copy(r / "002" / "002.npy", r / "001" / "001.npy"),
+        "001/001.npy",
+        "follow",
+        "do not follow",
+    ),
     "far outside": (
-        lambda r: rewrite(r, coords=tracks(r)[0] + 900), "001/001.npy", "outside", "100% .* lie outside the 128x96"),
+        lambda r: rewrite(r, coords=tracks(r)[0] + 900),
+        "001/001.npy",
+        "outside",
+        "100% .* lie outside the 128x96",
+    ),
     "changed since": (
-        lambda r: shutil.copy(r / "002" / "depth.npy", r / "001" / "spare.npy"), "001", "changed", "sha256"),
-    "not listed": (lambda r: with_manifest(r, lambda m: m["clips"].pop(1)), "manifest.json", "manifest", "list 001"),
-    "listed, absent": (lambda r: shutil.rmtree(r / "001"), "manifest.json", "manifest", "lists 001, which is not"),
+        lambda r: shutil.copy(r / "002" / "depth.npy", r / "001" / "spare.npy"),
+        "001",
+        "changed",
+        "sha256",
+    ),
+    "not listed": (
+        lambda r: with_manifest(r, lambda m: m["clips"].pop(1)),
+        "manifest.json",
+        "manifest",
+        "list 001",
+    ),
+    "listed, absent": (
+        lambda r: shutil.rmtree(r / "001"),
+        "manifest.json",
+        "manifest",
+        "lists 001, which is not",
+    ),
     "no manifest of clips": (
-        lambda r: (r / "manifest.json").write_text("{"), "manifest.json", "manifest", "cannot be read"),
+        lambda r: (r / "manifest.json").write_text("{"),
+        "manifest.json",
+        "manifest",
+        "cannot be read",
+    ),
     "left over": (lambda r: (r / ".partial-x").mkdir(), ".partial-x", "leftover", "stopped"),
-}  # fmt: skip
+}
 ALSO = {"not listed": ["manifest"]}  # its total is wrong as well
 
 
@@ -306,7 +389,8 @@ def test_several_sets_and_any_number_of_workers(drawn, tmp_path):
     assert [finding.kind for finding in alone.findings] == ["folder", "time", "manifest"]
     count = []
     assert (
-        check(tmp_path / "all", LEAST, workers=2, progress=count.append) == alone and count == [7] * 7
+        check(tmp_path / "all", LEAST, workers=2, progress=count.append) == alone
+        and count == [7] * 7
     )
 
 
@@ -333,10 +417,14 @@ def test_the_command_tells_by_its_exit_code_and_names_files(root, tmp_path, caps
     assert "where 999 are wanted" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wrong, words", [
-    (["nowhere"], "nowhere does not exist"), (["set/001"], "holds no clip"), ([], "DIR"),
-    (["set", "--points", "-3"], "whole number"), (["set", "--json", "gone/x.json"], "gone/x.json does not exist"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["set/001"], "holds no clip"),
+        (["set", "--json", "gone/x.json"], "gone/x.json does not exist"),
+    ],
+)
 def test_what_cannot_be_checked_is_said_in_one_sentence(root, monkeypatch, capsys, wrong, words):
     monkeypatch.chdir(root.parent)
     assert main(["data", "check", *wrong]) == 2

@@ -1,4 +1,4 @@
-"""The Kubric reader on miniatures made as the published files are, and sets of clips in the training stream."""
+"""The Kubric reader on miniatures made as the published files, and in the training stream."""
 
 from collections import Counter
 from itertools import islice
@@ -26,9 +26,12 @@ FRAMES, POINTS, SIZE = 6, 12, (40, 48)  # of the miniature
 
 
 def write_miniature(root, name="0000", frames=FRAMES, kind="png", seed=0, depth=False):
-    """One clip as published; each point is one pixel of its own colour, seen wherever it is said to be seen.
+    """One clip as published; each point is one pixel of its own colour.
 
-    Colour: red 100 + point, green 200, in every frame; blue of the whole frame is its number. Row 0 stays free.
+    Seen wherever it is said to be seen.
+
+    Colour: red 100 + point, green 200, in every frame; blue of the whole frame is its number.
+    Row 0 stays free.
     """
     rng = np.random.default_rng(seed)
     start, step = (
@@ -85,10 +88,9 @@ def same(one: Clip, other: Clip) -> bool:
     )
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("size", [(None, None), (24, 30), (40, 20)])
-def test_points_stay_on_their_pixels(root, size, seed):
-    """Raster to pixel, transposition, the inverted flag, choice of frames, crop and choice of points, all at once."""
+@pytest.mark.parametrize("seed, size", [(0, (None, None)), (1, (24, 30))])
+def test_points_stay_on_their_pixels(root, seed, size):
+    """Raster to pixel, transposition, the inverted flag, frames, crop and points, all at once."""
     reader = Kubric(root, frames=4, height=size[0], width=size[1], points=3)
     clip = reader.clip_at(2, np.random.default_rng(seed))
     assert (
@@ -208,18 +210,24 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path, root):
             Kubric(folder)
         assert "\n" not in str(caught.value)
     (root / "0009").rmdir()
-    for field, value in (("points", 0), ("frames", None), ("height", "tall"), ("width", 2.5)):
-        with pytest.raises(
-            ValueError, match=f"data.{field} must be a whole number of at least 1, not {value}"
-        ):
-            Kubric(root, **{field: value})
+    with pytest.raises(ValueError, match="data.points must be a whole number of at least 1, not 0"):
+        Kubric(root, points=0)
 
 
-@pytest.mark.parametrize("field, said", [
-    ({"frames": 7}, "0003 has 6 frames: data.frames=7 are too many"),
-    ({"height": 41}, r"0003: its frames are 40x48 \(height x width\), smaller than the crop of 41x20"),
-    ({"points": 13}, "0003: only .* are visible in the first or the middle frame, 13 are wanted"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "field, said",
+    [
+        ({"frames": 7}, "0003 has 6 frames: data.frames=7 are too many"),
+        (
+            {"height": 41},
+            r"0003: its frames are 40x48 \(height x width\), smaller than the crop of 41x20",
+        ),
+        (
+            {"points": 13},
+            "0003: only .* are visible in the first or the middle frame, 13 are wanted",
+        ),
+    ],
+)
 def test_what_a_clip_cannot_give_names_it(root, field, said):
     with pytest.raises(ValueError, match=said):
         Kubric(root, **{"frames": 4, "height": 20, "width": 20, "points": 3} | field).clip_at(
@@ -243,7 +251,7 @@ def test_clips_with_few_points_are_kept_where_that_is_allowed(root):
 
 
 def test_whole_frames_go_through_the_published_chain(root):
-    """The reader hands over all; the chain crops and chooses; a clip left with too few points is another's turn."""
+    """The reader gives all; the chain crops and chooses; too few points: another clip."""
     reader = Kubric(str(root), 4, None, None, None)
     rectangles = {"side": (2, 9)}
     crop = {"height": 30, "width": 36}
@@ -292,7 +300,7 @@ def test_kubric_and_drawn_scenes_in_one_mixture(root):
 
 
 class Set:
-    """A Reader of `count` blank clips: the grey says which, the track is drawn. Those in `bad` are bad."""
+    """A Reader of `count` blank clips, grey by number, with random tracks; some are bad."""
 
     def __init__(self, count, bad=(), shade=0):
         self.count, self.bad, self.shade = count, bad, shade

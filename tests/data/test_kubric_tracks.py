@@ -38,7 +38,7 @@ def drawn(made):
 
 
 def clear(made, coords, far: int = 2):
-    """Bool (n, T): within `far` pixels of coords (n, T, 2) lies one surface only, and no border of the frame."""
+    """Bool n T: within `far` pixels of coords n T 2 there is one surface, and no border."""
     frames, size = coords.shape[1], made.size
     faces = np.pad(made.images()["faces"], ((0, 0), (far, far), (far, far)), constant_values=-1)
     middle = np.floor(np.clip(coords, 0, size - 1)).astype(int)
@@ -75,7 +75,7 @@ def test_occlusion_is_exact_away_from_edges(made, drawn):
 
 @pytest.fixture(scope="module")
 def hidden(made):
-    """(own, other): bool (n, T) each, the points of boxes that are hidden by their own box, and by another surface."""
+    """(own, other): bool n T each, points of boxes hidden by their own box, by another surface."""
     queries = sample_tracks(recording(made), np.random.default_rng(1))[2]
     exact, visible = made.track(queries[:, 0].astype(int), queries[:, 1:])
     labels = made.images()["segments"]
@@ -113,7 +113,7 @@ def test_segments_alone_hide_what_is_behind_another_thing(made, hidden):
 
 
 def test_normals_are_believed_only_where_they_make_sense(made, hidden):
-    """Not when they face away where they were seen, nor when more than two of four neighbours differ by 0.05."""
+    """Not if they face away at the query, nor if more than two of four neighbours differ."""
     (own, _), whole = hidden, recording(made)
 
     def with_stripes(width, step):
@@ -132,7 +132,7 @@ def test_normals_are_believed_only_where_they_make_sense(made, hidden):
 
 
 def test_behind_the_camera_is_hidden(made):
-    """Half of the clip seen by a camera turned away: nothing of it is visible, and nothing is infinite."""
+    """Half of the clip by a camera turned away: nothing is visible, and nothing is infinite."""
     whole, half = recording(made), 12
     away = np.concatenate([whole.camera_quaternions[:half], [[0.0, 1, 0, 0]] * half])
     turned = replace(whole, camera_quaternions=away)
@@ -157,7 +157,7 @@ def test_a_window_moves_the_coordinates_and_hides_the_rest(made):
 
 
 def test_draws_share_the_points_among_segments(made):
-    """On one grid of every fourth frame, row and column; a segment gives its share, never above a tenth of itself."""
+    """On a grid of every fourth frame, row and column; at most a tenth of each segment."""
     whole = recording(made)
 
     def counts(**options):
@@ -265,12 +265,19 @@ def test_two_thousand_points_take_no_more_than_seconds():
     assert process_time() - began < 3
 
 
-@pytest.mark.parametrize("name, value, words", [
-    ("depth", np.full((24, SIZE, SIZE), np.inf, np.float32), "depth is not finite"),
-    ("segments", np.full((24, SIZE, SIZE), 9, np.uint8), "segments name instance 8, but only 2"),
-    ("boxes", np.zeros((2, 23, 8, 3)), r"boxes has the shape \(2, 23, 8, 3\)"),
-    ("quaternions", np.zeros((2, 24, 4)), "a quaternion .* is zero"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("depth", np.full((24, SIZE, SIZE), np.inf, np.float32), "depth is not finite"),
+        (
+            "segments",
+            np.full((24, SIZE, SIZE), 9, np.uint8),
+            "segments name instance 8, but only 2",
+        ),
+        ("boxes", np.zeros((2, 23, 8, 3)), r"boxes has the shape \(2, 23, 8, 3\)"),
+        ("quaternions", np.zeros((2, 24, 4)), "a quaternion .* is zero"),
+    ],
+)
 def test_what_does_not_fit_is_named(made, name, value, words):
     with pytest.raises(ValueError, match=words):
         sample_tracks(replace(recording(made), **{name: value}), np.random.default_rng(0))

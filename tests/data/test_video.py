@@ -1,4 +1,4 @@
-"""Videos: counted exactly, decoded exactly from anywhere, refused in one sentence, written back frame for frame."""
+"""Videos: counted and decoded exactly from anywhere, refused in one sentence, written back."""
 
 import gc
 import os
@@ -25,9 +25,9 @@ def children() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "frames, height, width", [(9, 48, 64), (7, 17, 33), (1, 32, 48), (5, 33, 16), (1, 17, 33)]
+    "frames, height, width, fps",
+    [(9, 48, 64, 24), (7, 17, 33, 30000 / 1001), (1, 33, 16, 12.5)],
 )
-@pytest.mark.parametrize("fps", [24, 30000 / 1001, 12.5])
 def test_mp4_comes_back_as_written(tmp_path, frames, height, width, fps):
     truth = moving_texture(frames, height, width)
     assert write_video(tmp_path / "a.mp4", iter(truth), fps, (height, width)) == frames
@@ -62,7 +62,7 @@ def test_gif_and_folder_are_exact(tmp_path):
     assert (read[:, 5:7][0].permute(0, 2, 3, 1).numpy() == flat[5:7]).all()
 
 
-@pytest.mark.parametrize("suffix", ["mov", "avi", "mkv", "webm", "ts"])
+@pytest.mark.parametrize("suffix", ["avi", "ts"])
 def test_containers_and_variable_rates_are_counted(tmp_path, suffix):
     source = tmp_path / f"a.{suffix}"
     run_ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=30000/1001:d=1", source)
@@ -95,7 +95,7 @@ def test_rotation_is_applied(tmp_path):
 
 
 def assert_alike(read, truth) -> None:
-    """Up to compression and halved colour: small differences, no shift of any colour, each frame its own best match."""
+    """Up to compression: small differences, no shift of colours, each frame its own best match."""
     read = read[0].permute(0, 2, 3, 1).numpy().astype(float)
     assert np.abs(read - truth).mean() < 7
     assert np.abs((read - truth).mean(axis=(0, 1, 2))).max() < 2
@@ -118,14 +118,12 @@ def assert_random_access_equals_sequential(read) -> None:
         assert torch.equal(piece, torch.cat(whole[max(0, stop - 5) : stop], dim=1))
 
 
-@pytest.mark.parametrize(
-    "name, frames", [("apple", 50), ("cat", 87), ("teddy", 141), ("paragliding-launch", 80)]
-)
+@pytest.mark.parametrize("name, frames", [("apple", 50), ("cat", 87)])
 def test_real_videos(name, frames):
     if not SHARED.exists():
         pytest.skip("shared/data/videos is not on this machine")
     read = open_video(SHARED / f"{name}.mp4")
-    size = {"apple": (720, 1296), "paragliding-launch": (480, 854)}.get(name, (480, 368))
+    size = {"apple": (720, 1296), "cat": (480, 368)}[name]
     assert read.shape == (1, frames, 3, *size)
     if name != "apple":
         assert_random_access_equals_sequential(read)

@@ -1,4 +1,4 @@
-"""Work spread over processes: all of it done, none under way once the block is left, and what a dead process says."""
+"""Work spread over processes: all is done, none under way once the block is left."""
 
 import os
 import signal
@@ -37,16 +37,15 @@ def numbers(folder: Path, word: str) -> set[int]:
     return {int(path.name.removeprefix(word)) for path in folder.glob(f"{word}*")}
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_every_item_is_done_once(tmp_path, workers):
     with map_in_processes(partial(noted, folder=tmp_path), range(7), workers) as done:
         assert sorted(done) == [k**2 for k in range(7)]
     assert numbers(tmp_path, "done") == set(range(7))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_nothing_to_do_is_done_at_once(tmp_path, workers):
-    with map_in_processes(partial(noted, folder=tmp_path), [], workers) as done:
+def test_nothing_to_do_is_done_at_once(tmp_path):
+    with map_in_processes(partial(noted, folder=tmp_path), [], 2) as done:
         assert list(done) == []
 
 
@@ -60,14 +59,13 @@ def test_each_process_is_readied_first(monkeypatch):
     assert "WORD" not in os.environ
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
-def test_once_the_block_is_left_nothing_is_under_way(tmp_path, stop):
+def test_once_the_block_is_left_nothing_is_under_way(tmp_path):
     with (
-        pytest.raises(stop),
+        pytest.raises(KeyboardInterrupt),
         map_in_processes(partial(noted, folder=tmp_path, seconds=0.1), range(60), 2) as done,
     ):
         next(done)
-        raise stop
+        raise KeyboardInterrupt
     begun = numbers(tmp_path, "begun")
     assert begun == numbers(tmp_path, "done") and 1 <= len(begun) < 60
     time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""A miniature of BADJA's folder, with what its readers trip over; its truth is stated here by hand."""
+"""A miniature of BADJA's folder, with what readers stumble over; its truth is stated by hand."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,10 @@ PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0] + [0] * (
 
 
 def write_badja(root: Path) -> Path:
-    """`camel`: frames 2 to 6, annotated at 2, 4, 6, four kinds of mask; `wolf` lies in extra_videos."""
+    """`camel`: frames 2 to 6, annotated at 2, 4, 6, four kinds of mask; `wolf` in extra_videos."""
     camel = [
-        # joint 9 is unseen, at a guessed place, in frame 2; seen in 4. joint 8 moves late. joint 36 is never labelled.
+        # Joint 9 is unseen, at a guessed place, in frame 2 and seen in 4. Joint 8 moves late.
+        # Joint 36 is never labelled.
         _row("camel", 2, {8: (10.5, 20.25), 9: (30, 40)}, seen=(8,)),
         _row("camel", 4, {8: (10.5, 20.25), 9: (31, 50)}, seen=(8, 9)),
         _row("camel", 6, {8: (10.5, 23.25), 9: (31, 56)}, seen=(8, 9)),
@@ -34,7 +35,10 @@ def write_badja(root: Path) -> Path:
 
 
 def write_frame(root: Path, frame: int) -> None:
-    """The picture, all of one brightness 30 + 20 * frame, and the mask: frame 2 and 6 palette, 3 LA, 4 L, 5 bilevel."""
+    """The picture, of brightness 30 + 20 * frame, and the mask.
+
+    Of frames 2 and 6 a palette, 3 LA, 4 L, 5 bilevel.
+    """
     image, mask = (root / path for path in _paths("camel", frame))
     for path in (image, mask):
         path.parent.mkdir(parents=True, exist_ok=True)

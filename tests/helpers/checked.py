@@ -20,7 +20,7 @@ MADE = manifest_header("test", {}, 3, "0", None)
 
 
 def scene(seed: int) -> Clip:
-    """A texture that shakes behind a smaller one that goes round: exact tracks and visibility of points on both."""
+    """A texture that shakes behind one that circles: exact tracks and visibility on both."""
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 6) + np.arange(FRAMES) * 0.8
     back = np.round(

@@ -12,7 +12,10 @@ HIDDEN_AT_FIRST = (0, 7, 8, 20, 29)
 
 
 def tracks(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """traj_2d N 2 T: point n of `name` at (n + t, 2 n + len(name)); visibility N T, 1.0 where seen."""
+    """traj_2d N 2 T: point n of `name` at (n + t, 2 n + len(name)); visibility N T.
+
+    1.0 where seen.
+    """
     number, frame = torch.arange(POINTS, dtype=torch.float32)[:, None], torch.arange(FRAMES)
     places = torch.stack([number + frame, (2 * number + len(name)).expand(-1, FRAMES)], 1)
     seen = torch.ones(POINTS, FRAMES)

@@ -1,4 +1,6 @@
-"""A MOVi example made by hand: two boxes over a textured ground, ray-cast exactly; written by a writer of its own.
+"""A MOVi example made by hand: two boxes over a textured ground, ray-cast exactly.
+
+Written by a writer of its own.
 
 Nothing here uses the code under test, OpenCV, protobuf or a checksum library.
 """
@@ -16,7 +18,7 @@ CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)
 
 
 def turn(axis, angles):
-    """Matrices (T, 3, 3) by Rodrigues' formula and quaternions (T, 4) of turns by `angles` (T,) about one axis."""
+    """Matrices T 3 3 (Rodrigues) and quaternions T 4 of turns by `angles` T about one axis."""
     axis, angles = np.asarray(axis, float) / np.linalg.norm(axis), np.asarray(angles, float)
     skew = np.cross(np.eye(3), axis)
     matrices = [np.eye(3) + np.sin(a) * skew + (1 - np.cos(a)) * skew @ skew for a in angles]
@@ -37,7 +39,7 @@ class Box:
         return self.centres[:, None] + np.einsum("tij,nj->tni", self.turns, CORNERS * self.half)
 
     def hit(self, t, origin, rays):
-        """Distances (n,) along unit rays (n, 3), infinite where missed, and local points (n, 3): the slab method."""
+        """Distances n along unit rays n 3, infinite if missed, and local points n 3 (slabs)."""
         start, rays = self.turns[t].T @ (origin - self.centres[t]), rays @ self.turns[t]
         rays = np.where(np.abs(rays) < 1e-12, 1e-12, rays)
         one, two = (-self.half - start) / rays, (self.half - start) / rays
@@ -64,7 +66,10 @@ class Scene:
         return (rays / np.linalg.norm(rays, axis=1, keepdims=True)) @ self.turns[t].T
 
     def cast(self, t, rays):
-        """What rays (n, 3) from the camera meet first: distance, label (0 ground, i + 1 box i), point in its frame."""
+        """What rays (n, 3) from the camera meet first: distance, label (0 ground, i + 1 box i).
+
+        Point in its frame.
+        """
         origin = self.positions[t]
         distance = origin[2] / -rays[:, 2]
         point, label = origin + distance[:, None] * rays, np.zeros(len(rays), int)
@@ -90,7 +95,10 @@ class Scene:
         return np.column_stack([self.size / 2 + ratio * x, self.size / 2 - ratio * y]), -z
 
     def track(self, query_times, raster):
-        """The exact truth of what is seen at raster (n, 2) at query_times (n,): coords n T 2, visible n T."""
+        """The exact truth of what is seen at raster (n, 2) at query_times (n,): coords n T 2.
+
+        Visible n T.
+        """
         frames, n = len(self.positions), len(raster)
         label, point = np.zeros(n, int), np.zeros((n, 3))
         for t in np.unique(query_times):
@@ -109,7 +117,10 @@ class Scene:
 
     @cache  # noqa: B019 (scenes live as long as the tests)
     def images(self):
-        """What the renderer hands over: dict of arrays T H W …, and `faces` T H W, which differ where surfaces do."""
+        """What the renderer hands over: dict of arrays T H W …, and `faces` T H W.
+
+        Which differ where surfaces do.
+        """
         grid = (
             np.stack(np.meshgrid(np.arange(self.size), np.arange(self.size)), axis=-1).reshape(
                 -1, 2
@@ -180,7 +191,10 @@ def sixteen(values):
 
 
 def features(made: Scene, blur: float | None = None, name: str = "7") -> dict:
-    """The features of one example by the names of TFDS: of MOVi-F with a motion `blur`, else of MOVi-E."""
+    """The features of one example by the names of TFDS: of MOVi-F with a motion `blur`.
+
+    Else of MOVi-E.
+    """
     images, frames = made.images(), len(made.positions)
     near, far = images["depth"].min(), images["depth"].max()
     found = {

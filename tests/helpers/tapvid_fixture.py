@@ -1,4 +1,7 @@
-"""Miniatures of TAP-Vid's files, made as the published generators make them; their truth is stated here by hand."""
+"""Miniatures of TAP-Vid's files, made as the published generators make them.
+
+Their truth is stated here by hand.
+"""
 
 import io
 import pickle
@@ -8,14 +11,17 @@ import numpy as np
 from PIL import Image
 
 FRAMES = 8
-# Of five points, the frames that show each: never; from the first; from 3 on; only 1 and 2; all but 5.
+# Of five points, the frames that show each: none; all; from 3 on; only 1 and 2; all but 5.
 SHOWN = ((), (0, 1, 2, 3, 4, 5, 6, 7), (3, 4, 6, 7), (1, 2), (0, 1, 2, 3, 4, 6, 7))
 
 
 def record(
     height: int = 48, width: int = 64, frames: int = FRAMES, seed: int = 0, dtype=np.float32
 ) -> dict:
-    """{video T H W 3 uint8, points N T 2 of 0..1, occluded N T}; point n at ((n + 1) / 8, (2 t + 1) / 32)."""
+    """{video T H W 3 uint8, points N T 2 of 0..1, occluded N T}; point n at ((n + 1) / 8.
+
+    (2 t + 1) / 32).
+    """
     smooth = np.random.default_rng(seed).integers(0, 256, (frames, 6, 8, 3), np.uint8)
     video = np.stack(
         [np.asarray(Image.fromarray(frame).resize((width, height))) for frame in smooth]
@@ -28,7 +34,10 @@ def record(
 
 
 def kinetics_record(seed: int, frames: int = 6, as_list: bool = False) -> dict:
-    """Another record, its frames JPEGs of unequal length, as a fixed-width array of bytes or as a list."""
+    """Another record, its frames JPEGs of unequal length.
+
+    As a fixed-width array of bytes or as a list.
+    """
     made = record(36, 64, frames, seed, np.float64)
     jpegs = []
     for t, frame in enumerate(made["video"]):

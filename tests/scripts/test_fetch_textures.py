@@ -1,4 +1,7 @@
-"""Photographs from Debian packages: scaled, each once, licensed file by file; resumed, and refused in a sentence."""
+"""Photographs from Debian packages: scaled, each once, licensed file by file; resumed.
+
+And refused in a sentence.
+"""
 
 import importlib.util
 import json
@@ -51,7 +54,10 @@ def scenery(seed: int, height: int, width: int) -> np.ndarray:
 def package(
     folder: Path, name: str = "tiny-walls", notice: str | None = NOTICE, images: bool = True
 ) -> Path:
-    """A .deb with a large lake, the same lake smaller, a hill, an icon, a plain one and a broken one."""
+    """A .deb with a large lake, the same lake smaller, a hill, an icon.
+
+    A plain one and a broken one.
+    """
     root = folder / name
     walls, doc = root / "usr" / "share" / "walls", root / "usr" / "share" / "doc" / name
     for one in (walls, doc, root / "DEBIAN"):
@@ -65,7 +71,8 @@ def package(
         (walls / "broken.jpg").write_bytes(b"no picture")
     if notice is not None:
         (doc / "copyright").write_text(notice)
-    control = f"Package: {name}\nVersion: 1.2-3\nArchitecture: all\nMaintainer: A <a@b.c>\nDescription: walls\n"
+    control = f"Package: {name}\nVersion: 1.2-3\nArchitecture: all\n"
+    control += "Maintainer: A <a@b.c>\nDescription: walls\n"
     (root / "DEBIAN" / "control").write_text(control)
     deb = folder / f"{name}.deb"
     subprocess.run(

@@ -192,8 +192,8 @@ def test_starting_from_weights(smoke, tmp_path):
     )
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
     began, card = (checkpoint.read_card(out / "model.safetensors") for out in (smoke, tmp_path))
-    assert card["steps"] == 1 and card["began_from"]["hash"] == began["hash"]
-    assert card["began_from"]["steps"] == 100 and card["began_from"]["data"] == began["data"]
+    assert card["steps"] == 1 and card["init_from"]["hash"] == began["hash"]
+    assert card["init_from"]["steps"] == 100 and card["init_from"]["data"] == began["data"]
     with pytest.raises(ValueError, match="does not fit the model"):
         run(
             config(

@@ -1,11 +1,11 @@
 """Do tracks follow the image? Patches are compared along the tracks, and along other readings."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import cv2
 import numpy as np
+
+from cotracker.data.check.readings import READINGS, Reading
 
 MAX_POINTS = 128  # of a clip, sampled
 RADIUS = 3  # of a patch, pixels
@@ -17,7 +17,7 @@ DISTINCT = 0.6  # correlation with the patch aside, below which the two can be t
 MARGIN = 0.02  # of correlation, from which on one of two tracks fits better
 MIN_PAIRS = 60  # for any judgement
 
-# Measured on good and on spoilt clips: see datasets/README.md.
+# Measured on good and on spoilt clips: see docs/notes/data_check.md.
 # "Followed" is the share of pairs that fit better on the track than aside.
 FOLLOWING = 0.64  # good clips have 0.7 to 1, chance gives 0.5
 SURE = 0.72  # followed by a reading that explains the tracks
@@ -163,76 +163,8 @@ def _measure_followed(
     return [(float(fits[one].mean()) if one.any() else 0.0, int(one.sum())) for one in counted]
 
 
-Read = Callable[[np.ndarray, np.ndarray, tuple[int, int]], tuple[np.ndarray, np.ndarray]]
-
-
-def _read_later(
-    frames: int, tracks: np.ndarray, seen: np.ndarray, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The tracks of frame k read as those of frame k + frames."""
-    moved = np.roll(tracks, frames, 0)
-    known = np.roll(seen, frames, 0)
-    known[slice(None, frames) if frames > 0 else slice(frames, None)] = False
-    return moved, known
-
-
-def _read_moved(
-    shift: tuple[float, float],
-    scale: float,
-    tracks: np.ndarray,
-    seen: np.ndarray,
-    size: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray]:
-    return scale * tracks + np.multiply(shift, size[::-1]), seen
-
-
-def _time_shift(frames: int) -> tuple[str, str, Read]:
-    other = f"k {'+' if frames > 0 else '-'} {abs(frames)}"
-    message = f"its tracks are shifted in time: what it says of frame k fits frame {other}"
-    return "time", message, partial(_read_later, frames)
-
-
-def _half_frame_shift(axes: str, shift: tuple[float, float]) -> tuple[str, str, Read]:
-    message = f"its tracks are shifted by half a frame in {axes}"
-    return "place", message, partial(_read_moved, shift, 1.0)
-
-
-# Kind, message and function of each reading; the first two are tried for every clip.
-READINGS = [
-    *(_time_shift(frames) for frames in (1, -1, 2, -2, 3, -3)),
-    (
-        "time",
-        "its tracks run backwards: they fit the frames in reverse order",
-        lambda tracks, seen, size: (tracks[::-1], seen[::-1]),
-    ),
-    (
-        "place",
-        "its axes are swapped: coords holds (y, x) and should hold (x, y)",
-        lambda tracks, seen, size: (tracks[..., ::-1], seen),
-    ),
-    (
-        "place",
-        "its tracks are mirrored: x counts from the right side of the frames",
-        lambda tracks, seen, size: ([size[1] - 1, 0] + tracks * [-1, 1], seen),
-    ),
-    (
-        "place",
-        "its tracks are upside down: y counts from the bottom of the frames",
-        lambda tracks, seen, size: ([0, size[0] - 1] + tracks * [1, -1], seen),
-    ),
-    *(_half_frame_shift("x", shift) for shift in ((0.5, 0), (-0.5, 0))),
-    *(_half_frame_shift("y", shift) for shift in ((0, 0.5), (0, -0.5))),
-    *(
-        _half_frame_shift("x and y", shift)
-        for shift in ((0.5, 0.5), (-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5))
-    ),
-    ("place", "its tracks are of frames of half the size", partial(_read_moved, (0, 0), 2.0)),
-    ("place", "its tracks are of frames of twice the size", partial(_read_moved, (0, 0), 0.5)),
-]
-
-
 def _find_reading(
-    frames: np.ndarray, own: _Patches, seen: np.ndarray, readings: list
+    frames: np.ndarray, own: _Patches, seen: np.ndarray, readings: list[Reading]
 ) -> tuple[str, str] | None:
     """Kind and message of the reading that fits clearly better than the tracks, if there is one."""
     best = None

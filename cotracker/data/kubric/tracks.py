@@ -51,9 +51,8 @@ def sample_tracks(
     """Coordinates N T 2 float32 raster, occluded N T bool and queries N 3 float32 (t, x, y).
 
     count: N.
-    stride: points are sampled on a grid of every `stride`-th frame, row and column, equally many
-    of each segment. What is then missing from `count` is sampled from the whole grid (the
-    published code repeats one point instead).
+    stride: points lie on a grid of every `stride`-th frame, row and column, equally many of each
+    segment. What then lacks is sampled from the whole grid (published: one point is repeated).
     max_segments: segments with a higher number are left out.
     max_share: of a segment's pixels on the grid, the most that are sampled.
     window: top, left, bottom, right, in pixels. Outside it points are occluded, and coordinates
@@ -67,9 +66,8 @@ def sample_tracks(
     pixels = _sample_pixels(grid, recording.segments, rng, count, max_segments, max_share)
     points = _locate_points(recording, pixels)
     coords, front = project(recording, points)
-    hidden = _is_behind_surface(recording, pixels, points, coords) | _is_facing_away(
-        recording, pixels, points
-    )
+    hidden = _is_behind_surface(recording, pixels, points, coords)
+    hidden |= _is_facing_away(recording, pixels, points)
     outside = (coords < (left, top)).any(-1) | (coords > (right, bottom)).any(-1)
     corner = np.array([left, top])
     scale = np.array([width / (right - left), height / (bottom - top)])
@@ -94,9 +92,8 @@ def project(recording: Recording, points: np.ndarray) -> tuple[np.ndarray, np.nd
     """Raster coordinates N T 2 of points N T 3 in the world, and N T: in front of the camera."""
     height, width = recording.depth.shape[1:]
     rotation = rotations(recording.camera_quaternions)
-    x, y, z = np.moveaxis(
-        np.einsum("tji,ntj->nti", rotation, points - recording.camera_positions), -1, 0
-    )
+    local = np.einsum("tji,ntj->nti", rotation, points - recording.camera_positions)
+    x, y, z = np.moveaxis(local, -1, 0)
     away = np.where(np.abs(z) < 1e-9, 1e-9, -z)
     focal = recording.focal * width  # pixels are square
     return np.stack([width / 2 + focal * x / away, height / 2 - focal * y / away], axis=-1), z < 0
@@ -122,20 +119,14 @@ def _check(recording: Recording) -> None:
                 f"{name} has the shape {found}, "
                 f"but the depth's {frames, height, width} requires {shape}"
             )
-    if recording.segments.max() > instances:
-        raise ValueError(
-            f"segments name instance {recording.segments.max() - 1}, "
-            f"but only {instances} are described"
-        )
+    last = recording.segments.max()
+    if last > instances:
+        raise ValueError(f"segments name instance {last - 1}, but only {instances} are described")
     if not np.isfinite(recording.depth).all():
         raise ValueError("depth is not finite everywhere: give the sky a far but finite distance")
-    if not (
-        np.any(recording.camera_quaternions, axis=-1).all()
-        and np.any(recording.quaternions, axis=-1).all()
-    ):
-        raise ValueError(
-            "a quaternion of the camera or of an instance is zero, which is no rotation"
-        )
+    for quaternions in (recording.camera_quaternions, recording.quaternions):
+        if not np.any(quaternions, axis=-1).all():
+            raise ValueError("a quaternion of the camera or an instance is zero: no rotation")
 
 
 def _make_grid(frames: int, window: tuple, stride: int, rng: np.random.Generator) -> np.ndarray:
@@ -211,9 +202,7 @@ def _unproject(recording: Recording, pixels: np.ndarray) -> np.ndarray:
     )
 
 
-def _is_behind_surface(
-    recording: Recording, pixels, points: np.ndarray, coords: np.ndarray
-) -> np.ndarray:
+def _is_behind_surface(recording: Recording, pixels, points, coords) -> np.ndarray:
     """Bool N T: all four pixels around are nearer than the point, or all show another segment."""
     frames, height, width = recording.depth.shape
     corner = np.floor(np.clip(coords - 0.5, -2, (width + 1, height + 1))).astype(int)

@@ -2,8 +2,8 @@
 
 Why not `pickle.Unpickler` with a list of allowed names: it reads whole files into memory and keeps
 nothing of a file that is cut short. This reader has the instructions that such data needs, of
-protocols 2 to 5. Ten names of numpy stand for functions of this file. A long string of bytes stays
-in the file, so a pickle larger than the memory opens in a moment.
+protocols 2 to 5; names.py has the names that a pickle may ask for. A long string of bytes stays in
+the file, so a pickle larger than the memory opens in a moment.
 
 What a file claims is checked before memory is taken for it. Keys are strings or whole numbers,
 nesting and the number of instructions are bounded, and no container appears twice.
@@ -12,13 +12,11 @@ nesting and the number of instructions are bounded, and no container appears twi
 import os
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from cotracker.data.pickles.arrays import StoredArray, StoredBytes, StoredDtype
+from cotracker.data.pickles.names import FUNCTIONS, GLOBALS, Global, UnsafePickle
 
 LONG_STRING = 1024  # bytes, from which on a string stays in the file
 MAX_INSTRUCTIONS = 2_000_000  # all of Kinetics takes a twentieth
@@ -26,19 +24,8 @@ KEY_TYPES = (str, int)
 MAX_NESTING = 20  # containers within containers; TAP-Net's parameters have 4
 
 
-class UnsafePickle(Exception):
-    """The pickle asks for what plain data does not need."""
-
-
 class TruncatedPickle(Exception):
     """The file ends before the pickle does."""
-
-
-@dataclass(frozen=True)
-class _Global:
-    """A name that a pickle may ask for, without its module."""
-
-    name: str
 
 
 class Unpickler:
@@ -151,17 +138,17 @@ class Unpickler:
 
     def push_global(self, module: str, name: str) -> None:
         """Pushes what stands for a name of numpy's."""
-        if (module, name) not in _GLOBALS:
+        if (module, name) not in GLOBALS:
             raise UnsafePickle(f"it asks for {module}.{name}")
-        self.push(_GLOBALS[module, name])
+        self.push(GLOBALS[module, name])
 
     def reduce(self) -> None:
-        """Calls one of the six functions below; a pickle can call nothing else."""
+        """Calls one of FUNCTIONS; a pickle can call nothing else."""
         function, arguments = self.pop_many(2)
-        known = isinstance(function, _Global) and function.name in _FUNCTIONS
+        known = isinstance(function, Global) and function.name in FUNCTIONS
         if not known or not isinstance(arguments, tuple):
             raise UnsafePickle(f"it calls a {type(function).__name__}")
-        self.push(_FUNCTIONS[function.name](*arguments))
+        self.push(FUNCTIONS[function.name](*arguments))
 
     def build(self) -> None:
         """Sets the state of an array or a dtype; nothing else has any."""
@@ -202,49 +189,6 @@ def _items_of(value) -> list | tuple:
         return value.objects
     return value if isinstance(value, (list, tuple)) else ()
 
-
-def _reconstruct(kind, shape, code) -> StoredArray:
-    if kind != _Global("ndarray"):
-        raise UnsafePickle("it makes an array that is not numpy's own")
-    return StoredArray()
-
-
-def _scalar(dtype: StoredDtype, data: bytes) -> np.generic:
-    return np.frombuffer(data, dtype.dtype)[0]
-
-
-def _frombuffer(data: bytes | StoredBytes, dtype: StoredDtype, shape: tuple, order: str):
-    array = StoredArray()
-    array.set_state(1, shape, dtype, order == "F", data)
-    return array
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """How protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise UnsafePickle(f"it encodes as {encoding}")
-    return text.encode("latin1")
-
-
-# numpy 1 writes numpy.core, numpy 2 numpy._core.
-_GLOBALS = {
-    ("numpy", "ndarray"): _Global("ndarray"),
-    ("numpy", "dtype"): _Global("dtype"),
-    ("_codecs", "encode"): _Global("encode"),
-    ("__builtin__", "bytes"): _Global("bytes"),  # how protocol 2 writes no bytes
-}
-for _core in ("numpy.core", "numpy._core"):
-    _GLOBALS[f"{_core}.multiarray", "_reconstruct"] = _Global("_reconstruct")
-    _GLOBALS[f"{_core}.multiarray", "scalar"] = _Global("scalar")
-    _GLOBALS[f"{_core}.numeric", "_frombuffer"] = _Global("_frombuffer")
-_FUNCTIONS = {
-    "dtype": StoredDtype,
-    "_reconstruct": _reconstruct,
-    "scalar": _scalar,
-    "_frombuffer": _frombuffer,
-    "encode": _encode,
-    "bytes": lambda: b"",
-}
 
 _INSTRUCTIONS: dict[bytes, Callable[[Unpickler], object]] = {
     b"\x80": lambda m: m.read(1),  # which protocol

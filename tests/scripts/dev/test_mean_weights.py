@@ -25,7 +25,7 @@ def two(tmp_path):
     for seed, name in enumerate(("one", "other")):
         torch.manual_seed(seed)
         card = {"steps": seed, "licence": "MIT", "metrics": [{"seg": 1.0}]}
-        card |= {"began_from": {"hash": cards[0]["hash"]}} if cards else {}
+        card |= {"init_from": {"hash": cards[0]["hash"]}} if cards else {}
         cards.append(checkpoint.save(tmp_path / f"{name}.safetensors", CoTracker(**TINY), card))
     return tmp_path, cards
 
@@ -72,10 +72,10 @@ BEFORE = {"hash": "before", "share": 0.5}
 @pytest.mark.parametrize(
     "card, related",
     [
-        ({"began_from": {"hash": "other"}}, False),
-        ({"began_from": {"hash": "other", "began_from": {"hash": "before"}}}, True),
-        ({"began_from": {"hash": "other", "mean_of": [BEFORE]}}, True),
-        ({"mean_of": ["before", {"share": 1}], "began_from": "before"}, False),
+        ({"init_from": {"hash": "other"}}, False),
+        ({"init_from": {"hash": "other", "init_from": {"hash": "before"}}}, True),
+        ({"init_from": {"hash": "other", "mean_of": [BEFORE]}}, True),
+        ({"mean_of": ["before", {"share": 1}], "init_from": "before"}, False),
         ({"training": {"seed": 1}}, True),
     ],
 )
@@ -84,7 +84,7 @@ def test_models_that_began_apart_are_refused(two, capsys, card, related):
     checkpoint.save(
         folder / "one.safetensors",
         CoTracker(**TINY),
-        {"began_from": {"hash": "before"}, "training": {"seed": 1}},
+        {"init_from": {"hash": "before"}, "training": {"seed": 1}},
     )
     checkpoint.save(folder / "other.safetensors", CoTracker(**TINY), card)
     assert main(words(folder)) == (0 if related else 2)
