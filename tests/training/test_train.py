@@ -20,6 +20,7 @@ import cotracker
 import train
 from cotracker import checkpoint
 from cotracker.files import PARTIAL
+from cotracker.model.config import CoTrackerConfig
 from cotracker.training import stopping
 from train import run
 
@@ -87,7 +88,8 @@ def test_run_writes_what_describes_it(smoke):
         json.loads((smoke / "environment.json").read_text())["torch"]
     )
     assert list(smoke.glob("events.*"))
-    assert checkpoint.load_model(smoke / "model.safetensors").config == card["model"]
+    config = checkpoint.load_model(smoke / "model.safetensors").config
+    assert config == CoTrackerConfig(**card["model"])
 
 
 def test_killed_between_checkpoints_it_continues_to_the_same_weights(smoke, tmp_path):
