@@ -26,12 +26,12 @@ from cotracker.benchmarks.failures import render_failures
 from cotracker.benchmarks.paper import suite
 from cotracker.benchmarks.rows import RowStore
 from cotracker.benchmarks.run import Row, device_of, evaluate, merge_ranks, metric_keys, unscored
-from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.files import write_json
 from cotracker.trackers.tracker import Tracker
-from cotracker.training.distributed import Group, join, local_rank
-from cotracker.training.precision import let_tf32
+from cotracker.training.distributed import Group, join_group, local_rank
+from cotracker.training.precision import allow_tf32
 from cotracker.visualize import write_png
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -50,7 +50,7 @@ def main_suite(name: str, overrides: list[str]) -> None:
 
     def work(group: Group) -> int:
         code = suite.run(CONFIGS, config, lambda one, label: evaluate_one(one, group, label))
-        return code if group.first else 0  # torchrun would end rank 0, which may still write
+        return code if group.is_main else 0  # torchrun would end rank 0, which may still write
 
     code = run_or_exit(work)
     if code:
@@ -65,9 +65,9 @@ def run_or_exit(work: Callable[[Group], object]) -> object:
     try:
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank() % torch.cuda.device_count())
-        group = join(torch.device("cpu"), DAY)
+        group = join_group(torch.device("cpu"), DAY)
         value = work(group)
-        group.leave()
+        group.destroy()
         return value
     except MissingMandatoryValue as error:
         exit_with(f"{error.full_key} is required: pass {error.full_key}=…", error)
@@ -89,16 +89,16 @@ def evaluate_one(config: DictConfig, group: Group, label: dict | None = None) ->
     label: {suite, row, column} of a table, kept in the result.
     """
     checks.whole("pictures", config.pictures, 0)
-    let_tf32(False)  # a GPU's convolutions would round to 10 bits
+    allow_tf32(False)  # a GPU's convolutions would round to 10 bits
     try:
         benchmark = build_benchmark(config.benchmark, limit=config.limit)
-        tracker = made(config.tracker)
+        tracker = instantiate(config.tracker, "tracker")
     except (ValueError, OSError) as error:
         raise suite.Unavailable(str(error)) from error
     heading = results.make_heading(config.tracker.name, tracker, benchmark)
     store = RowStore(results.prepare_folder(config.out, heading), results.identity(heading))
     rows, broken = evaluate_shared(tracker, benchmark, store, group)
-    if not group.first:
+    if not group.is_main:
         return None
     record = results.make_record(heading, benchmark, rows, broken)
     record |= {"device": describe_device(tracker), "measured_by": store.commits(rows)}
@@ -130,7 +130,7 @@ def evaluate_shared(
         store=store,
         skip=skip,
     )
-    parts = group.gathered((rows, skipped))
+    parts = group.all_gather_object((rows, skipped))
     skipped = {index: one for _, part in parts for index, one in part.items()}
     rows = merge_ranks([part for part, _ in parts], len(benchmark.clips), set(skipped))
     broken = [{"name": "", "reason": reason} for reason in benchmark.broken]

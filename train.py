@@ -1,19 +1,17 @@
-"""Trains a tracker: `python train.py experiment=NAME key=value …`. Whatever stopped it, the same words continue it.
+"""Trains a tracker: `python train.py experiment=NAME key=value …`.
 
-One process, or many: `torchrun --nproc-per-node 8 train.py …`. docs/training.md says more.
+Run the same command again to resume from OUT/last.pt, whatever stopped it. Many processes:
+`torchrun --nproc-per-node 8 train.py …`. See docs/training.md.
 """
 
-import json
 import os
-import platform
 import sys
 import time
-from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault(
-    "GOMP_SPINCOUNT", "3000"
-)  # before PyTorch is loaded: docs/speed.md, beside other work
+# before PyTorch is loaded: docs/speed.md, beside other work
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import hydra
 import torch
@@ -21,411 +19,267 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from cotracker import __version__, checkpoint, files, provenance
-from cotracker.config.instantiate import build, build_benchmark
+from cotracker import checkpoint
+from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.config.overrides import refuse_misspelt
-from cotracker.data.loader import make_loader
+from cotracker.data.loader import collate_examples, make_loader
 from cotracker.data.stream import Mixture, TrainingStream
-from cotracker.model.runtime import compile_transformer
 from cotracker.profiling.machine import peak_memory
 from cotracker.trackers.tracker import resolve_device
-from cotracker.training.cuda_graph import GraphedStep
-from cotracker.training.distributed import Group, export_slurm, join, local_rank
-from cotracker.training.log import Log
-from cotracker.training.optim import Optimiser
-from cotracker.training.precision import dtype_of, let_tf32
-from cotracker.training.settings import check
-from cotracker.training.state import Progress, card_of, resume, save
+from cotracker.training.config import TrainConfig, check_settings
+from cotracker.training.distributed import Group, export_slurm, join_group, own_device
+from cotracker.training.log import Log, print_estimate
+from cotracker.training.parts import Gradients, Parts, build_parts
+from cotracker.training.precision import allow_tf32
+from cotracker.training.state import Progress, make_card, prepare_folder, resume, save
 from cotracker.training.stopping import Stop
-from cotracker.training.validation import check_evaluation, render_pictures, validate
-from cotracker.types import Clip
+from cotracker.training.targets import TargetSampler, TrainingBatch
+from cotracker.training.validation import (
+    best_value,
+    check_evaluation,
+    render_pictures,
+    validate,
+)
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 @record
 def main(cfg: DictConfig) -> None:
     try:
-        asked = run(cfg)
-        if asked and HydraConfig.get().mode == RunMode.MULTIRUN:
-            sys.exit(128 + asked)  # the sweep's later runs are not wanted either
+        signal = run(cfg)
+        if signal and HydraConfig.get().mode == RunMode.MULTIRUN:
+            sys.exit(128 + signal)  # ends the sweep
     except MissingMandatoryValue as error:
         key = error.full_key.replace("[", ".").replace("]", "")
-        print(f"train.py: {key} is missing: say {key}=…", file=sys.stderr)
+        print(f"train.py: {key} is required: pass {key}=…", file=sys.stderr)
         sys.exit(2)
     except (ValueError, OSError, OmegaConfBaseException) as error:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise  # torchrun says which rank was the first to fail, and why
+            raise  # torchrun names the rank that failed first, and its error
         print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
 
 
 def run(cfg: DictConfig) -> int | None:
-    """Builds what the config names, continues what is in cfg.out, trains to cfg.train.steps, writes the checkpoint.
+    """Trains what the config names to its last step, from where cfg.out is, and writes it there.
 
     Returns the signal that asked this process to end, if one did.
     """
-    t, settings = cfg.train, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    check(settings)
+    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    train = check_settings(settings)
     export_slurm()
-    group = join(resolve_device(_own_device(t.device)), t.timeout_minutes)
-    if t.threads:
-        torch.set_num_threads(t.threads)
-    let_tf32(t.tf32)
+    group = join_group(resolve_device(own_device(train.device)), train.timeout_minutes)
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    allow_tf32(train.tf32)
     torch.manual_seed(cfg.seed)
-    source = build(cfg, "data")
-    parts = build_parts(cfg, group)
+    source = instantiate(cfg.data, "data")
+    model, objective = instantiate(cfg.model, "model"), instantiate(cfg.objective, "objective")
+    parts = build_parts(model, objective, train, group)
     progress = resume(Path(cfg.out), settings, parts, group)
-    if progress.step >= t.steps:
-        group.tell(f"{cfg.out} has its {t.steps} steps: {cfg.out}/model.safetensors is the model")
-        return group.leave()
-    if used_up(settings["train"], progress):
-        group.tell(
-            f"{cfg.out} has had its {t.budget_minutes} minutes: {cfg.out}/model.safetensors is the model"
-        )
-        return group.leave()
-    stream = build_stream(cfg, source, progress, group)
-    stream[progress.examples]  # what is wrong with the data is said before anything is written
-    if t.dry_run:
-        Run(cfg, settings, group, stream, parts, progress).rehearse()
-        return group.leave()
-    whole = Run(cfg, settings, group, stream, parts, progress)
-    if group.first:
-        prepare_folder(Path(cfg.out), cfg)
-    stop = whole.train()
-    del whole
-    group.leave()
-    return stop.hand_on()
+    if progress.step >= train.steps or train.is_over(progress.seconds):
+        group.print_rank0(f"{cfg.out} is trained: {cfg.out}/model.safetensors is the model")
+        return group.destroy()
+    stream = build_stream(cfg, train, source, progress, group)
+    stream.prepare = TargetSampler(objective, model.window, pad_points=train.cuda_graphs)
+    stream[progress.examples]  # errors in the data come before anything is written
+    whole = Run(settings, train, group, stream, parts, progress)
+    if train.evaluate_every:
+        nodes = cfg.evaluation.benchmarks or {}
+        whole.benchmarks = {
+            name: build_benchmark(node, f"evaluation.benchmarks.{name}")
+            for name, node in nodes.items()
+        }
+        check_evaluation(settings["evaluation"], whole.benchmarks, model)
+    with Stop(train.budget_minutes, progress.seconds if train.timed else 0.0) as stop:
+        if train.dry_run:
+            whole.rehearse(stop)
+        else:
+            if group.is_main:
+                prepare_folder(Path(cfg.out), OmegaConf.to_yaml(cfg, resolve=True))
+            whole.train(stop)
+            if cfg.evaluate_with and progress.step == train.steps:
+                group.print_rank0(f"evaluate it: python evaluate.py {cfg.evaluate_with}")
+        del whole  # with what holds the group
+        group.destroy()
+    return stop.pass_on()
 
 
-def _own_device(name: str) -> str:
-    """`auto` and `cuda` are this process's own GPU; where Slurm shows each process one alone, that is its first."""
-    own = name in ("auto", "cuda") and torch.cuda.is_available()
-    return f"cuda:{local_rank() % torch.cuda.device_count()}" if own else name
-
-
-def build_parts(cfg: DictConfig, group: Group) -> dict:
-    """The model, the objective and the optimiser, on the group's device."""
-    t = cfg.train
-    model = build(cfg, "model").to(group.device)
-    objective = build(cfg, "objective").to(group.device)
-    if objective.points == 0:  # the encoder alone is trained: what takes no part takes no gradient
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(parameter.requires_grad and name.startswith("encoder."))
-    if t.only is not None:
-        train_only(model, list(t.only))
-    if t.compile:
-        compile_transformer(model)
-    if t.cuda_graphs and (group.device.type != "cuda" or group.world > 1):
-        raise ValueError("train.cuda_graphs=true is for one process on a GPU: leave it out elsewhere")
-    scaled = t.precision == "float16"
-    modules = [model, objective]
-    optimiser = Optimiser(
-        modules, t.steps, t.extra_steps, t.lr, t.weight_decay, t.warmup, t.clip, t.ema, scaled
-    )
-    return {"model": model, "objective": objective, "optimiser": optimiser}
-
-
-def train_only(model: nn.Module, parts: list[str]) -> None:
-    """Leaves a gradient to the parameters of these parts alone; ValueError for a part that has none to train."""
-    for part in parts:
-        if not any(p.requires_grad and _is_of(name, part) for name, p in model.named_parameters()):
-            raise ValueError(
-                f"train.only={part} is no part of the model: its parts are {', '.join(part_names(model))}"
-            )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(
-            parameter.requires_grad and any(_is_of(name, part) for part in parts)
-        )
-
-
-def _is_of(parameter: str, part: str) -> bool:
-    return f"{parameter}.".startswith(f"{part}.")
-
-
-def part_names(model: nn.Module) -> list[str]:
-    return list(
-        dict.fromkeys(name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad)
-    )
-
-
-def build_stream(cfg: DictConfig, source, progress: Progress, group: Group) -> TrainingStream:
-    """The stream of examples; a mixture's blocks are a step's examples, and stay what they were in a continued run."""
-    t, augment = cfg.train, build(cfg, "augment")
-    if t.draw_on_device:
+def build_stream(
+    cfg: DictConfig, train: TrainConfig, source, progress: Progress, group: Group
+) -> TrainingStream:
+    """The stream of examples; a mixture's blocks are those of a step, and stay so on resume."""
+    augment = instantiate(cfg.augment, "augment")
+    if train.render_on_device:
         if augment is not None:
-            raise ValueError(
-                "train.draw_on_device=true leaves nothing to augment before the device: say augment=none"
-            )
-        mixture = source if isinstance(source, Mixture) else Mixture([source], [1.0])
-        source = mixture.with_deferred_rendering()
-    at_once = t.batch * group.world
-    progress.block = progress.block or at_once * t.accumulate
+            raise ValueError("train.render_on_device=true needs augment=none")
+        source = (
+            source if isinstance(source, Mixture) else Mixture([source], [1.0])
+        ).with_deferred_rendering()
+    batch = train.batch * group.world
+    progress.block = progress.block or batch * train.accumulate
     if isinstance(source, Mixture) and len(source.sources) > 1:
-        if progress.block % at_once or progress.examples % at_once:
+        if progress.block % batch or progress.examples % batch:
             raise ValueError(
-                f"{cfg.out} draws its mixture in blocks of {progress.block} examples: train.batch x processes must "
-                f"divide that and the {progress.examples} examples seen, and {t.batch} x {group.world} does not"
+                f"{cfg.out} samples its mixture in blocks of {progress.block} examples: "
+                f"train.batch x processes must divide that and the {progress.examples} examples "
+                f"seen, and {train.batch} x {group.world} does not"
             )
         source = source.in_blocks(progress.block)
     return TrainingStream(source, cfg.seed, augment)
 
 
-class Trainee(nn.Module):
-    """The model and its objective as one module, so that DistributedDataParallel sees one forward: clip -> loss."""
-
-    def __init__(self, model: nn.Module, objective: nn.Module, dtype: torch.dtype):
-        super().__init__()
-        self.model, self.objective, self.dtype = model, objective, dtype
-
-    def forward(self, clip: Clip) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        with torch.autocast(
-            clip.video.device.type, self.dtype, enabled=self.dtype != torch.float32
-        ):
-            return self.objective(self.model, clip)
-
-
 class Run:
-    """One run in one process: its parts, its stream, how far it is."""
+    """One run in one process: its parts, its stream, its progress."""
 
     def __init__(
         self,
-        cfg: DictConfig,
         settings: dict,
+        config: TrainConfig,
         group: Group,
         stream: TrainingStream,
-        parts: dict,
+        parts: Parts,
         progress: Progress,
     ):
-        self.out, self.settings, self.group, self.parts, self.progress = (
-            Path(cfg.out),
-            settings,
-            group,
-            parts,
-            progress,
-        )
-        self.t = t = settings["train"]
-        self.model, self.optimiser = parts["model"], parts["optimiser"]
-        dtype = dtype_of(t["precision"], group.device)
-        trainee = Trainee(self.model, parts["objective"], dtype).train()
-        self.trainee = group.wrapped(trainee, static=t["accumulate"] == 1)
-        self.graphed_step = None
-        if t["cuda_graphs"]:
-            parts = self.model, parts["objective"], self.optimiser.parameters
-            self.graphed_step = GraphedStep(*parts, dtype)
+        self.settings, self.config, self.group = settings, config, group
+        self.stream, self.parts, self.progress = stream, parts, progress
+        self.out, self.log, self.benchmarks = Path(settings["out"]), None, {}
+        self.gradients = Gradients(parts, config, group)
         pinned = group.device.type == "cuda"
-        self.clips = make_loader(
-            stream,
-            t["batch"],
-            t["workers"],
-            start=progress.examples,
-            rank=group.rank,
-            world=group.world,
-            pinned=pinned,
-        )
-        at = "evaluation.benchmarks"
-        named = cfg.evaluation.benchmarks.items() if t["evaluate_every"] else ()
-        self.benchmarks = {name: build_benchmark(node, f"{at}.{name}") for name, node in named}
-        if self.benchmarks:
-            check_evaluation(settings["evaluation"], self.benchmarks, self.model)
-        self.examples_a_step = t["batch"] * t["accumulate"] * group.world
+        place = {"start": progress.examples, "rank": group.rank, "world": group.world}
+        workers = config.workers
+        self.batches = iter(make_loader(stream, config.batch, workers, **place, pinned=pinned))
+        self.examples_per_step = config.batch * config.accumulate * group.world
 
-    def train(self) -> Stop:
-        """The loop: a step, what it notes, and every so often a checkpoint, a measurement, a picture."""
-        t, progress, group = self.t, self.progress, self.group
-        self.log = Log(self.out, progress.step, t["steps"], t["log_every"]) if group.first else None
-        stop, asked = (
-            Stop(t["budget_minutes"], progress.seconds if t["lr_by_budget"] else 0.0),
-            False,
-        )
-        began = time.monotonic() - progress.seconds
-        batches = iter(self.clips)
-        dealt = f"{t['batch']} x {t['accumulate']} x {group.world}"
-        group.tell(
-            f"a step sees {self.examples_a_step} clips: batch x accumulate x processes = {dealt}"
-        )
-        while progress.step < t["steps"] and not asked:
-            numbers, asked, clip = self.step(batches, stop)
-            progress.seconds = time.monotonic() - began
+    def train(self, stop: Stop) -> None:
+        """The loop: steps, and every so often a checkpoint, an evaluation, a picture."""
+        config, progress, group = self.config, self.progress, self.group
+        if group.is_main:
+            self.log = Log(self.out, progress.step, config.steps, config.log_every)
+        factors = f"{config.batch} x {config.accumulate} x {group.world}"
+        clips = f"{self.examples_per_step} clips: batch x accumulate x processes = {factors}"
+        group.print_rank0(f"a step sees {clips}")
+        started = time.monotonic() - progress.seconds
+        stopping = False
+        while progress.step < config.steps and not stopping:
+            scalars, stopping = self.step(stop)
+            progress.seconds = time.monotonic() - started
             if self.log:
-                self.log.step(progress.step, numbers)
-            last = progress.step == t["steps"]
-            if t["evaluate_every"] and (last or progress.step % t["evaluate_every"] == 0):
-                self.save()  # whatever the measurement meets
+                self.log.step(progress.step, scalars)
+            last = progress.step == config.steps
+            if self.benchmarks and (last or progress.step % config.evaluate_every == 0):
+                self.save()  # the evaluation may fail
                 self.evaluate()
-                self.save()  # with what is best now
-            elif last or asked or progress.step % t["save_every"] == 0:
+                self.save()  # with progress.best
+            elif last or stopping or progress.step % config.save_every == 0:
                 self.save()
-            if self.log and t["pictures_every"] and progress.step % t["pictures_every"] == 0:
-                for name, picture in render_pictures(self.model, clip).items():
-                    self.log.picture(progress.step, name, picture)
-        if used_up(t, progress):
-            group.tell(f"the {t['budget_minutes']} minutes are over after {progress.step} steps")
-        elif progress.step < t["steps"]:
-            group.tell(
-                f"stopped at step {progress.step} of {t['steps']}: the same command continues it"
-            )
+            if self.log and config.pictures_every and progress.step % config.pictures_every == 0:
+                self.draw()
         if self.log:
             self.log.close()
-        group.tell(f"{self.out}/model.safetensors holds the model of step {progress.step}")
-        return stop
+        if config.is_over(progress.seconds):
+            group.print_rank0(f"{config.budget_minutes} minutes are over at step {progress.step}")
+        elif progress.step < config.steps:
+            at = f"step {progress.step} of {config.steps}"
+            group.print_rank0(f"stopped at {at}: run the same command again to resume")
+        group.print_rank0(f"{self.out}/model.safetensors is the model of step {progress.step}")
 
-    def step(self, batches, stop: Stop) -> tuple[dict[str, float], bool, Clip]:
-        """One step on every rank: the scalars' means over ranks, whether any was asked to stop, the last clip."""
-        t, progress, group = self.t, self.progress, self.group
-        began, waited, seeds = time.monotonic(), 0.0, []
-        rate, parts, bad = self.optimiser.rate, [], []
-        for turn in range(t["accumulate"]):
+    def step(self, stop: Stop) -> tuple[dict[str, float], bool]:
+        """One step on every rank: scalars averaged over ranks, and whether any rank is to stop."""
+        group, optimiser = self.group, self.parts.optimiser
+        started, waited, lr = time.monotonic(), 0.0, optimiser.lr
+        batches, scalars = [], []
+        for number in range(1, self.config.accumulate + 1):
             waiting = time.monotonic()
-            clip = next(batches)
+            batch = next(self.batches)
             waited += time.monotonic() - waiting
-            seeds += clip.seed
-            bad += [list(z) for z in zip(clip.seed, clip.replaced, clip.reason) if z[1]]
-            clip = clip.to(group.device, non_blocking=True)
-            more = turn + 1 < t["accumulate"] and group.world > 1
-            if self.graphed_step:
-                scalars = self.graphed_step(clip)[1]
-            else:
-                with self.trainee.no_sync() if more else nullcontext():
-                    loss, scalars = self.trainee(clip)
-                    self.optimiser.backward(loss / t["accumulate"])
-            parts.append(scalars)
-        norm = self.optimiser.norm()
-        means = {
-            name: torch.stack([part[name] for part in parts]).mean() / group.world
-            for name in parts[0]
+            last = number == self.config.accumulate
+            scalars.append(self.gradients.add(batch.targets_on(group.device), last))
+            batches.append(replace(batch, targets=None))
+        norm = optimiser.clip_gradients()
+        means = {name: torch.stack([one[name] for one in scalars]).mean() for name in scalars[0]}
+        reduced = group.all_reduce_sum(
+            {name: value / group.world for name, value in means.items()}
+            | {
+                "gradient": norm / group.world,
+                "data_wait": waited / group.world,
+                "stopping": float(stop.is_due()),
+                "elapsed": stop.elapsed / group.world,
+                "replaced": sum(count for batch in batches for _, count, _ in batch.bad),
+                "finite": norm.isfinite() & means["loss"].isfinite(),
+            }
+        )
+        finite = reduced.pop("finite") == group.world
+        stopping = reduced.pop("stopping") > 0
+        elapsed = reduced.pop("elapsed")
+        optimiser.step(finite, elapsed if self.config.timed else 0.0)
+        self.progress.count_step(self.examples_per_step, finite, int(reduced["replaced"]))
+        self.report(batches, finite, reduced["replaced"] > 0)
+        seconds = time.monotonic() - started
+        clips_per_second = self.examples_per_step / seconds
+        speed = {
+            "lr": lr,
+            "seconds": seconds,
+            "clips_per_second": clips_per_second,
+            "frames_per_second": clips_per_second * batches[-1].length,
+            "peak_memory": peak_memory(group.device) / 1e9,
+            "replaced": self.progress.replaced,
+            "not_finite": self.progress.not_finite,
         }
-        counts = [
-            norm.isfinite() & means["loss"].isfinite(),
-            float(bool(stop)),
-            sum(count for _, count, _ in bad),
-        ]
-        spent = stop.spent if t["lr_by_budget"] else 0.0
-        means |= {"gradient": norm / group.world}
-        shares = [spent / group.world, waited / group.world]
-        finite, asked, replaced, spent, waited, *values = group.sums(
-            [*counts, *shares, *means.values()]
-        )
-        finite = finite == group.world
-        self.optimiser.step(finite, spent)
-        progress.step, progress.examples = (
-            progress.step + 1,
-            progress.examples + self.examples_a_step,
-        )
-        self._count(finite, seeds, int(replaced), bad)
-        seconds = time.monotonic() - began
-        rates = {"lr": rate, "data_wait": waited, "seconds": seconds}
-        rates["clips_per_second"] = self.examples_a_step / seconds
-        rates["frames_per_second"] = rates["clips_per_second"] * clip.video.shape[1]
-        rates["peak_memory"] = peak_memory(group.device) / 1e9
-        totals = {"replaced": progress.replaced, "not_finite": progress.not_finite}
-        return dict(zip(means, values)) | rates | totals, asked > 0, clip
+        return reduced | speed, stopping
 
-    def _count(self, finite: bool, seeds: list, replaced: int, bad: list) -> None:
-        """Counts, on every rank alike, a step not taken and clips replaced; ValueError after too many of the first."""
-        progress, group = self.progress, self.group
-        speaks = group.first and not self.t["dry_run"]
+    def report(self, batches: list[TrainingBatch], finite: bool, replaced: bool) -> None:
+        """Logs replaced clips and a skipped step of all ranks; ValueError after too many skips."""
+        group, progress = self.group, self.progress
         if replaced:
-            progress.replaced += replaced
-            bad = [clip for part in group.gathered(bad) for clip in part]
-            if speaks:
-                self.log.replaced(progress.step, bad)
-        progress.skipped = 0 if finite else progress.skipped + 1
-        if progress.skipped:
-            progress.not_finite += 1
-            seeds = [list(seed) for part in group.gathered(seeds) for seed in part]
-            if speaks:
-                self.log.not_finite(progress.step, seeds)
-        if progress.skipped >= self.t["most_skipped"]:
+            parts = group.all_gather_object([row for batch in batches for row in batch.bad])
+            if self.log:
+                self.log.replaced(progress.step, [row for part in parts for row in part])
+        if finite:
+            return
+        parts = group.all_gather_object([list(seed) for batch in batches for seed in batch.seed])
+        examples = [seed for part in parts for seed in part]
+        if self.log:
+            self.log.not_finite(progress.step, examples)
+        if progress.skipped >= self.config.max_skipped_steps:
             raise ValueError(
-                f"{progress.skipped} steps in a row were not finite: lower train.lr, or see examples {seeds}"
+                f"{progress.skipped} steps in a row were not finite: lower train.lr, or look at "
+                f"examples {examples}"
             )
 
     def save(self) -> None:
-        """Writes what continues the run and what is used of it, on rank 0."""
-        card = self.card() if self.group.first else {}
-        save(self.out, self.settings, self.parts, self.progress, card, self.group)
-
-    def card(self) -> dict:
-        return card_of(self.settings, self.progress) | {"version": __version__}
+        save(self.out, self.settings, self.parts, self.progress, self.group)
 
     def evaluate(self) -> None:
-        """Measures the model on every benchmark, over all ranks, and keeps it where it is the best so far."""
-        progress, evaluation = self.progress, self.settings["evaluation"]
+        """Evaluates the model on every benchmark, over all ranks, and keeps the best so far."""
+        model, best = self.parts.optimiser.ema_model, self.settings["evaluation"]["best"]
         for name, benchmark in self.benchmarks.items():
-            values = validate(self.optimiser.best_model, benchmark, evaluation, self.group)
+            means = validate(model, benchmark, self.settings["evaluation"], self.group)
             if not self.log:
                 continue
-            self.log.measured(progress.step, name, values)
-            benchmark_of, _, metric = str(evaluation["best"]).partition("/")
-            if benchmark_of == name and metric not in values:
-                print(
-                    f"evaluation.best: {name} measures no {metric}, only {', '.join(values)}; no best is kept"
-                )
-            same = progress.best.get("name") == evaluation["best"]
-            best = progress.best["value"] if same else float("-inf")
-            for key, value in values.items():
-                if f"{name}/{key}" == evaluation["best"] and value > best:
-                    progress.best = {
-                        "name": evaluation["best"],
-                        "value": value,
-                        "step": progress.step,
-                    }
-                    card = self.card() | {"best": progress.best}
-                    checkpoint.save(self.out / "best.safetensors", self.optimiser.best_model, card)
+            self.log.evaluation(self.progress.step, name, means)
+            if best and self.progress.is_best(best, best_value(best, name, means)):
+                card = make_card(self.settings, self.progress) | {"best": self.progress.best}
+                checkpoint.save(self.out / "best.safetensors", model, card)
 
-    def rehearse(self, steps: int = 3) -> None:
-        """Takes a few steps, writes nothing, and says what the whole run will take."""
-        t, group = self.t, self.group
-        batches, stop = iter(self.clips), Stop(None)
-        self.step(batches, stop)
-        taken = [self.step(batches, stop)[0] for _ in range(steps)]
-        seconds = sorted(numbers["seconds"] for numbers in taken)[steps // 2]
-        memory = max(group.gathered(peak_memory(group.device) / 1e9))
-        parameters = [p.numel() for p in self.model.parameters()]
-        trained = [p.numel() for p in self.model.parameters() if p.requires_grad]
-        left = max(t["steps"] - self.progress.step + steps + 1, 0)
-        if t["lr_by_budget"]:
-            left = min(left, int((60 * t["budget_minutes"] - self.progress.seconds) / seconds))
-        waited = taken[-1]["data_wait"]
-        group.tell(f"{sum(parameters)} parameters, of which {sum(trained)} are trained")
-        group.tell(
-            f"{self.examples_a_step} clips a step; processes: {group.world}, on {group.device.type}"
-        )
-        group.tell(
-            f"{memory:.2f} GB at most in a process, {seconds:.2f} s a step, {waited:.2f} of them waiting for data",
-        )
-        group.tell(
-            f"{left * seconds / 3600:.2f} hours for the {left} steps to come; nothing was written"
-        )
-        stop.hand_on()
+    def draw(self) -> None:
+        """Logs pictures of the first example of the step."""
+        example = self.stream[self.progress.examples - self.examples_per_step]
+        clip = collate_examples([example]).to(self.group.device)
+        for name, picture in render_pictures(self.parts.model, clip).items():
+            self.log.picture(self.progress.step, name, picture)
 
-
-def used_up(t: dict, progress: Progress) -> bool:
-    """Whether a run whose rate follows its minutes has had them, over all the processes that it was continued in."""
-    return t["lr_by_budget"] and progress.seconds >= 60 * t["budget_minutes"]
-
-
-def prepare_folder(out: Path, cfg: DictConfig) -> None:
-    """Makes out/, rid of what a killed run left half written, with config.yaml and environment.json: what ran where."""
-    out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f"*{files.PARTIAL}"):
-        leftover.unlink()
-    files.write_bytes(out / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True).encode())
-    device = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else platform.processor() or platform.machine()
-    )
-    place = {
-        "commit": provenance.commit(),
-        "device": device,
-        "threads": torch.get_num_threads(),
-    } | provenance.versions()
-    place["processes"] = int(os.environ.get("WORLD_SIZE", 1))
-    files.write_bytes(out / "environment.json", json.dumps(place, indent=1).encode())
+    def rehearse(self, stop: Stop, steps: int = 3) -> None:
+        """Takes a few steps, writes nothing, and prints what the whole run will take."""
+        left = self.config.steps - self.progress.step
+        self.step(stop)  # slower than the others
+        taken = [self.step(stop)[0] for _ in range(steps)]
+        if self.config.timed:
+            rest = 60 * self.config.budget_minutes - self.progress.seconds
+            left = min(left, int(rest / taken[-1]["seconds"]))
+        print_estimate(self.group, self.parts.model, taken, left)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The only file that saves or loads weights: ours, a run's state, the published layouts. No code from a file is run."""
 
 import hashlib
-import io
 import json
 import re
 from dataclasses import asdict
@@ -12,7 +11,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cotracker import shards
 from cotracker.files import replace_file, write_bytes
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.networks import build_network, network_name
@@ -109,31 +107,16 @@ def find(name_or_path: str | Path) -> Path:
     )
 
 
-def save_state(path: str | Path, state: dict, shard_mb: float | None = None) -> None:
-    """Writes a run's state (tensors and plain values) at `path`, atomically.
-
-    shard_mb: in files of at most so many megabytes beside `path`, which then holds their names and hash.
-    """
-    if shard_mb is None:
-        with replace_file(path) as file:
-            torch.save(state, file)
-    else:
-        whole = io.BytesIO()
-        torch.save(state, whole)
-        index, files = shards.split(Path(path).name, whole.getvalue(), int(shard_mb * 1e6))
-        for name, data in files.items():
-            write_bytes(Path(path).with_name(name), data)
-        write_bytes(path, index)
-    for file in shards.leftovers(path):  # of the state before, which this one has replaced
-        file.unlink(missing_ok=True)
+def save_state(path: str | Path, state: dict) -> None:
+    """Writes a run's state (tensors and plain values) at `path`, atomically."""
+    with replace_file(path) as file:
+        torch.save(state, file)
 
 
 def load_state(path: str | Path) -> dict:
     """A run's state from `path`, without running code from it; ValueError where it cannot be read."""
-    index = shards.index_of(path)
-    whole = path if index is None else io.BytesIO(shards.joined(path, index))
     try:
-        return torch.load(whole, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (
         Exception
     ) as error:  # torch raises many kinds, and its advice to run the file's code is not ours

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import hydra
 import numpy as np
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from cotracker import __version__, checks
+from cotracker.config.instantiate import instantiate
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.kubric.layout import describe_clip, write_clip
 from cotracker.data.kubric.manifest import (
@@ -107,13 +107,7 @@ def check(settings: dict) -> None:
 
 def build(settings: dict):
     """The generator that configs/generator describes; ValueError: it cannot be built."""
-    try:
-        generator = hydra.utils.instantiate(settings["generator"])
-    except InstantiationException as error:
-        cause = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise ValueError(f"the generator cannot be built: {str(cause).splitlines()[0]}") from error
+    generator = instantiate(settings["generator"], "the generator")
     if settings["by_products"] and getattr(generator, "recording", None) is None:
         raise ValueError(f"{type(generator).__name__} has no by-products: leave by_products=false")
     return generator

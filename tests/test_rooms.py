@@ -19,8 +19,7 @@ ALLOWED = {
     "cotracker.queries": [],
     "cotracker.model": [],
     "cotracker.data": [],
-    "cotracker.shards": [],
-    "cotracker.checkpoint": ["model", "shards"],
+    "cotracker.checkpoint": ["model"],
     "cotracker.trackers": ["model", "checkpoint", "queries"],
     "cotracker.baselines": [
         "model",
@@ -40,7 +39,6 @@ ALLOWED = {
         "trackers",
         "visualize",
     ],
-    "cotracker.training.state": ["checkpoint", "training"],
     "cotracker.benchmarks": ["trackers.tracker", "trackers.wrappers", "queries"],
     "cotracker.benchmarks.failures": ["benchmarks", "trackers.tracker", "visualize"],
     "cotracker.benchmarks.paper": ["benchmarks", "checkpoint", "visualize"],
@@ -103,7 +101,8 @@ def imports(source: str, module: str = "x") -> set[str]:
             assert node.level == 0, (
                 f"{module} line {node.lineno}: imports are absolute in this house"
             )
-            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            named = [alias.name for alias in node.names if alias.name != "__version__"]
+            whole = {f"{node.module}.{name}" for name in named}
             names |= {name if name in MODULES else node.module for name in whole}
     return names
 

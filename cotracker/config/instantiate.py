@@ -1,42 +1,51 @@
-"""For the entry points: the objects that configs describe, or one sentence on why they cannot be made."""
+"""Objects from the nodes of a config, or one sentence on why there are none."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import hydra
 from hydra.errors import InstantiationException
-from hydra.utils import get_method, get_object
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from cotracker import checks
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.types import Clip
 
 
-def build(cfg: DictConfig, group: str):
-    """What the config's group describes; ValueError with the reason alone where it cannot be made."""
+def instantiate(node: DictConfig | dict | None, name: str) -> Any:
+    """The object that a node describes, with those within it; None for None.
+
+    name: of the node, for the ValueError where the object cannot be built.
+    """
+    if node is None:
+        return None
+    if isinstance(node, DictConfig):
+        node = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    arguments = {key: value for key, value in node.items() if key != "name"}
     try:
-        return hydra.utils.instantiate(cfg[group])
+        return hydra.utils.instantiate(arguments, _convert_="all")
     except InstantiationException as error:
         cause = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise ValueError(f"{group} cannot be built: {str(cause).splitlines()[0]}") from error
+        raise ValueError(f"{name} cannot be built: {str(cause).splitlines()[0]}") from error
 
 
 def build_benchmark(
     config: DictConfig, at: str = "benchmark", limit: int | None = None
 ) -> Benchmark:
-    """The benchmark a file of configs/benchmark describes; its protocol and metric are named functions.
+    """The benchmark that a file of configs/benchmark describes.
 
-    at: where the file was put in the config, for the sentence on a missing root.
-    limit: only so many videos, the first ones; None for all.
+    at: where the file is in the config, for messages.
+    limit: number of videos, the first ones; None for all.
     """
     if "root" in config.keys():  # "in config" would not see one that is missing
-        _require(config, "root", f"{at}.root")
-    clips = made(config.clips)
+        if OmegaConf.is_missing(config, "root") or config.root is None:
+            raise ValueError(f"{at}.root is required: pass {at}.root=FOLDER")
+    clips = instantiate(config.clips, f"{at}.clips")
     if not len(clips):
-        raise ValueError(
-            f"benchmark={config.name} has no clips to measure: change its settings under {at}.clips"
-        )
+        raise ValueError(f"benchmark={config.name} has no clips: change the settings of {at}.clips")
     breakdown = get_method(config.breakdown) if config.get("breakdown") else None
     functions = get_method(config.protocol), get_method(config.metric)
     expected, names = tuple(clips.expected), tuple(clips.names)
@@ -60,35 +69,11 @@ class _First(Sequence):
     """The first clips of a set."""
 
     def __init__(self, clips: Sequence[Clip], limit: int):
-        if type(limit) is not int or limit < 1:
-            raise ValueError(
-                f"limit must be a whole number of videos, 1 or more, or null for all, not {limit}"
-            )
-        self._clips, self._length = clips, min(limit, len(clips))
+        self._clips = clips
+        self._length = min(checks.whole("limit", limit, 1), len(clips))
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> Clip:
         return self._clips[index]
-
-
-def made(config: DictConfig):
-    """The object that a node describes, with those described within it; ValueError for a setting of the wrong kind."""
-    return _made(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-
-
-def _made(settings: dict):
-    name, target = settings.pop("name", None), settings.pop("_target_")
-    for key, value in settings.items():
-        if isinstance(value, dict) and "_target_" in value:
-            settings[key] = _made(value)
-    try:
-        return get_object(target)(**settings)
-    except TypeError as error:
-        raise ValueError(f"a setting of {name or target} is of the wrong kind: {error}") from error
-
-
-def _require(config: DictConfig, key: str, full_key: str) -> None:
-    if OmegaConf.is_missing(config, key) or config[key] is None:
-        raise ValueError(f"{full_key} is missing: say {full_key}=FOLDER")

@@ -1,8 +1,8 @@
-"""For the entry points: a wrong word on the command line answered in one sentence that names the right one."""
+"""A misspelt word on the command line, answered in one sentence that names the right one."""
 
 import os
 import sys
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -16,109 +16,97 @@ SWEEP = ("-m", "--multirun")
 
 
 def refuse_misspelt(folder: str | Path, name: str, arguments: list[str]) -> None:
-    """Nothing where the config `name` of `folder` composes with these arguments; else one sentence and exit code 2.
+    """Nothing where the config `name` of `folder` has these words; else a sentence and exit code 2.
 
-    Called before hydra.main, whose own answer is many lines. Of a sweep (-m), every choice is composed once; torchrun's
-    processes cannot sweep, as they would wait for ever to meet a second time. Hydra's other flags are left to Hydra.
+    Called before hydra.main, whose own answer is many lines. Of a sweep (-m) every choice is looked
+    at. Hydra's other flags are left to Hydra.
     """
     words = [argument for argument in arguments if argument not in SWEEP]
     if any(word.startswith("-") for word in words):
         return
     sweeps = len(words) < len(arguments)
-    problems = (
-        misspelt(Path(folder).resolve(), name, line)
-        for line in (choices(words) if sweeps else [words])
-    )
-    problem = next(filter(None, problems), None)
+    lines = expand_sweep(words) if sweeps else [words]
+    problem = next(filter(None, (find_misspelt(folder, name, line) for line in lines)), None)
     if sweeps and "TORCHELASTIC_RUN_ID" in os.environ:
-        problem = "torchrun's processes meet for one run only: say torchrun once a run, or -m with cluster=local_2"
+        problem = "torchrun cannot sweep: use one torchrun a run, or -m with cluster=local_2"
     if problem:
         print(problem, file=sys.stderr)
         sys.exit(2)
 
 
-def choices(arguments: list[str]) -> list[list[str]]:
-    """Lines without sweeps, in which each choice of each `key=a,b` stands at least once; globs are left to Hydra."""
+def expand_sweep(arguments: list[str]) -> list[list[str]]:
+    """Command lines without sweeps, in which each choice of each `key=a,b` is at least once.
+
+    Globs are left to Hydra.
+    """
     columns = []
     for argument in arguments:
-        override = _override(argument)
+        override = _parse(argument)
         if override is None or not override.is_sweep_override():
             columns.append([argument])
         elif override.value_type != ValueType.GLOB_CHOICE_SWEEP and override.is_discrete_sweep():
-            columns.append(
-                [
-                    f"{override.get_key_element()}={value}"
-                    for value in override.sweep_string_iterator()
-                ]
-            )
-    lines = range(max((len(column) for column in columns), default=1))
-    return [[column[min(k, len(column) - 1)] for column in columns] for k in lines]
+            key = override.get_key_element()
+            columns.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+    count = max((len(column) for column in columns), default=1)
+    return [[column[min(k, len(column) - 1)] for column in columns] for k in range(count)]
 
 
-def misspelt(folder: Path, name: str, arguments: list[str]) -> str | None:
-    """One sentence on what is wrong with the arguments, or None."""
-    with initialize_config_dir(str(folder), version_base=None):
-        try:
-            compose(name, overrides=arguments)
-            return None
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            return _explain(folder, name, arguments, error)
-
-
-def _explain(folder: Path, name: str, arguments: list[str], error: Exception) -> str:
-    chosen, keys_said = [], {}
+def find_misspelt(folder: str | Path, name: str, arguments: list[str]) -> str | None:
+    """One sentence on the first word that the config lacks, or None."""
+    folder = Path(folder).resolve()
+    groups, settings = [], []
     for argument in arguments:
-        override = _override(argument)
+        override = _parse(argument)
         if override is None or not override.key_or_group:
-            return f"cannot read the override {argument!r}: write key=value, quoted for the shell where it holds spaces"
-        key = keys_said[argument] = override.key_or_group
+            return f"cannot read {argument!r}: write key=value, in quotes where it has spaces"
         if override.is_sweep_override():
-            return f"{argument} is a sweep: say -m for one run after the other, or '{key}=[a,b]' for a list"
-        if (folder / key).is_dir():
-            options = sorted(path.stem for path in (folder / key).glob("*.yaml"))
-            option = argument.split("=", 1)[-1]
-            if (
-                option == "null" and type(error) is ValueError
-            ):  # what Hydra raises where a group is to be nothing
-                return f"{argument}: name one, not null"
-            if option not in (*options, "null"):
-                return f"there is no {key}={option}{_meant(option, options, f'{key}=')}; there are {', '.join(options)}"
-            chosen.append(argument)
-    keys = _dotted(OmegaConf.to_container(compose(name, overrides=chosen)))
-    for argument in arguments:
-        key = keys_said[argument]
-        if (
-            argument not in chosen
-            and not argument.startswith(("+", "~", "hydra"))
-            and key not in keys
-        ):
-            return f"there is no setting {key}{_meant(key, keys) or ': --help lists them'}"
-    return str(error).splitlines()[0]
+            key = override.key_or_group
+            return f"{argument} is a sweep: pass -m to run each, or '{key}=[a,b]' for a list"
+        if (folder / override.key_or_group).is_dir():
+            problem = _find_misspelt_option(folder, override.key_or_group, argument)
+            if problem:
+                return problem
+            groups.append(argument)
+        elif not argument.startswith(("+", "~", "hydra")):
+            settings.append(override.key_or_group)
+    try:
+        with initialize_config_dir(str(folder), version_base=None):
+            keys = dotted_keys(OmegaConf.to_container(compose(name, overrides=groups)))
+    except (HydraException, OmegaConfBaseException) as error:
+        return str(error).splitlines()[0]
+    for key in settings:
+        if key not in keys:
+            near = nearest(key, keys)
+            return f"there is no setting {key}" + (f": did you mean {near}?" if near else "")
+    return None
 
 
-def nearest(word: str, words: list[str]) -> str | None:
-    """The word most like the one given, whole or after its last dot, of several one that begins alike; or None."""
-
-    def likeness(other: str) -> tuple[float, int, float]:
-        parts, others = word.split("."), other.split(".")
-        whole, tail = (
-            SequenceMatcher(None, *pair).ratio()
-            for pair in ((word, other), (parts[-1], others[-1]))
-        )
-        if parts[-1].isdigit() or others[-1].isdigit():  # a place in a list is like every other
-            tail, whole = 0, whole if parts[-1] == others[-1] or not others[-1].isdigit() else 0
-        return max(whole, 0.99 * tail), len(os.path.commonprefix([parts, others])), whole
-
-    best = max(words, key=likeness, default=None)
-    return best if best is not None and likeness(best)[0] >= 0.5 else None
+def _find_misspelt_option(folder: Path, group: str, argument: str) -> str | None:
+    option = argument.split("=", 1)[-1]
+    files = (folder / group).rglob("*.yaml")
+    options = sorted(str(path.relative_to(folder / group).with_suffix("")) for path in files)
+    if option in options or (option == "null" and group in ("experiment", "cluster")):
+        return None
+    names = {path.rpartition("/")[2]: path for path in options} | {path: path for path in options}
+    near = get_close_matches(option, names, 1) if option != "null" else []
+    hint = f": did you mean {group}={names[near[0]]}?" if near else ""
+    return f"there is no {group}={option}{hint}; there are {', '.join(options)}"
 
 
-def _meant(word: str, words: list[str], prefix: str = "") -> str:
-    near = nearest(word, words)
-    return f": did you mean {prefix}{near}?" if near else ""
+def nearest(key: str, keys: list[str]) -> str | None:
+    """The key most like the given one: of its section, else of that last name, else of all."""
+    section, _, name = key.rpartition(".")
+    siblings = {k.rpartition(".")[2]: k for k in keys if k.rpartition(".")[0] == section}
+    near = get_close_matches(name, siblings, 1)
+    if near:
+        return siblings[near[0]]
+    likewise = [k for k in keys if k.rpartition(".")[2] == name and not name.isdigit()]
+    if likewise:
+        return max(likewise, key=lambda k: len(os.path.commonprefix([key, k])))
+    return next(iter(get_close_matches(key, keys, 1, 0.8)), None)
 
 
-def _override(argument: str) -> Override | None:
+def _parse(argument: str) -> Override | None:
     """`key=value` as Hydra reads it, or None where it cannot be read."""
     try:
         return OverridesParser.create().parse_overrides([argument])[0]
@@ -126,11 +114,11 @@ def _override(argument: str) -> Override | None:
         return None
 
 
-def _dotted(config: dict | list, prefix: str = "") -> list[str]:
-    """Every key of the config, groups and leaves, with dots: a, a.b, a.b.c; in a list a.0, a.1."""
+def dotted_keys(config: dict | list, prefix: str = "") -> list[str]:
+    """Every key of the config with dots: a, a.b, a.b.c; in a list a.0, a.1."""
     keys = []
     for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         keys.append(f"{prefix}{key}")
         if isinstance(value, (dict, list)):
-            keys += _dotted(value, f"{prefix}{key}.")
+            keys += dotted_keys(value, f"{prefix}{key}.")
     return keys

@@ -4,7 +4,8 @@ import atexit
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 
 import cv2
@@ -66,7 +67,7 @@ def make_loader(
         batch_size=batch,
         sampler=EndlessSampler(start, rank, world),
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=partial(_collate, prepare=stream.prepare),
         worker_init_fn=_init_worker,
         persistent_workers=workers > 0,
         multiprocessing_context=context if workers else None,
@@ -75,9 +76,15 @@ def make_loader(
     )
 
 
-def _collate(examples: list):
+def collate_examples(examples: list):
+    """A Clip with B in front, or what scenes make of their batch."""
     first = examples[0]
     return collate(examples) if isinstance(first, Clip) else first.batch(examples)
+
+
+def _collate(examples: list, prepare: Callable | None):
+    batch = collate_examples(examples)
+    return batch if prepare is None else prepare(batch)
 
 
 def _end_workers() -> None:

@@ -192,6 +192,7 @@ class TrainingStream(Dataset):
 
     source: a Source, a Reader or a Mixture of them.
     augment: applied to every clip; None leaves clips as they are.
+    prepare: makes the loader's batch of a collated one, in its workers; None leaves it as it is.
 
     Example k of a Source is sampled by (seed, k).  A Reader gives each of its clips once in a pass:
     its n-th example is in pass n // len, at a position of a permutation sampled by (seed, pass);
@@ -202,11 +203,16 @@ class TrainingStream(Dataset):
     """
 
     def __init__(
-        self, source: Source | Reader | Mixture, seed: int = 0, augment: Augment | None = None
+        self,
+        source: Source | Reader | Mixture,
+        seed: int = 0,
+        augment: Augment | None = None,
+        prepare: Callable | None = None,
     ):
         self.mixture = source if isinstance(source, Mixture) else Mixture([source], [1.0])
         self.seed = seed
         self.augment = augment
+        self.prepare = prepare
 
     def __getitem__(self, k: int) -> Clip:
         source = self.mixture.source_of(self.seed, k)

@@ -1,4 +1,4 @@
-"""Who looks at whom: the weights of the group attention (section 3.4), to be looked at."""
+"""The weights of the group attention (section 3.4), for pictures of them."""
 
 import torch
 from torch import Tensor
@@ -10,17 +10,19 @@ from cotracker.model.cotracker import CoTracker
 def group_attention(
     model: CoTracker, video: Tensor, queries: Tensor, point_mask: Tensor | None = None
 ) -> Tensor | None:
-    """B N N: the share of each point's attention that each point gets; None for a model without group layers, or
-    whose points see each other through virtual tracks alone.
+    """B N N: the share of each point's attention that each point gets.
 
-    video B T 3 H W, queries B N 3. Mean over layers, heads and frames of the last iteration in the last window.
+    None for a model without group layers.
+
+    video B T 3 H W, queries B N 3. point_mask: B N, False for padding.
+    Mean over layers, heads and frames of the last iteration in the last window.
     """
     if not len(model.transformer.group) or model.transformer.virtual_tracks is not None:
         return None
-    seen: dict[torch.nn.Module, tuple] = {}
+    inputs_of: dict[torch.nn.Module, tuple] = {}
 
     def keep(module: torch.nn.Module, inputs: tuple, output: Tensor) -> None:
-        seen[module] = inputs
+        inputs_of[module] = inputs
 
     handles = [block.attention.register_forward_hook(keep) for block in model.transformer.group]
     try:
@@ -28,7 +30,7 @@ def group_attention(
     finally:
         for handle in handles:
             handle.remove()
-    layers = [_weights(module, *inputs) for module, inputs in seen.items()]
+    layers = [_weights(module, *inputs) for module, inputs in inputs_of.items()]
     return torch.stack(layers).mean(dim=(0, 2)).unflatten(0, (len(queries), -1)).mean(dim=1)
 
 

@@ -1,8 +1,8 @@
-"""A step's forward and backward pass as one CUDA graph a shape: for one GPU that would else wait for its launches.
+"""Forward and backward pass of a step as one CUDA graph a shape, for one GPU.
 
-A window's updates are hundreds of small kernels; launching them one by one takes twice as long as they do
-(docs/speed.md). All that is random in a step is drawn before (Objective.posed), so that the rest is the same operations
-for all batches of one shape.
+The iterations of a window are hundreds of small kernels; launching them one by one takes twice as
+long as running them (docs/speed.md). All that is random is in the targets, so that the rest is the
+same operations for all targets of one shape.
 """
 
 from collections.abc import Sequence
@@ -11,17 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from cotracker.model.cuda_graphs import last_used, mapped, tensors_of
-from cotracker.training.objective import Objective, Posed
-from cotracker.types import Clip
-
-POINTS = 512  # clips are padded to a multiple of so many points, so that there are few shapes
+from cotracker.training.objective import Objective
+from cotracker.training.targets import TrainingTargets
 
 
 class GraphedStep:
-    """step(clip) -> loss and scalars, as the objective's; the parameters' gradients are set, not added to.
+    """step(targets) -> loss and scalars, as the objective's; gradients are set, not added to.
 
-    What comes out is written over by the next call. A shape's first call takes seconds and captures it. All captured
-    steps share memory, so that it is the largest one's; the last few shapes are kept. dtype: of autocast.
+    The next call overwrites the results. The first call of a shape takes seconds and captures it.
+    All graphs share the memory of the largest; the last few shapes are kept.
+    dtype: of autocast.
     """
 
     def __init__(
@@ -31,62 +30,50 @@ class GraphedStep:
         parameters: Sequence[Tensor],
         dtype: torch.dtype,
     ):
-        self.model, self.objective, self.parameters, self.dtype = (
-            model,
-            objective,
-            list(parameters),
-            dtype,
-        )
-        self._held, self._pool, self._stream = {}, None, None
+        self.model = model
+        self.objective = objective
+        self.parameters = list(parameters)
+        self.dtype = dtype
+        self._graphs, self._pool, self._stream = {}, None, None
 
-    def __call__(self, clip: Clip) -> tuple[Tensor, dict[str, Tensor]]:
-        posed = self.objective.posed(padded(clip), self.model.window)
-        tensors = tensors_of(posed)
-        key = posed.handed is None, tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
-        graph, places, answer, gradients = last_used(self._held, key, lambda: self._captured(posed))
-        for place, tensor in zip(places, tensors, strict=True):
-            place.copy_(tensor)
+    def __call__(self, targets: TrainingTargets) -> tuple[Tensor, dict[str, Tensor]]:
+        tensors = tensors_of(targets)
+        shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
+        key = targets.late_window is None, shapes
+        graph, inputs, outputs, gradients = last_used(
+            self._graphs, key, lambda: self._capture(targets)
+        )
+        for own, tensor in zip(inputs, tensors, strict=True):
+            own.copy_(tensor)
         graph.replay()
         for parameter, gradient in zip(self.parameters, gradients):
             parameter.grad = gradient
-        return answer
+        return outputs
 
-    def _captured(self, posed: Posed) -> tuple:
-        posed = mapped(posed, torch.clone)
+    def _capture(self, targets: TrainingTargets) -> tuple:
+        targets = mapped(targets, torch.clone)
         self._stream = self._stream or torch.cuda.Stream()
         self._pool = self._pool or torch.cuda.graph_pool_handle()
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            self._work(posed)  # so that libraries have chosen their kernels
+            self._forward_backward(targets)  # so that libraries have chosen their kernels
         torch.cuda.current_stream().wait_stream(self._stream)
-        self._forget()
-        graph, own = torch.cuda.CUDAGraph(), "thread_local"  # another thread pins batches meanwhile
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode=own):
-            answer = self._work(posed)
+        self._drop_gradients()
+        graph = torch.cuda.CUDAGraph()
+        mode = "thread_local"  # another thread pins batches meanwhile
+        with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode=mode):
+            outputs = self._forward_backward(targets)
         gradients = [parameter.grad for parameter in self.parameters]
-        self._forget()
-        return graph, tensors_of(posed), answer, gradients
+        self._drop_gradients()
+        return graph, tensors_of(targets), outputs, gradients
 
-    def _work(self, posed: Posed) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.autocast(
-            posed.video.device.type, self.dtype, enabled=self.dtype != torch.float32
-        ):
-            loss, scalars = self.objective.computed(self.model, posed)
+    def _forward_backward(self, targets: TrainingTargets) -> tuple[Tensor, dict[str, Tensor]]:
+        enabled = self.dtype != torch.float32
+        with torch.autocast(targets.video.device.type, self.dtype, enabled=enabled):
+            loss, scalars = self.objective.loss(self.model, targets)
         loss.backward()
         return loss.detach(), scalars
 
-    def _forget(self) -> None:
+    def _drop_gradients(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
-
-
-def padded(clip: Clip) -> Clip:
-    """The collated clip with points that count for nothing at the end, up to a multiple of POINTS."""
-    missing = -clip.tracks.shape[2] % POINTS
-
-    def more(values: Tensor) -> Tensor:
-        return torch.cat(
-            [values, values.new_zeros(*values.shape[:2], missing, *values.shape[3:])], dim=2
-        )
-
-    return Clip(clip.video, more(clip.tracks), more(clip.visible), more(clip.valid), seed=clip.seed)

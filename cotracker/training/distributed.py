@@ -1,9 +1,8 @@
-"""The processes that train together: plain torch.distributed, as torchrun or Slurm (through submitit) starts them."""
+"""The processes that train together, as torchrun or Slurm (through submitit) starts them."""
 
 import gc
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
@@ -18,66 +17,68 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Group:
-    """Who this process is: rank of world, on a device. Every call is made by all ranks, or by none."""
+    """This process: its rank of `world`, and its device. Each call is made by all ranks or none."""
 
     rank: int
     world: int
     device: torch.device
 
     @property
-    def first(self) -> bool:
-        """Rank 0: the one that reads and writes the run's folder, and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which reads and writes the run's folder, and prints."""
         return self.rank == 0
 
-    def tell(self, words: str) -> None:
-        """Prints the words, on rank 0 alone."""
-        if self.first:
-            print(words, flush=True)
+    def print_rank0(self, text: str) -> None:
+        """Prints the text on rank 0 alone."""
+        if self.is_main:
+            print(text, flush=True)
 
-    def wrapped(self, module: nn.Module, static: bool) -> nn.Module:
-        """The module with its gradients averaged over the ranks; itself where there is one.
+    def wrap_ddp(self, module: nn.Module, static: bool) -> nn.Module:
+        """The module with its gradients averaged over the ranks; itself where there is one rank.
 
-        static: the same parameters take part in every step, which saves DDP's search and lets activations be
-        recomputed; not together with `no_sync`, which PyTorch then refuses.
+        static: the same parameters take part in every step, which saves DDP's search and allows
+        recomputation; PyTorch refuses it together with `no_sync`.
         """
         if self.world == 1:
             return module
-        on = [self.device] if self.device.type == "cuda" else None
+        ids = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(
-            module, device_ids=on, static_graph=static, gradient_as_bucket_view=True
+            module, device_ids=ids, static_graph=static, gradient_as_bucket_view=True
         )
 
-    def from_first(self, value: Any) -> Any:
-        """What rank 0 holds, on every rank; tensors on the CPU."""
+    def broadcast_object(self, value: Any) -> Any:
+        """Rank 0's value on every rank; tensors on the CPU."""
         if self.world == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
-    def sums(self, numbers: Sequence[torch.Tensor | float]) -> list[float]:
-        """The numbers summed over the ranks, by one all-reduce and one wait for the device."""
+    def all_reduce_sum(self, values: dict[str, torch.Tensor | float]) -> dict[str, float]:
+        """The values summed over the ranks, by one all-reduce and one wait for the device."""
         rows = [
-            torch.as_tensor(number, dtype=torch.float64, device=self.device) for number in numbers
+            torch.as_tensor(value, dtype=torch.float64, device=self.device)
+            for value in values.values()
         ]
         packed = torch.stack(rows)
         if self.world > 1:
             dist.all_reduce(packed)
-        return packed.tolist()
+        return dict(zip(values, packed.tolist()))
 
-    def gathered(self, value: Any) -> list:
-        """Every rank's value, by rank, on every rank."""
+    def all_gather_object(self, value: Any) -> list:
+        """Every rank's value, in the order of ranks, on every rank."""
         if self.world == 1:
             return [value]
         values = [None] * self.world
         dist.all_gather_object(values, value)
         return values
 
-    def leave(self) -> None:
-        """Ends the group, once all is done and what it wrapped is let go of.
+    def destroy(self) -> None:
+        """Ends the group; called when nothing refers to a wrapped module.
 
-        gloo's threads end with the last reference to the group, and wrapped modules hold some, in cycles. A thread
-        that is left over drops a tensor while Python ends, and that aborts the process (PyTorch 2.14: 3 of 22 runs).
+        gloo's threads end with the last reference to the group, and wrapped modules hold some, in
+        cycles. A thread that is left over drops a tensor while Python ends, and that aborts the
+        process (PyTorch 2.14: 3 of 22 runs).
         """
         if self.world > 1:
             gc.collect()
@@ -85,12 +86,12 @@ class Group:
 
 
 def local_rank() -> int:
-    """This process's number on its machine: which GPU is its own; 0 where it is alone."""
+    """This process's number on its machine, which is that of its GPU; 0 for a single process."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def export_slurm() -> None:
-    """Sets RANK, WORLD_SIZE, … where submitit started this process among others and torchrun did not."""
+    """Sets RANK, WORLD_SIZE, … where submitit and not torchrun started this process."""
     if "RANK" in os.environ or "SUBMITIT_EXECUTOR" not in os.environ:
         return
     from submitit.helpers import TorchDistributedEnvironment  # the extra slurm
@@ -100,9 +101,20 @@ def export_slurm() -> None:
         place.export(set_cuda_visible_devices=False, overwrite=True)
 
 
-def join(device: torch.device, timeout_minutes: float) -> Group:
-    """The group that the environment names (RANK, WORLD_SIZE, …), over NCCL on GPUs and gloo on CPUs; alone without.
+def own_device(name: str) -> str:
+    """The name of this process's own GPU for `auto` and `cuda`; other names as they are.
 
+    Where Slurm shows each process one GPU alone, that is its first.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{local_rank() % torch.cuda.device_count()}"
+    return name
+
+
+def join_group(device: torch.device, timeout_minutes: float) -> Group:
+    """The group that the environment names (RANK, WORLD_SIZE, …); without one, this process alone.
+
+    It communicates by NCCL on GPUs and gloo on CPUs.
     timeout_minutes: a rank that waits longer than this for the others gives up with an error.
     """
     world = int(os.environ.get("WORLD_SIZE", 1))
@@ -110,37 +122,33 @@ def join(device: torch.device, timeout_minutes: float) -> Group:
         return Group(0, 1, device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    import_module(
-        "torch._dynamo"
-    )  # DDP does; once there is a group, it would keep a reference to it for good
-    backend, timeout = (
-        "nccl" if device.type == "cuda" else "gloo",
-        timedelta(minutes=timeout_minutes),
-    )
+    # DDP imports it; imported when there is a group, it would keep a reference to the group
+    import_module("torch._dynamo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    timeout = timedelta(minutes=timeout_minutes)
     store, rank, world = next(dist.rendezvous("env://", timeout=timeout))
-    store = fresh(store, rank, world, timeout)
+    store = agree_on_store(store, rank, world, timeout)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     return Group(rank, world, device)
 
 
-def fresh(store: dist.Store, rank: int, world: int, timeout: timedelta) -> dist.Store:
-    """The part of a store that is these processes' own; called by all of them. TimeoutError: some did not come.
+def agree_on_store(store: dist.Store, rank: int, world: int, timeout: timedelta) -> dist.Store:
+    """A new part of the store, the same for all ranks; TimeoutError where some do not come.
 
-    torchrun's store outlives its workers: those that it starts again find the addresses of the dead ones in it, and
-    may try to reach those (PyTorch 2.14: every second restart failed or hung). So rank 0 names a new part of the
-    store, and answers each rank by a number which that rank has just drawn, until the rank says that it knows.
+    torchrun's store outlives its workers. Restarted workers find the addresses of the dead ones in
+    it and may try to reach those (PyTorch 2.14: every second restart failed or hung). So rank 0
+    names a new part of the store. It answers each rank under a random number of that rank's own,
+    until the rank confirms.
     """
     if rank:
         number = uuid4().hex
         store.set(f"here/{rank}", number)
         part = store.get(f"part/{number}").decode()
-        store.set(f"{part}/{rank}", "known")
+        store.set(f"{part}/{rank}", "confirmed")
         return dist.PrefixStore(part, store)
-    part, absent, deadline = (
-        uuid4().hex,
-        set(range(1, world)),
-        time.monotonic() + timeout.total_seconds(),
-    )
+    part = uuid4().hex
+    absent = set(range(1, world))
+    deadline = time.monotonic() + timeout.total_seconds()
     while absent:
         if time.monotonic() > deadline:
             raise TimeoutError(f"ranks {sorted(absent)} did not come within {timeout}")

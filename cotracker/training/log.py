@@ -1,4 +1,4 @@
-"""What a run says while it goes: TensorBoard, a line of JSON a step, a line on the console."""
+"""The log of a run: TensorBoard, a line of JSON a step, a line on the console."""
 
 import json
 import sys
@@ -6,90 +6,87 @@ import time
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from cotracker.training.distributed import Group
+
 FILES = ("log.jsonl", "evaluations.jsonl", "replaced.jsonl", "not_finite.jsonl")
-QUIET = ("seconds", "frames_per_second", "peak_memory")  # not on the console
-RARE = ("replaced", "not_finite")  # on the console where there were any
+NOT_PRINTED = ("seconds", "frames_per_second", "peak_memory")
+PRINTED_IF_ANY = ("replaced", "not_finite")
 
 
 class Log:
-    """Scalars of each step into `out`/log.jsonl and, every `every` steps, TensorBoard and the console.
+    """Logs each step's scalars in `out`/log.jsonl; every `every` steps TensorBoard and console.
 
-    A resumed run drops the lines that the interrupted one wrote after its last checkpoint.
+    A resumed run drops the lines after the last checkpoint.
     """
 
     def __init__(self, out: Path, start: int, steps: int, every: int):
-        self.out, self.start, self.steps, self.every, self.began = (
-            out,
-            start,
-            steps,
-            every,
-            time.monotonic(),
-        )
+        self.out = out
+        self.start, self.steps, self.every = start, steps, every
+        self.started = time.monotonic()
         for name in FILES:
-            _forget_after(out / name, start)
+            _drop_after(out / name, start)
         self.lines = (out / FILES[0]).open("a")
         self.board = SummaryWriter(str(out), purge_step=start)
 
     def step(self, step: int, scalars: dict[str, float]) -> None:
-        """Notes the scalars of step number `step` (1 after the first)."""
+        """Logs the scalars of step number `step`, 1 for the first."""
         self.lines.write(json.dumps({"step": step} | scalars) + "\n")
         self.lines.flush()
         if step % self.every and step != self.steps:
             return
         for name, value in scalars.items():
             self.board.add_scalar(name, value, step)
-        rate = (time.monotonic() - self.began) / (step - self.start)
-        said = {
-            name: value
+        seconds = (time.monotonic() - self.started) / (step - self.start)
+        printed = [
+            f"{name} {value:.4g}"
             for name, value in scalars.items()
-            if name not in QUIET and (value or name not in RARE)
-        }
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in said.items())
-        left = _hours(rate * (self.steps - step))
-        print(f"step {step}/{self.steps}  {shown}  {rate:.2f} s/step  ETA {left}", flush=True)
+            if name not in NOT_PRINTED and (value or name not in PRINTED_IF_ANY)
+        ]
+        left = _hours(seconds * (self.steps - step))
+        line = "  ".join([*printed, f"{seconds:.2f} s/step", f"ETA {left}"])
+        print(f"step {step}/{self.steps}  {line}", flush=True)
 
-    def measured(self, step: int, name: str, values: dict[str, float]) -> None:
-        """Notes what a benchmark gave at `step`: TensorBoard, evaluations.jsonl and the console."""
+    def evaluation(self, step: int, name: str, values: dict[str, float]) -> None:
+        """Logs a benchmark's means: TensorBoard, evaluations.jsonl and the console."""
         for key, value in values.items():
             self.board.add_scalar(f"{name}/{key}", value, step)
         with (self.out / "evaluations.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "benchmark": name} | values) + "\n")
-        shown = "  ".join(f"{key} {value:.2f}" for key, value in values.items())
-        print(f"step {step}  {name}: {shown}", flush=True)
+        line = "  ".join(f"{key} {value:.2f}" for key, value in values.items())
+        print(f"step {step}  {name}: {line}", flush=True)
 
     def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """A picture H W 3 uint8 into TensorBoard."""
+        """Logs a picture H W 3 uint8 in TensorBoard."""
         self.board.add_image(name, picture, step, dataformats="HWC")
 
     def not_finite(self, step: int, examples: list) -> None:
-        """A step that was not taken, and its examples (seed, k), which remake it, into not_finite.jsonl."""
+        """Logs a skipped step and its examples (seed, k) in not_finite.jsonl."""
         with (self.out / "not_finite.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "examples": examples}) + "\n")
         print(
-            f"step {step}: not finite, no step taken; examples {examples}",
+            f"step {step}: not finite, skipped; examples {examples}",
             file=sys.stderr,
             flush=True,
         )
 
     def replaced(self, step: int, clips: list) -> None:
-        """Bad clips that were replaced, as [example (seed, k), how many, why the last], into replaced.jsonl."""
+        """Logs replaced clips, each [example (seed, k), count, reason of the last]."""
         with (self.out / "replaced.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, "clips": clips}) + "\n")
         for example, count, reason in clips:
-            print(
-                f"step {step}: example {example}: {count} bad clips replaced, the last because: {reason}",
-                flush=True,
-            )
+            bad = f"{count} bad clips replaced, the last because: {reason}"
+            print(f"step {step}: example {example}: {bad}", flush=True)
 
     def close(self) -> None:
         self.lines.close()
         self.board.close()
 
 
-def _forget_after(path: Path, step: int) -> None:
-    """Drops the lines of a file that tell of later steps, or were cut off."""
+def _drop_after(path: Path, step: int) -> None:
+    """Drops the lines of a file that are of later steps, or incomplete."""
     if not path.exists():
         return
     whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
@@ -99,3 +96,27 @@ def _forget_after(path: Path, step: int) -> None:
 def _hours(seconds: float) -> str:
     minutes = int(seconds // 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{int(seconds % 60):02d}"
+
+
+def print_estimate(
+    group: Group, model: nn.Module, steps: list[dict[str, float]], left: int
+) -> None:
+    """Prints what a run takes: parameters, memory, seconds a step, hours.
+
+    steps: scalars of the steps of a dry run.
+    left: steps to come.
+    """
+    seconds = sorted(scalars["seconds"] for scalars in steps)[len(steps) // 2]
+    memory = max(group.all_gather_object(steps[-1]["peak_memory"]))
+    waited = steps[-1]["data_wait"]
+    parameters = list(model.parameters())
+    total = sum(p.numel() for p in parameters)
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    group.print_rank0(f"{total} parameters, of which {trained} are trained")
+    group.print_rank0(
+        f"{group.world} processes on {group.device.type}, {memory:.2f} GB in the largest"
+    )
+    group.print_rank0(f"{seconds:.2f} s a step, of which {waited:.2f} s waiting for data")
+    group.print_rank0(
+        f"{left * seconds / 3600:.2f} hours for the {left} steps to come; wrote nothing"
+    )

@@ -1,4 +1,6 @@
-"""What moves the weights: AdamW, the linear 1-cycle, gradient clipping, a running mean of the weights (appendix A)."""
+"""The optimiser: AdamW, the linear 1-cycle, gradient clipping, EMA weights (appendix A)."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -6,100 +8,122 @@ from torch.amp import GradScaler
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from cotracker.training.config import TrainConfig
+
 
 class Optimiser:
-    """AdamW under a linear 1-cycle over `steps` + `extra_steps`, with everything that a resumed run needs.
+    """AdamW under a linear 1-cycle, with all that a resumed run needs.
 
-    lr: its peak.  warmup: the share of the cycle spent rising to it.  clip: largest gradient norm.  ema: decay of the
-    running mean of the weights, 0 for none.  scaled: the loss is scaled against underflow, as float16 needs.
-    Parameters: those of all `modules` that take a gradient.
+    It trains the parameters of all `modules` that take a gradient; EMA weights are of the first.
+    In float16 the loss is scaled against underflow.
     """
 
-    def __init__(
-        self,
-        modules: list[nn.Module],
-        steps: int,
-        extra_steps: int,
-        lr: float,
-        weight_decay: float,
-        warmup: float,
-        clip: float,
-        ema: float,
-        scaled: bool = False,
-    ):
+    def __init__(self, modules: list[nn.Module], config: TrainConfig):
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        self.adamw = torch.optim.AdamW(self.parameters, lr=lr, weight_decay=weight_decay, eps=1e-8)
-        total = steps + extra_steps
-        rising = min(
-            max(float(warmup), 1.001 / total), 1 - 1e-9
-        )  # of one step or none, OneCycleLR divides by zero
+        self.adamw = torch.optim.AdamW(
+            self.parameters, lr=config.lr, weight_decay=config.weight_decay, eps=1e-8
+        )
+        total = config.steps + config.schedule_extra_steps
+        # with a rise of one step or none, OneCycleLR divides by zero
+        rise = min(max(float(config.warmup), 1.001 / total), 1 - 1e-9)
         self.schedule = OneCycleLR(
-            self.adamw, lr, total, pct_start=rising, anneal_strategy="linear", cycle_momentum=False
+            self.adamw,
+            config.lr,
+            total,
+            pct_start=rise,
+            anneal_strategy="linear",
+            cycle_momentum=False,
         )
-        self.clip = clip
-        self.live = modules[0]
-        self.mean = (
-            AveragedModel(modules[0], multi_avg_fn=get_ema_multi_avg_fn(ema)) if ema else None
-        )
+        self.clip = config.clip
+        self.model = modules[0]
+        self.ema = None
+        if config.ema:
+            self.ema = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        scaled = config.precision == "float16"
         self.scaler = GradScaler(self.parameters[0].device.type, enabled=scaled)
 
     @property
-    def rate(self) -> float:
+    def lr(self) -> float:
         """The learning rate of the next step."""
         return self.schedule.get_last_lr()[0]
 
     def backward(self, loss: Tensor) -> None:
-        """Adds the gradient of `loss` to what the step's earlier calls gathered."""
+        """Adds the gradient of `loss` to that of the step's earlier batches."""
         self.scaler.scale(loss).backward()
 
-    def norm(self) -> Tensor:
-        """The norm of the gathered gradient, which is then clipped; not finite where any part of it is not."""
+    def clip_gradients(self) -> Tensor:
+        """The norm of the gradient before it is clipped; not finite where any part of it is not."""
         self.scaler.unscale_(self.adamw)
         return nn.utils.clip_grad_norm_(self.parameters, self.clip)
 
-    def step(self, finite: bool, spent: float = 0.0) -> None:
-        """Moves the weights by the gathered gradient, or not at all where it was not finite; then forgets it.
+    def step(self, finite: bool, progress: float = 0.0) -> None:
+        """Moves the weights by the gradient, or not at all where it is not finite, and drops it.
 
-        The cycle goes on by a step, or to the share `spent` of it where that is further.
+        The schedule advances by a step, or to the share `progress` of it where that is further.
         """
         if finite:
             self.scaler.step(self.adamw)
-            if self.mean is not None:
-                self.mean.update_parameters(self.live)
+            if self.ema is not None:
+                self.ema.update_parameters(self.model)
             end = self.schedule.total_steps - 1
-            goal = min(max(self.schedule.last_epoch + 1, int(min(spent, 1.0) * end)), end)
+            goal = min(max(self.schedule.last_epoch + 1, int(min(progress, 1.0) * end)), end)
             while self.schedule.last_epoch < goal:
                 self.schedule.step()
         self.scaler.update()
         self.adamw.zero_grad(set_to_none=True)
 
     @property
-    def best_model(self) -> nn.Module:
-        """The running mean where there is one, else the live model."""
-        return self.live if self.mean is None else self.mean.module
+    def ema_model(self) -> nn.Module:
+        """The model with EMA weights if they are kept, else with the current ones."""
+        return self.model if self.ema is None else self.ema.module
 
-    def state_dict(self, rounded: bool = False) -> dict:
-        """All that a resumed run needs. rounded: AdamW's moments in bfloat16, half the size and not quite the same."""
-        mean = None if self.mean is None else self.mean.state_dict()
-        parts = {"adamw": self.adamw, "schedule": self.schedule, "scaler": self.scaler}
-        state = {name: part.state_dict() for name, part in parts.items()} | {"mean": mean}
-        return state | ({"adamw": _rounded(state["adamw"])} if rounded else {})
+    def state_dict(self, bfloat16_moments: bool = False) -> dict:
+        """All that a resumed run needs.
+
+        bfloat16_moments: AdamW's moments take half the size, and resuming is not bit-exact.
+        """
+        adamw = self.adamw.state_dict()
+        return {
+            "adamw": _round_moments(adamw) if bfloat16_moments else adamw,
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "mean": None if self.ema is None else self.ema.state_dict(),
+        }
 
     def load_state_dict(self, state: dict) -> None:
         self.adamw.load_state_dict(state["adamw"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
-        if self.mean is not None:
-            self.mean.load_state_dict(state["mean"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["mean"])
 
 
-def _rounded(adamw: dict) -> dict:
+def freeze_except(model: nn.Module, parts: Sequence[str]) -> None:
+    """Leaves gradients to the parameters of these parts alone, named by how their names begin.
+
+    ValueError for a part that has no parameter to train.
+    """
+    free = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for part in parts:
+        if not any(_is_within(name, part) for name in free):
+            names = ", ".join(dict.fromkeys(name.split(".")[0] for name in free))
+            raise ValueError(f"train.trainable={part} is no part of the model: choose of {names}")
+    for name, parameter in model.named_parameters():
+        trained = any(_is_within(name, part) for part in parts)
+        parameter.requires_grad_(parameter.requires_grad and trained)
+
+
+def _is_within(parameter: str, part: str) -> bool:
+    return f"{parameter}.".startswith(f"{part}.")
+
+
+def _round_moments(adamw: dict) -> dict:
     """AdamW's state with its moments in bfloat16; load_state_dict makes them float32 again."""
-    moments = {
+    state = {
         number: {
             name: value.bfloat16() if name.startswith("exp_avg") else value
-            for name, value in of.items()
+            for name, value in values.items()
         }
-        for number, of in adamw["state"].items()
+        for number, values in adamw["state"].items()
     }
-    return adamw | {"state": moments}
+    return adamw | {"state": state}

@@ -1,130 +1,164 @@
-"""For train.py: how far a run is, the state that continues it, and what its checkpoint says of itself."""
+"""A run's folder: the state from which it resumes, the checkpoint and its card."""
 
 import json
+import os
+import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from cotracker import checkpoint, provenance
+from cotracker import __version__, checkpoint, files, provenance
+from cotracker.training.config import differences
 from cotracker.training.distributed import Group
-from cotracker.training.settings import unlike
+from cotracker.training.parts import Parts
+
+STATE_KEYS = {"model", "objective", "optimiser", "progress", "settings", "random"}
+CARD_KEYS = "hash data licence steps examples training_hours commit mean_of init_from".split()
 
 
 @dataclass
 class Progress:
-    """How far a run is; all of it is kept in its state."""
+    """How far a run is; all of it is in its state."""
 
     step: int = 0
     examples: int = 0  # over all processes
     seconds: float = 0.0
-    block: int = 0  # examples in a row that come from one source of a mixture
-    replaced: int = 0  # bad clips that others took the place of
-    not_finite: int = 0  # steps that were not taken
-    skipped: int = 0  # the last so many of them in a row
+    block: int = 0  # consecutive examples that come from one source of a mixture
+    replaced: int = 0  # bad clips that were replaced
+    not_finite: int = 0  # skipped steps
+    skipped: int = 0  # the last steps that were skipped in a row
     best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
-    init_from: dict = field(
-        default_factory=dict
-    )  # the card of train.init_from, what is kept of it
+    init_from: dict = field(default_factory=dict)  # of the card of train.init_from
+
+    def count_step(self, examples: int, finite: bool, replaced: int) -> None:
+        """Counts a step of so many examples, of which some replaced bad ones."""
+        self.step += 1
+        self.examples += examples
+        self.replaced += replaced
+        self.not_finite += not finite
+        self.skipped = 0 if finite else self.skipped + 1
+
+    def is_best(self, name: str, value: float) -> bool:
+        """Whether the value is the best so far of the metric `name`; it is then kept as such."""
+        if self.best.get("name") == name and value <= self.best["value"]:
+            return False
+        if not value > float("-inf"):
+            return False
+        self.best = {"name": name, "value": value, "step": self.step}
+        return True
 
 
-def save(
-    out: Path, settings: dict, parts: dict, progress: Progress, card: dict, group: Group
-) -> None:
-    """out/last.pt, all that a resumed run needs, and out/model.safetensors, what is used (the running mean if kept).
-
-    card: what the latter says of itself.
-    """
-    random = group.gathered(torch.get_rng_state())
-    if not group.first:
+def save(out: Path, settings: dict, parts: Parts, progress: Progress, group: Group) -> None:
+    """Writes out/last.pt, from which a run resumes, and out/model.safetensors, its (EMA) model."""
+    random = group.all_gather_object(torch.get_rng_state())
+    if not group.is_main:
         return
-    kept = settings["checkpoint"]
-    state = {name: part.state_dict() for name, part in parts.items()}
-    if kept["bfloat16_moments"]:
-        state["optimiser"] = parts["optimiser"].state_dict(rounded=True)
-    state |= {"progress": asdict(progress), "settings": json.dumps(settings), "random": random}
-    checkpoint.save_state(out / "last.pt", state, kept["shard_mb"])
-    checkpoint.save(out / "model.safetensors", parts["optimiser"].best_model, card)
+    state = parts.state_dict(settings["checkpoint"]["bfloat16_moments"]) | {
+        "progress": asdict(progress),
+        "settings": json.dumps(settings),
+        "random": random,
+    }
+    checkpoint.save_state(out / "last.pt", state)
+    card = make_card(settings, progress)
+    checkpoint.save(out / "model.safetensors", parts.optimiser.ema_model, card)
 
 
-def card_of(settings: dict, progress: Progress) -> dict:
-    """What a checkpoint says of itself: settings, how long, of what, and what it began from."""
+def make_card(settings: dict, progress: Progress) -> dict:
+    """The card of a checkpoint: settings, duration, data, and what it starts from."""
     card = {
         "training": {key: value for key, value in settings.items() if key != "evaluation"},
         "steps": progress.step,
         "examples": progress.examples,
         "training_hours": round(progress.seconds / 3600, 3),
         "commit": provenance.commit(),
+        "version": __version__,
         **settings["card"],
     }
-    card["data"] = card["data"] or ", ".join(sources(settings["data"]))
-    return card | ({"init_from": progress.init_from} if progress.init_from else {})
+    card["data"] = card["data"] or ", ".join(source_names(settings["data"]))
+    if progress.init_from:
+        card["init_from"] = progress.init_from
+    return card
 
 
-def sources(data: dict) -> list[str]:
-    """What the data are made by or read from, each once: the last name of every `_target_` but mixtures, and roots."""
+def source_names(data: dict) -> list[str]:
+    """The sources of the data, each once: the class of every node but mixtures, and its root."""
     if "sources" in data:
-        return list(dict.fromkeys(name for part in data["sources"] for name in sources(part)))
+        found = [name for source in data["sources"] for name in source_names(source)]
+        return list(dict.fromkeys(found))
     if "source" in data:
-        return sources(data["source"])
-    return [
-        " of ".join(
-            [data["_target_"].rpartition(".")[2], *([str(data["root"])] if "root" in data else [])]
-        )
-    ]
+        return source_names(data["source"])
+    name = data["_target_"].rpartition(".")[2]
+    return [f"{name} of {data['root']}" if "root" in data else name]
 
 
-def resume(out: Path, settings: dict, parts: dict, group: Group) -> Progress:
-    """Puts the state of out/last.pt into the parts, if it is there; returns how far it was. Rank 0 alone reads it."""
-    state = group.from_first(read_state(out, settings, parts) if group.first else None)
+def resume(out: Path, settings: dict, parts: Parts, group: Group) -> Progress:
+    """How far the run in `out` is, its state loaded into the parts; a new run's where it has none.
+
+    Rank 0 alone reads the state.
+    """
+    state = read_state(out, settings) if group.is_main else None
+    state = group.broadcast_object(state)
     if state is None:
-        return begin(settings["train"]["init_from"], parts["model"])
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
+        return begin(settings["train"]["init_from"], parts.model)
+    parts.load_state_dict(state)
     if len(state["random"]) == group.world:
         torch.set_rng_state(state["random"][group.rank])
     progress = Progress(**state["progress"])
-    group.tell(f"continuing {out}/last.pt at step {progress.step}")
+    group.print_rank0(f"resuming {out}/last.pt at step {progress.step}")
     return progress
 
 
 def begin(init_from: str | None, model: nn.Module) -> Progress:
-    """A run's start: from the weights of a checkpoint, whose card is noted, or as the model is."""
+    """A new run's progress: from the weights of a checkpoint, whose card it keeps, or from none."""
     if not init_from:
         return Progress()
-    kept = "hash data licence steps examples training_hours commit mean_of init_from".split()
-    card = checkpoint.read_card(checkpoint.find(init_from))
-    model.load_state_dict(_fitting_weights(model, init_from))
-    return Progress(init_from={key: card[key] for key in kept if key in card})
+    path = checkpoint.find(init_from)
+    card = checkpoint.read_card(path)
+    weights = checkpoint.load_model(path).state_dict()
+    difference = checkpoint.keys_difference(model, weights)
+    if difference:
+        raise ValueError(
+            f"train.init_from={init_from} does not fit the model of this config:\n{difference}"
+        )
+    model.load_state_dict(weights)
+    return Progress(init_from={key: card[key] for key in CARD_KEYS if key in card})
 
 
-def read_state(out: Path, settings: dict, parts: dict) -> dict | None:
+def read_state(out: Path, settings: dict) -> dict | None:
     """The state in out/last.pt, None where there is none; ValueError where it is another run's."""
     path = out / "last.pt"
     if not path.exists():
         return None
     state = checkpoint.load_state(path)
-    if (
-        not isinstance(state, dict)
-        or not {"settings", "progress", "random", *parts} <= state.keys()
-    ):
+    if not isinstance(state, dict) or not STATE_KEYS <= state.keys():
         raise ValueError(
-            f"{path} is not the state of a training run: name another folder with out="
+            f"{path} is not the state of a training run: pass another folder with out="
         )
-    differing = unlike(json.loads(state["settings"]), settings)
-    if differing:
+    found = differences(json.loads(state["settings"]), settings)
+    if found:
         raise ValueError(
-            f"{out} holds a run with other settings ({differing}): name another folder with out="
+            f"{out} holds a run with other settings ({found}): pass another folder with out="
         )
     return state
 
 
-def _fitting_weights(model: torch.nn.Module, name: str) -> dict:
-    weights = checkpoint.load_model(checkpoint.find(name)).state_dict()
-    difference = checkpoint.keys_difference(model, weights)
-    if difference:
-        raise ValueError(
-            f"train.init_from={name} does not fit the model of this config:\n{difference}"
-        )
-    return weights
+def prepare_folder(out: Path, config: str) -> None:
+    """Makes `out` with config.yaml and environment.json; removes files a killed run left partial.
+
+    config: the text of config.yaml.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for leftover in out.glob(f"*{files.PARTIAL}"):
+        leftover.unlink()
+    files.write_text(out / "config.yaml", config)
+    cpu = platform.processor() or platform.machine()
+    environment = {
+        "commit": provenance.commit(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
+        "threads": torch.get_num_threads(),
+        **provenance.versions(),
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+    }
+    files.write_json(out / "environment.json", environment)

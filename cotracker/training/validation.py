@@ -1,5 +1,6 @@
 """What a training run shows beside its losses: held-out benchmarks, and pictures of its tracks."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -43,10 +44,18 @@ def validate(
 ) -> dict[str, float]:
     """The benchmark's means for the current model, on every rank; the ranks share the videos.
 
-    evaluation: iters, resolution, single_point, support_grid, local_support_grid (configs/train.yaml).
+    evaluation: the TrackerOptions of configs/train.yaml and further settings.
     """
     rows = evaluate(_build_tracker(model, evaluation), benchmark, group.rank, group.world)
-    return mean([row for part in group.gathered(rows) for row in part])
+    return mean([row for part in group.all_gather_object(rows) for row in part])
+
+
+def best_value(best: str, name: str, means: dict[str, float]) -> float:
+    """The mean that evaluation.best names, BENCHMARK/METRIC, -inf where it is not among these."""
+    benchmark, _, metric = best.partition("/")
+    if benchmark == name and metric not in means:
+        print(f"evaluation.best: {name} has no metric {metric}, only {', '.join(means)}")
+    return means.get(metric, -math.inf) if benchmark == name else -math.inf
 
 
 @torch.no_grad()

@@ -22,8 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cotracker import provenance
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.cuda_graphs import mapped
 from cotracker.model.runtime import compile_transformer
 from cotracker.profiling.machine import matrix_peak, now, peak_memory
+from cotracker.training.config import TrainConfig
 from cotracker.training.objective import Objective
 from cotracker.training.optim import Optimiser
 from cotracker.types import Clip, collate
@@ -140,17 +142,19 @@ def make_step(
     if options.compile:
         compile_transformer(model)
     objective = Objective().to(device)
-    optimiser = Optimiser([model, objective], 1000, 0, 5e-4, 1e-5, 0.05, 1.0, 0)
-    clip = make_batch(options).to(device)
+    config = TrainConfig(steps=1000, schedule_extra_steps=0, clip=1.0)
+    optimiser = Optimiser([model, objective], config)
+    clip = make_batch(options)
+    targets = mapped(objective.sample_targets(clip, model.window), lambda x: x.to(device))
 
     def step() -> dict:
         cpu, start = time.process_time(), now(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            loss, _ = objective(model, clip)
+            loss, _ = objective(model, targets)
         forward = now(device)
         optimiser.backward(loss)
         backward = now(device)
-        optimiser.step(bool(optimiser.norm().isfinite()))
+        optimiser.step(bool(optimiser.clip_gradients().isfinite()))
         end = now(device)
         seconds = {
             "forward": forward - start,

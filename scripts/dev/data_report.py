@@ -17,10 +17,10 @@ import cv2
 import hydra
 import numpy as np
 import torch
-from hydra.errors import HydraException
 from tqdm import tqdm
 
 from cotracker import checks
+from cotracker.config.instantiate import instantiate
 from cotracker.data.badja import BADJA
 from cotracker.data.kubric.layout import clip_names, read_clip
 from cotracker.data.statistics import Samples, measure_motion, pool_samples, summarise_samples
@@ -163,11 +163,7 @@ def generator(name: str, textures: str | None):
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         config = hydra.compose("train", overrides=[f"data={name}"])
     config.textures = textures
-    try:
-        return hydra.utils.instantiate(config.data)
-    except HydraException as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise ValueError(f"the set {name} cannot be made: {reason}") from error
+    return instantiate(config.data, f"the set {name}")
 
 
 def format_table(numbers: dict[str, dict]) -> str:

@@ -25,7 +25,7 @@ from cotracker.benchmarks.failures import (
     worst_points,
 )
 from cotracker.benchmarks.run import predict, read, with_required_direction
-from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.files import write_json
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Clip, EvalTargets, Tracks
@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = compose_evaluation(arguments.settings)
         benchmark = build_benchmark(config.benchmark)
-        rows = render_worst_tracks(made(config.tracker), benchmark, arguments.count)
+        rows = render_worst_tracks(
+            instantiate(config.tracker, "tracker"), benchmark, arguments.count
+        )
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_png(arguments.out, np.concatenate([picture for picture, _ in rows]))
         write_json(arguments.out.with_suffix(".json"), [row for _, row in rows])

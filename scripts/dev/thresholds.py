@@ -16,7 +16,7 @@ from torch import Tensor
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import tapvid_ratio
 from cotracker.benchmarks.run import predict, read, with_required_direction
-from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Clip, EvalTargets, Tracks
 
@@ -28,7 +28,9 @@ def main(settings: list[str]) -> int:
     """Exit code 0, or 2 and one sentence."""
     try:
         config = compose_evaluation(settings)
-        means, shares = evaluate(made(config.tracker), build_benchmark(config.benchmark))
+        means, shares = evaluate(
+            instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark)
+        )
     except (ValueError, OSError, hydra.errors.HydraException) as error:
         print(f"thresholds.py: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

@@ -1,6 +1,6 @@
 """Several runs of train.py one after the other in the processes that torchrun started: jobs.py JOBS.json, which holds
 
-the keyword arguments of `watched` for each run.
+the keyword arguments of `run_watched` for each run.
 """
 
 import json
@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 import train
 from cotracker import checkpoint
-from cotracker.training.distributed import Group, join
+from cotracker.training.distributed import Group, join_group
 from cotracker.training.optim import Optimiser
 from cotracker.training.stopping import Stop
 
@@ -22,7 +22,7 @@ SMALL = ["experiment=smoke", "data._target_=faulty.Faulty", "data.height=32", "d
          "train.lr=2e-5"]  # fmt: skip  # so slow that noise in the last digits does not grow
 
 
-def watched(overrides: list[str], until: int | None = None, data: dict | None = None) -> None:
+def run_watched(overrides: list[str], until: int | None = None, data: dict | None = None) -> None:
     """One run, which is asked to stop at step `until`; `data` takes the place of the config's.
 
     In its `out` each process leaves rank<n>.json: the hash of its weights after each step, and the error that ended
@@ -35,39 +35,37 @@ def watched(overrides: list[str], until: int | None = None, data: dict | None = 
     rank, out, hashes, error = int(os.environ.get("RANK", 0)), Path(cfg.out), [], None
     (out / "seen").mkdir(parents=True, exist_ok=True)
     os.environ["SEEN"] = str(out / "seen")
-    norm, step, asked = Optimiser.norm, Optimiser.step, Stop.__bool__
+    clip, step, is_due = Optimiser.clip_gradients, Optimiser.step, Stop.is_due
 
-    def noting_norm(self):
+    def saving_clip(self):
         if not hashes:
             torch.save([p.grad.clone() for p in self.parameters], out / f"gradients{rank}.pt")
-        return norm(self)
+        return clip(self)
 
-    def noting_step(self, finite, spent):
-        step(self, finite, spent)
-        hashes.append(checkpoint.weights_hash(self.live.state_dict()))
+    def hashing_step(self, finite, progress):
+        step(self, finite, progress)
+        hashes.append(checkpoint.weights_hash(self.model.state_dict()))
 
-    def until_then(self):
-        return asked(self) or (until is not None and len(hashes) + 1 >= until)
+    def is_due_then(self):
+        return is_due(self) or (until is not None and len(hashes) + 1 >= until)
 
-    Optimiser.norm, Optimiser.step, Stop.__bool__ = noting_norm, noting_step, until_then
+    Optimiser.clip_gradients, Optimiser.step, Stop.is_due = saving_clip, hashing_step, is_due_then
     try:
         train.run(cfg)
     except ValueError as caught:
         error = str(caught)
     finally:
-        Optimiser.norm, Optimiser.step, Stop.__bool__ = norm, step, asked
+        Optimiser.clip_gradients, Optimiser.step, Stop.is_due = clip, step, is_due
         del os.environ["SEEN"]
     (out / f"rank{rank}.json").write_text(json.dumps({"hashes": hashes, "error": error}))
 
 
 if __name__ == "__main__":
-    group, leave = join(torch.device("cpu"), timeout_minutes=1), Group.leave
-    train.join, Group.leave = (
-        (lambda device, timeout: group),
-        (lambda self: None),
-    )  # one group for all the runs
+    group, destroy = join_group(torch.device("cpu"), timeout_minutes=1), Group.destroy
+    train.join_group = lambda device, timeout: group  # one group for all the runs
+    Group.destroy = lambda self: None
     for job in json.loads(Path(sys.argv[1]).read_text()):
-        watched(**job)
-    leave(group)
+        run_watched(**job)
+    destroy(group)
     threads = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
     assert not any("gloo" in name for name in threads), f"after the group was left: {threads}"

@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cotracker import checkpoint
 from cotracker.config.instantiate import build_benchmark
 from cotracker.data.stream import TrainingStream
-from cotracker.training.distributed import Group, fresh
+from cotracker.training.distributed import Group, agree_on_store
 from cotracker.training.validation import validate
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ VALIDATION = [
     )
 ]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 
 
 def lines(out, name="log.jsonl"):
@@ -135,10 +135,12 @@ def folder(tmp_path_factory):
     at = tmp_path_factory.mktemp("runs")
     for name, objective in (("paper", PAPER), ("matching", MATCHING)):
         for batch, accumulate in ((2, 1), (1, 2), (4, 1), (1, 4)):
-            dealt = [f"train.batch={batch}", f"train.accumulate={accumulate}"]
-            jobs.watched([f"out={at}/{name}_{batch}_{accumulate}", objective, *MANY_FRAMES, *dealt])
-    jobs.watched([f"out={at}/one", *LONG, "train.batch=2"])
-    jobs.watched([f"out={at}/one_then_two", *LONG, "train.batch=2"], until=6)
+            sharding = [f"train.batch={batch}", f"train.accumulate={accumulate}"]
+            jobs.run_watched(
+                [f"out={at}/{name}_{batch}_{accumulate}", objective, *MANY_FRAMES, *sharding]
+            )
+    jobs.run_watched([f"out={at}/one", *LONG, "train.batch=2"])
+    jobs.run_watched([f"out={at}/one_then_two", *LONG, "train.batch=2"], until=6)
     torch.set_num_threads(threads)
     return at
 
@@ -182,7 +184,7 @@ def two(tmp_path_factory):
     ("2_1", [("1_2", 0), ("two_1", 0), ("two_1", 1)]),
     ("4_1", [("1_4", 0), ("two_2", 0), ("two_2", 1)]),
 ])  # fmt: skip
-def test_gradients_do_not_depend_on_how_a_batch_is_dealt_out(together, objective, one, others):
+def test_gradients_do_not_depend_on_how_a_batch_is_sharded(together, objective, one, others):
     """In one process or two, at once or in turn, of clips with unequal numbers of points and several windows."""
     expected = torch.load(together / f"{objective}_{one}" / "gradients0.pt")
     largest = max(gradient.abs().max() for gradient in expected)
@@ -211,7 +213,7 @@ def test_a_killed_process_is_started_again_and_the_run_ends_as_if_nothing_had_be
     # torchrun names the process that it found dead first: the killed one, or the other, which lost its peer
     assert (
         code == 0
-        and f"continuing {out}/last.pt at step 4" in said
+        and f"resuming {out}/last.pt at step 4" in said
         and re.search(r"failed \(exitcode: (-9|1)\)", said)
     ), said
     assert [line["step"] for line in lines(out)] == list(range(1, 17))
@@ -224,23 +226,23 @@ def test_processes_started_again_take_no_notice_of_what_dead_ones_left_in_the_st
         store.set(f"here/{rank}", f"dead{rank}")
     with ThreadPoolExecutor(3) as threads:
         for _ in range(2):
-            ranks = [threads.submit(fresh, store, 0, 3, minute)]
+            ranks = [threads.submit(agree_on_store, store, 0, 3, minute)]
             time.sleep(0.1)  # so that rank 0 has answered the dead
-            ranks += [threads.submit(fresh, store, rank, 3, minute) for rank in (1, 2)]
+            ranks += [threads.submit(agree_on_store, store, rank, 3, minute) for rank in (1, 2)]
             parts = [rank.result(timeout=120) for rank in ranks]
             assert not parts[0].check(["address"])
             parts[1].set("address", "new")
             assert [part.get("address") for part in parts] == [b"new"] * 3
     with pytest.raises(TimeoutError, match="ranks .1, 2. did not come"):
-        fresh(torch.distributed.HashStore(), 0, 3, timedelta(seconds=0.1))
+        agree_on_store(torch.distributed.HashStore(), 0, 3, timedelta(seconds=0.1))
 
 
 @pytest.mark.parametrize("words, sentences", [
     (["+data.fault=breaks"], ["Traceback", "in breaks", "RuntimeError: the disk of rank 1 is on fire"]),
     (["+data.fault=all_bad"],
      ["example 9 of seed 0: Faulty gave 11 bad clips in a row, the last because: clip number 9 has no tracks"]),
-    (["+data.fault=not_numbers", "train.most_skipped=3"],
-     ["3 steps in a row were not finite: lower train.lr, or see examples [[0, 8], [0, 9]]"]),
+    (["+data.fault=not_numbers", "train.max_skipped_steps=3"],
+     ["3 steps in a row were not finite: lower train.lr, or look at examples [[0, 8], [0, 9]]"]),
 ])  # fmt: skip
 def test_an_error_of_one_process_ends_all_and_is_told(tmp_path, words, sentences):
     out = tmp_path / "run"
@@ -288,7 +290,7 @@ def test_out_of_time_or_asked_to_stop_all_save_and_leave(two, tmp_path):
     assert (
         code == 0
         and 0 < done < 16
-        and f"stopped at step {done} of 16: the same command continues it" in said
+        and f"stopped at step {done} of 16: run the same command again to resume" in said
     ), said
     with started(*words) as process:
         wait_for_steps(out, done + 1, process)
@@ -308,9 +310,9 @@ def examples_seen(out):
     return sorted(int(k) for file in (out / "seen").iterdir() for k in file.read_text().split()[1:])
 
 
-def test_a_run_goes_on_with_another_number_of_processes(together):
+def test_a_run_resumes_with_another_number_of_processes(together):
     assert progress(together / "two_then_one")["examples"] == 12
-    jobs.watched([f"out={together}/two_then_one", *LONG, "train.batch=2"])
+    jobs.run_watched([f"out={together}/two_then_one", *LONG, "train.batch=2"])
     for name in ("two_then_one", "one_then_two"):
         assert progress(together / name)["examples"] == 32
         assert examples_seen(together / name) == list(range(32))
@@ -319,17 +321,17 @@ def test_a_run_goes_on_with_another_number_of_processes(together):
 
 def test_a_mixture_that_would_change_its_blocks_is_refused(together):
     out = together / "mixture"
-    jobs.watched([f"out={out}", *LONG, "train.batch=8"], data=MIXTURE)
+    jobs.run_watched([f"out={out}", *LONG, "train.batch=8"], data=MIXTURE)
     sentence = lines(out, "rank0.json")[0]["error"]
     assert (
-        sentence.startswith(f"{out} draws its mixture in blocks of 2 examples")
+        sentence.startswith(f"{out} samples its mixture in blocks of 2 examples")
         and "\n" not in sentence
     )
-    jobs.watched([f"out={out}", *LONG, "train.batch=2"], data=MIXTURE)
+    jobs.run_watched([f"out={out}", *LONG, "train.batch=2"], data=MIXTURE)
     assert len(losses(out)) == 16 and examples_seen(out)[-1] == 31
 
 
-def test_videos_are_measured_by_all_processes_and_training_goes_on(together, two):
+def test_all_processes_share_an_evaluation_and_training_continues(together, two):
     out = together / "evaluated"
     assert weights(out) == weights(two)  # neither measuring nor pictures moved anything
     rows = lines(out, "evaluations.jsonl")
@@ -367,15 +369,15 @@ def test_asked_to_stop_it_saves_before_it_measures(tmp_path, monkeypatch):
 
     monkeypatch.setattr("train.Run.evaluate", too_long)
     with pytest.raises(TimeoutError):
-        jobs.watched([f"out={tmp_path}", *LONG, "train.evaluate_every=2", *VALIDATION], until=2)
+        jobs.run_watched([f"out={tmp_path}", *LONG, "train.evaluate_every=2", *VALIDATION], until=2)
     assert progress(tmp_path)["step"] == 2
 
 
 def test_the_best_of_another_measure_is_no_measure_of_this_one(tmp_path):
     words = [f"out={tmp_path}", *LONG, "train.evaluate_every=2", *VALIDATION]
-    jobs.watched([*words, "evaluation.best=sprites_val/oa"], until=2)
+    jobs.run_watched([*words, "evaluation.best=sprites_val/oa"], until=2)
     oa = checkpoint.read_card(tmp_path / "best.safetensors")["best"]
-    jobs.watched([*words, "evaluation.best=sprites_val/aj"], until=2)
+    jobs.run_watched([*words, "evaluation.best=sprites_val/aj"], until=2)
     aj = checkpoint.read_card(tmp_path / "best.safetensors")["best"]
     assert (
         (oa["step"], aj["step"]) == (2, 4)
@@ -445,7 +447,7 @@ def test_two_machines_train_on_after_one_was_cut_off(folder, two, tmp_path, mach
         said += a.communicate(timeout=120)[0]
         also_said = b.communicate(timeout=120)[0]
     assert a.returncode == b.returncode == 0, said + also_said
-    assert f"continuing {out}/last.pt at step" in said
+    assert f"resuming {out}/last.pt at step" in said
     assert [line["step"] for line in lines(out)] == list(range(1, 17))
     assert weights(out) == weights(two)
     np.testing.assert_allclose(losses(out), losses(folder / "one"), rtol=1e-3)

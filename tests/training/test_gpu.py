@@ -15,11 +15,14 @@ from cotracker.data.stream import TrainingStream
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.synthetic.sprites.render_torch import render_batch
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.cuda_graphs import mapped
 from cotracker.trackers.build import lower_precision
 from cotracker.trackers.cotracker import CoTrackerPredictor
-from cotracker.training.cuda_graph import GraphedStep, padded
+from cotracker.training.config import ObjectiveConfig
+from cotracker.training.cuda_graph import GraphedStep
 from cotracker.training.objective import Objective
-from cotracker.training.precision import let_tf32
+from cotracker.training.precision import allow_tf32
+from cotracker.training.targets import TargetSampler
 from train import run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -32,7 +35,7 @@ FILM = Sprites(frames=24, height=96, width=128, points=64)
 def exact():
     """float32 products of 24 bits, as on a CPU; and what PyTorch chose before, after."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    let_tf32(False)
+    allow_tf32(False)
     yield
     torch.set_float32_matmul_precision(before[0])
     torch.backends.cudnn.allow_tf32 = before[1]
@@ -42,8 +45,8 @@ def shipped() -> CoTracker:
     return checkpoint.load_model(checkpoint.find("cotracker_small")).eval()
 
 
-def questions() -> tuple[torch.Tensor, torch.Tensor]:
-    """A drawn video 1 24 3 96 128, and its points asked for where they are first seen."""
+def example() -> tuple[torch.Tensor, torch.Tensor]:
+    """A drawn video 1 24 3 96 128, and queries where its points are first visible."""
     clip = FILM.clip(np.random.default_rng(5))
     first = clip.visible.int().argmax(0)
     where = clip.tracks[first, torch.arange(len(first))]
@@ -58,7 +61,7 @@ def tracker_of(
 
 def tracked(tracker: CoTrackerPredictor) -> tuple[torch.Tensor, torch.Tensor]:
     device = tracker.model.frequencies.device
-    answer = tracker(*(value.to(device) for value in questions()))
+    answer = tracker(*(value.to(device) for value in example()))
     return answer.xy.cpu(), answer.visibility.cpu()
 
 
@@ -80,20 +83,28 @@ def test_bfloat16_tracks_are_near():
     assert error.median() < 0.1 and error.quantile(0.9) < 1
 
 
-@pytest.mark.parametrize("handover", [0.0, 1.0])
-def test_a_training_step_has_the_gradients_of_a_cpu(handover):
+def terms(late_window_prob: float) -> ObjectiveConfig:
+    return ObjectiveConfig(
+        points=32,
+        log_loss_weight=4.0,
+        late_window_prob=late_window_prob,
+        drift_prob=0.3,
+        matching_weight=2.0,
+    )
+
+
+def to(targets, device):
+    return mapped(targets, lambda tensor: tensor.to(device))
+
+
+@pytest.mark.parametrize("late_window_prob", [0.0, 1.0])
+def test_a_training_step_has_the_gradients_of_a_cpu(late_window_prob):
     clip = next(iter(make_loader(TrainingStream(FILM, 3), 2)))
-    settings = {
-        "iters": 2,
-        "small_errors": 4.0,
-        "handover": handover,
-        "handover_astray": 0.3,
-        "matching_weight": 2.0,
-    }
     found = []
     for device in (CPU, GPU):
-        model, objective = shipped().train().to(device), Objective(points=32, **settings).to(device)
-        loss, _ = objective(model, clip.to(device))
+        model = shipped().train().to(device)
+        objective = Objective(terms(late_window_prob)).to(device)
+        loss, _ = objective(model, to(objective.sample_targets(clip, model.window), device))
         loss.backward()
         found.append((loss.item(), torch.cat([p.grad.flatten().cpu() for p in model.parameters()])))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-3)
@@ -111,25 +122,20 @@ def test_bfloat16_tracks_as_cuda_graphs_are_those_that_are_not():
         assert error.median() < 0.01 and error.quantile(0.9) < 0.1
 
 
-@pytest.mark.parametrize("handover, sizes", [(0.0, 1), (1.0, 1), (1.0, 2)])
-def test_a_graphed_step_has_the_gradients_of_a_plain_one(handover, sizes):
+@pytest.mark.parametrize("late_window_prob, sizes", [(0.0, 1), (1.0, 1), (1.0, 2)])
+def test_a_graphed_step_has_the_gradients_of_a_plain_one(late_window_prob, sizes):
     """Two sizes in turn: steps of several shapes share their memory."""
     films = [FILM, replace(FILM, height=128, width=96)][:sizes]
-    drawn = [iter(make_loader(TrainingStream(film, 3), 2)) for film in films]
-    batches = [next(drawn[k % sizes]) for k in range(3 * sizes)]
-    settings = {
-        "iters": 2,
-        "small_errors": 4.0,
-        "handover": handover,
-        "handover_astray": 0.3,
-        "matching_weight": 2.0,
-    }
-    model, objective = shipped().train().to(GPU), Objective(points=32, **settings).to(GPU)
+    model = shipped().train().to(GPU)
+    objective = Objective(terms(late_window_prob)).to(GPU)
+    sampler = TargetSampler(objective.config, model.window, pad_points=True)
+    loaders = [iter(make_loader(TrainingStream(film, 3, prepare=sampler), 2)) for film in films]
+    batches = [next(loaders[k % sizes]) for k in range(3 * sizes)]
     parameters = [*model.parameters(), *objective.parameters()]
     step, losses = GraphedStep(model, objective, parameters, torch.float32), []
-    for clip in batches:
-        clip = clip.to(GPU)
-        loss, scalars = step(clip)
+    for batch in batches:
+        targets = batch.targets_on(GPU)
+        loss, scalars = step(targets)
         found = [
             loss.item(),
             scalars["matching"].item(),
@@ -137,16 +143,16 @@ def test_a_graphed_step_has_the_gradients_of_a_plain_one(handover, sizes):
         ]
         for parameter in parameters:
             parameter.grad = None
-        loss, scalars = objective(model, padded(clip))
+        loss, scalars = objective(model, targets)
         loss.backward()
         expected = torch.cat([p.grad.flatten() for p in parameters])
         assert found[:2] == pytest.approx([loss.item(), scalars["matching"].item()], rel=1e-4)
         assert (found[2] - expected).norm() < 0.01 * expected.norm()
         losses.append(loss.item())
-    assert len(set(losses)) == 3 * sizes and len(step._held) == sizes
+    assert len(set(losses)) == 3 * sizes and len(step._graphs) == sizes
 
 
-def test_scenes_are_drawn_as_on_a_cpu():
+def test_scenes_are_rendered_as_on_a_cpu():
     scenes = [FILM.scene(np.random.default_rng((2, k))) for k in range(3)]
     here, there = (render_batch(scenes, device).cpu().int() for device in (CPU, GPU))
     difference = (here - there).abs()
@@ -154,7 +160,7 @@ def test_scenes_are_drawn_as_on_a_cpu():
 
 
 @pytest.mark.parametrize(
-    "precision, cuda_graphs, drawn",
+    "precision, cuda_graphs, render",
     [
         ("float32", "false", "false"),
         ("float32", "false", "true"),
@@ -163,9 +169,9 @@ def test_scenes_are_drawn_as_on_a_cpu():
         ("float16", "false", "false"),
     ],
 )
-def test_a_run_is_resumed_and_its_batches_are_pinned(precision, cuda_graphs, drawn, tmp_path):
+def test_a_run_is_resumed_and_its_batches_are_pinned(precision, cuda_graphs, render, tmp_path):
     words = ["experiment=smoke", "train.device=auto", f"train.precision={precision}", f"train.cuda_graphs={cuda_graphs}",
-             f"train.draw_on_device={drawn}", f"out={tmp_path}/run"]  # fmt: skip
+             f"train.render_on_device={render}", f"out={tmp_path}/run"]  # fmt: skip
     for steps in (4, 8):
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
             config = compose("train", overrides=[*words, "train.steps=8", "train.save_every=4", "train.workers=2",
@@ -174,5 +180,8 @@ def test_a_run_is_resumed_and_its_batches_are_pinned(precision, cuda_graphs, dra
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 9))
     assert all(np.isfinite(line["loss"]) for line in lines[2:]) and lines[-1]["peak_memory"] < 8
-    batch = next(iter(make_loader(TrainingStream(FILM), 2, 1, pinned=True)))
-    assert batch.video.is_pinned() and batch.valid.is_pinned() and batch.seed == [(0, 0), (0, 1)]
+    prepare = TargetSampler(terms(0.0), window=8)
+    batch = next(iter(make_loader(TrainingStream(FILM, prepare=prepare), 2, 1, pinned=True)))
+    targets = batch.targets
+    assert targets.video.is_pinned() and targets.queries[0].is_pinned()
+    assert batch.seed == [(0, 0), (0, 1)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cotracker import checkpoint
-from cotracker.config.overrides import choices
+from cotracker.config.overrides import expand_sweep
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -78,7 +78,10 @@ def test_asked_to_stop_the_whole_sweep_stops(tmp_path):
     wait_for_steps(tmp_path / "window4", 2, process)
     process.send_signal(signal.SIGINT)
     heard, _ = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGINT and "the same command continues it" in heard
+    assert (
+        process.returncode == 128 + signal.SIGINT
+        and "run the same command again to resume" in heard
+    )
     assert (tmp_path / "window4" / "last.pt").exists() and not (tmp_path / "window8").exists()
 
 
@@ -95,20 +98,20 @@ def test_a_misspelt_word_of_a_sweep_is_answered_in_one_sentence(tmp_path, words,
 
 
 def test_every_choice_of_a_sweep_is_looked_at():
-    lines = choices(["a=1,2,3", "b=range(4,6)", "+c=x", "d=glob(*)"])
+    lines = expand_sweep(["a=1,2,3", "b=range(4,6)", "+c=x", "d=glob(*)"])
     assert lines == [["a=1", "b=4", "+c=x"], ["a=2", "b=5", "+c=x"], ["a=3", "b=5", "+c=x"]]
-    assert choices([]) == [[]]
+    assert expand_sweep([]) == [[]]
 
 
 def test_a_sweep_without_its_flag_is_told_of_it():
     answer = said([sys.executable, "train.py", *TINY, "model.window=4,8"])
-    assert answer.returncode == 2 and "say -m" in answer.stderr and answer.stderr.count("\n") == 1
+    assert answer.returncode == 2 and "pass -m" in answer.stderr and answer.stderr.count("\n") == 1
 
 
 def test_torchrun_is_told_that_it_cannot_sweep():
     answer = subprocess.run([sys.executable, "train.py", "-m", *TINY, "model.window=4,8"], cwd=ROOT, text=True,
                             env=ENVIRONMENT | {"TORCHELASTIC_RUN_ID": "x"}, capture_output=True)  # fmt: skip
-    assert answer.returncode == 2 and "torchrun once a run" in answer.stderr
+    assert answer.returncode == 2 and "one torchrun a run" in answer.stderr
 
 
 def test_two_processes_that_submitit_starts_train_as_one_with_both_clips(together, tmp_path):
@@ -134,7 +137,7 @@ def test_told_that_the_time_is_up_it_saves_and_submitit_starts_it_again(together
     _, error = launcher.communicate(timeout=120)
     log = (folder / f"{folder.name}_0_log.out").read_text()
     assert launcher.returncode == 0, error + log
-    for words in ("the same command continues it", "continuing"):
+    for words in ("run the same command again to resume", "resuming"):
         assert words in log, log
     assert losses(tmp_path / "run") == losses(together / "run")
 

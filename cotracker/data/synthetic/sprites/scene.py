@@ -143,6 +143,14 @@ class SceneBatch:
         """Itself: what a device needs of a scene is put together when it is rendered."""
         return self
 
+    def without_video(self) -> Clip:
+        """The Clip before rendering: its video is on the meta device, a shape without pixels."""
+        clips = []
+        for scene in self.scenes:
+            shape = len(scene.middle), 3, *scene.size
+            clips.append(scene.to_clip(torch.empty(shape, dtype=torch.uint8, device="meta")))
+        return collate(clips)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Clip:
         """The Clip with B in front, rendered on `device`; its video is B T 3 H W uint8.
 

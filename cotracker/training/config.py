@@ -1,0 +1,220 @@
+"""The settings of a training run: defaults, ranges, and what may change on resume.
+
+Each field has its check; a value outside its range raises a ValueError that names the setting.
+The defaults are the paper's; configs/train.yaml and configs/objective/paper.yaml show the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeVar
+
+from cotracker import checks
+
+MANY = 10**9
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+Section = TypeVar("Section", bound="Settings")
+
+
+def setting(default: Any, check: Callable, *limits: Any, may_change: bool = False) -> Any:
+    """A field whose value passes check(name, value, *limits).
+
+    Where the default is None, None passes too.
+    may_change: a resumed run may have another value, as it changes no result.
+    """
+    return field(default=default, metadata={"check": (check, limits), "may_change": may_change})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of the settings in one section of the config: checks every field."""
+
+    SECTION: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is None and one.default is None:
+                continue
+            check, limits = one.metadata["check"]
+            checked = check(f"{self.SECTION}.{one.name}", value, *limits)
+            object.__setattr__(self, one.name, checked)
+
+
+def from_section(kind: type[Section], values: Any) -> Section:
+    """The settings of one section of the config; ValueError for a name that the section lacks."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{kind.SECTION} must be a section {kind.SECTION}.NAME=…, not {values}")
+    names = [one.name for one in fields(kind)]
+    for name in values:
+        if name not in names:
+            raise ValueError(
+                f"there is no setting {kind.SECTION}.{name}: choose one of {', '.join(names)}"
+            )
+    return kind(**values)
+
+
+def text(name: str, value: Any) -> str:
+    """The value, a text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} must be a text, not {value}")
+    return value
+
+
+def names(name: str, value: Any) -> tuple[str, ...]:
+    """The value as a tuple of names, at least one."""
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"{name} must be a list of names such as [visibility], not {value}")
+    return tuple(text(name, one) for one in value)
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """Settings `train.*`: the schedule, the machine, and how often a run saves and reports."""
+
+    SECTION: ClassVar[str] = "train"
+
+    steps: int = setting(50_000, checks.whole, 1, MANY)
+    schedule_extra_steps: int = setting(100, checks.whole, 0, MANY)
+    batch: int = setting(1, checks.whole, 1, 10**5, may_change=True)
+    accumulate: int = setting(1, checks.whole, 1, 10**5, may_change=True)
+    workers: int = setting(2, checks.whole, 0, 1000, may_change=True)
+    render_on_device: bool = setting(False, checks.switch, may_change=True)
+    device: str = setting("auto", text, may_change=True)
+    threads: int | None = setting(None, checks.whole, 1, 1000, may_change=True)
+    precision: str = setting("float32", checks.choice, PRECISIONS)
+    tf32: bool = setting(False, checks.switch)
+    cuda_graphs: bool = setting(False, checks.switch, may_change=True)
+    compile: bool = setting(False, checks.switch)
+    lr: float = setting(5e-4, checks.number, 0, 10)
+    warmup: float = setting(0.05, checks.share)
+    weight_decay: float = setting(1e-5, checks.number, 0, 10)
+    clip: float = setting(10.0, checks.number, 1e-9, MANY)
+    ema: float = setting(0.0, checks.number, 0, 0.999999)
+    max_skipped_steps: int = setting(20, checks.whole, 1, MANY, may_change=True)
+    log_every: int = setting(20, checks.whole, 1, MANY, may_change=True)
+    save_every: int = setting(200, checks.whole, 1, MANY, may_change=True)
+    evaluate_every: int = setting(0, checks.whole, 0, MANY, may_change=True)
+    pictures_every: int = setting(0, checks.whole, 0, MANY, may_change=True)
+    budget_minutes: float | None = setting(None, checks.number, 0, MANY, may_change=True)
+    lr_schedule: str = setting("steps", checks.choice, ("steps", "time"))
+    timeout_minutes: float = setting(30, checks.number, 0.01, 10**5, may_change=True)
+    init_from: str | None = setting(None, text)
+    trainable: tuple[str, ...] | None = setting(None, names)
+    dry_run: bool = setting(False, checks.switch, may_change=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.timed and not self.budget_minutes:
+            raise ValueError("train.lr_schedule=time needs train.budget_minutes above 0")
+        plain = self.accumulate == 1 and self.precision != "float16" and not self.compile
+        if self.cuda_graphs and not plain:
+            raise ValueError(
+                "train.cuda_graphs=true needs train.accumulate=1, train.compile=false and a "
+                "train.precision other than float16"
+            )
+
+    @property
+    def timed(self) -> bool:
+        """Whether the schedule follows the time, and budget_minutes is that of the whole run."""
+        return self.lr_schedule == "time"
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether a run on a schedule of time has used its budget, over all its processes."""
+        return self.timed and seconds >= 60 * self.budget_minutes
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig(Settings):
+    """Settings `objective.*`: the loss of section 3.3; late windows and matching are additions.
+
+    gamma: discount of early iterations (eq. 2).
+    unrolled: windows follow each other through a clip; False trains each by itself (table 5).
+    late_queries: share of points whose query is at any frame where they are visible; the others'
+        is at their first (appendix A).
+    log_loss_weight: adds this times log(1 + |error|) to the |error| of eq. 2, in pixels.
+    late_window_prob: share of the batches that train one late window by itself, see late_window.py;
+        of clips of at least 1.5 windows. It is drawn once a batch.
+    init_noise_px: least and greatest error of that window's initial tracks; pixels at width 512.
+    drift_prob: share of its points whose initial track has drifted to a point nearby.
+    matching_weight: of the matching loss; 0 is none.  matching_frames: frames a clip that it takes.
+    points: tracked points a clip at most, None for all. The matching loss takes all points in any
+        case; with 0 it is alone, and trains the encoder.
+    """
+
+    SECTION: ClassVar[str] = "objective"
+
+    gamma: float = setting(0.8, checks.number, 0, MANY)
+    unrolled: bool = setting(True, checks.switch)
+    visibility_weight: float = setting(10.0, checks.number, 0, MANY)
+    late_queries: float = setting(0.25, checks.share)
+    log_loss_weight: float = setting(0.0, checks.number, 0, MANY)
+    late_window_prob: float = setting(0.0, checks.share)
+    init_noise_px: tuple[float, float] = setting((0.2, 24.0), checks.pair, 1e-9, MANY)
+    drift_prob: float = setting(0.0, checks.share)
+    matching_weight: float = setting(0.0, checks.number, 0, MANY)
+    matching_frames: int = setting(8, checks.whole, 1)
+    points: int | None = setting(None, checks.whole, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.points == 0 and not self.matching_weight:
+            raise ValueError(
+                "objective.points=0 trains by the matching loss alone: "
+                "set objective.matching_weight above 0"
+            )
+        if self.late_window_prob == 1 and not self.unrolled:
+            raise ValueError(
+                "objective.late_window_prob=1 leaves no batch for objective.unrolled=false"
+            )
+
+
+@dataclass(frozen=True)
+class CheckpointConfig(Settings):
+    """Settings `checkpoint.*` of the state that a run resumes from."""
+
+    SECTION: ClassVar[str] = "checkpoint"
+
+    bfloat16_moments: bool = setting(False, checks.switch, may_change=True)
+
+
+def check_settings(settings: dict) -> TrainConfig:
+    """The settings under train; ValueError, one sentence, for a setting that no run can have."""
+    checks.whole("seed", settings["seed"], 0, 2**63 - 1)
+    text("out", settings["out"])
+    train = from_section(TrainConfig, settings["train"])
+    from_section(CheckpointConfig, settings["checkpoint"])
+    for section in ("evaluation", "card"):
+        if not isinstance(settings[section], dict):
+            raise ValueError(f"{section} must be a section {section}.NAME=…, not null or a value")
+    if train.cuda_graphs and settings["model"].get("recompute"):
+        raise ValueError("train.cuda_graphs=true needs model.recompute=false")
+    return train
+
+
+MAY_CHANGE = {"out", "data.root", "evaluate_with", "model.recompute"} | {
+    f"{kind.SECTION}.{one.name}"
+    for kind in (TrainConfig, CheckpointConfig)
+    for one in fields(kind)
+    if one.metadata["may_change"]
+}
+MAY_CHANGE_SECTIONS = ("card.", "evaluation.")
+
+
+def differences(before: dict, now: dict) -> str:
+    """`key was … and is now …` for up to five settings that a resumed run may not change, or ""."""
+    before, now = flat(before), flat(now)
+    fixed = {"train.budget_minutes"} if now.get("train.lr_schedule") == "time" else set()
+    free = MAY_CHANGE - fixed
+    keys = sorted(key for key in before.keys() | now.keys() if key not in free)
+    keys = [key for key in keys if not key.startswith(MAY_CHANGE_SECTIONS)]
+    found = [key for key in keys if before.get(key) != now.get(key)]
+    return ", ".join(f"{key} was {before.get(key)} and is now {now.get(key)}" for key in found[:5])
+
+
+def flat(settings: dict, prefix: str = "") -> dict:
+    """The settings with dotted keys: {"train.lr": 0.0005, …}."""
+    result = {}
+    for key, value in settings.items():
+        nested = isinstance(value, dict)
+        result |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return result
