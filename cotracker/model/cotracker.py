@@ -71,7 +71,7 @@ class CoTracker(nn.Module):
     ) -> list[Estimate]:
         """The Estimates of all windows, in order, for queries B N 3 (t, x, y).
 
-        Windows start at 0, S/2, S, …; the last is shorter where S/2 does not divide T (section 3.2).
+        Windows start at 0, S/2, S, … (section 3.2); the last is shorter where S/2 does not divide T.
 
         video: B T 3 H W of 0..255.
         iters: M; None: the config's.
@@ -177,7 +177,7 @@ class CoTracker(nn.Module):
         frame_mask: Tensor | None,
         iters: int,
     ) -> tuple[list[Tensor], Tensor]:
-        """M iterations of one window (section 3.4): tracks of each, and the visibility after the last.
+        """M iterations of one window (section 3.4): tracks of each, and the visibility logits.
 
         maps: b S h w C a level.
         track_feat: Q of the queries, B N C.
@@ -251,7 +251,7 @@ class CoTracker(nn.Module):
         return state.start + frames[:, None]
 
     def _predicted(self, state: WindowState, carried: Tensor) -> Tensor:
-        """B S N: from the query on, but not where the window before has told already (section 3.2)."""
+        """B S N: from the query on, less what the window before has told (section 3.2)."""
         frames = self._frames(state)
         told = carried[:, None] & (frames < state.start + self.window // 2)
         return (frames >= state.queries[:, None, :, 0]) & ~told

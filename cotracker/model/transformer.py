@@ -82,7 +82,7 @@ def key_bias(key_mask: Tensor | None) -> Tensor | None:
 
 
 class Transformer(nn.Module):
-    """Tokens G to tokens O, both B S N *: time and group attention interleaved between two layers."""
+    """Tokens G to O, both B S N *: time and group attention in turn, between two linear layers."""
 
     def __init__(
         self,
