@@ -71,7 +71,7 @@ class CoTracker(nn.Module):
     ) -> list[Estimate]:
         """The Estimates of all windows, in order, for queries B N 3 (t, x, y).
 
-        Windows start at 0, S/2, S, … (section 3.2); the last is shorter where S/2 does not divide T.
+        Windows start at 0, S/2, S, … (section 3.2); the last is shorter where S/2 does not fit T.
 
         video: B T 3 H W of 0..255.
         iters: M; None: the config's.

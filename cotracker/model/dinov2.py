@@ -39,13 +39,15 @@ class DinoEncoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Maps K C h w, h = ceil(H / stride), of frames K 3 H W in -1..1.
 
+        Cell (x, y) is at pixel stride (x, y).
+
         ValueError where H or W is no multiple of 14; the paper trains at 378 x 504.
         """
         height, width = frames.shape[-2:]
         if height % PATCH or width % PATCH:
             raise ValueError(
-                f"model.encoder=dinov2 reads patches of {PATCH} x {PATCH}: height and width must be "
-                f"multiples of {PATCH} (378 x 504 in the paper), not {height} x {width}"
+                f"model.encoder=dinov2 reads patches of {PATCH} x {PATCH}: height and width must "
+                f"be multiples of {PATCH} (378 x 504 in the paper), not {height} x {width}"
             )
         with torch.no_grad():
             frames = (frames + 1) / 2

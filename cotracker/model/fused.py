@@ -1,8 +1,8 @@
 """Faster forms of what encoder.py and transformer.py define: equal by test, chosen by runtime.py.
 
 A convolution needs its input again in the backward pass, and so does a norm.  Kept apart, both
-would be held; here only the norm's input is, and what the convolution read is made again from it, which
-costs one cheap pass.  Statistics are float32 whatever the dtype of the maps, and maps may lie
+would be held; here only the norm's input is, and what the convolution read is made again from it,
+which costs one cheap pass.  Statistics are float32 whatever the dtype of the maps, and maps may lie
 channels last.  Weights are held as they are, float32, and cast to the dtype of the maps on either
 pass, so that their gradients are summed over frames and iterations in float32.
 """
