@@ -174,7 +174,7 @@ def takes_whole_map(height: int, width: int) -> bool:
 
 
 def for_convolutions(x: Tensor) -> Tensor:
-    """Maps K C h w as convolutions read them fast: channels last on a CPU, at 1.5 times the pace."""
+    """Maps K C h w as convolutions read them fast: channels last on a CPU (1.5 times)."""
     if x.device.type != "cpu" or _plain:
         return x
     return x.contiguous(memory_format=torch.channels_last)
@@ -198,7 +198,7 @@ def recomputed(function: Callable, wanted: bool) -> Callable:
 
 
 def as_weight(x: Tensor, weight: Tensor) -> Tensor:
-    """x in the dtype of a weight, as to_bfloat16 left it; under autocast, which chooses, as it is."""
+    """x in the dtype that to_bfloat16 left a weight in; under autocast, which chooses, as is."""
     return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
 
 

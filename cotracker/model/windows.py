@@ -43,7 +43,7 @@ def split_windows(maps: list[Tensor], window: int) -> list[list[Tensor]]:
 
 
 class _Split(torch.autograd.Function):
-    """Overlapping slices of frames, whose gradients are summed in one tensor of the whole's size."""
+    """Overlapping slices of frames, whose gradients are summed in one tensor of all frames."""
 
     @staticmethod
     def forward(ctx, maps: Tensor, starts: list[int], window: int) -> tuple[Tensor, ...]:
