@@ -16,6 +16,7 @@ from cotracker import checkpoint
 from cotracker.config.overrides import misspelt
 from cotracker.data.kubric.layout import write_clip
 from cotracker.data.synthetic.sprites import Sprites
+from cotracker.model.config import CoTrackerConfig
 from cotracker.model.cotracker import CoTracker
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.objective import Objective
@@ -83,8 +84,8 @@ def fields(node: dict) -> dict:
 
 
 def arguments(built) -> dict:
-    """Name -> default of everything it may be given by name."""
-    given = inspect.signature(built).parameters.values()
+    """Name -> default of everything it may be given by name; of a network, its config's fields."""
+    given = inspect.signature(CoTrackerConfig if built is CoTracker else built).parameters.values()
     return {
         p.name: plain(p.default) for p in given if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
@@ -263,7 +264,7 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     )
     model = checkpoint.load_model(tmp_path / "model.safetensors").config
     for field in ("stride", "window", "time_layers", "group_layers", "neighbourhood", "radius"):
-        assert model[field] == whole["model"][field]
+        assert getattr(model, field) == whole["model"][field]
 
 
 @pytest.mark.parametrize("group, name", NO_FILES)

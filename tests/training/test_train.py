@@ -22,7 +22,9 @@ import cotracker
 import train
 from cotracker import checkpoint
 from cotracker.files import PARTIAL
-from cotracker.model.cotracker import CoTracker, Estimate
+from cotracker.model.config import CoTrackerConfig
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.windows import Estimate
 from cotracker.queries import sample_queries
 from cotracker.training import stopping
 from cotracker.training.attention import group_attention
@@ -104,7 +106,9 @@ def test_run_writes_what_describes_it(smoke):
         json.loads((smoke / "environment.json").read_text())["torch"]
     )
     assert list(smoke.glob("events.*"))
-    assert checkpoint.load_model(smoke / "model.safetensors").config == card["model"]
+    assert checkpoint.load_model(smoke / "model.safetensors").config == CoTrackerConfig(
+        **card["model"]
+    )
 
 
 def test_killed_between_checkpoints_it_continues_to_the_same_weights(smoke, tmp_path):
@@ -517,7 +521,9 @@ def test_a_later_window_is_told_what_the_windows_before_it_would_hand_over():
         torch.equal(state.point_mask, example.visible[:, asked_at] & example.valid[:, asked_at])
         and state.point_mask.any()
     )
-    assert torch.equal(state.queries[state.point_mask][:, 1:], example.tracks[:, asked_at][state.point_mask])
+    assert torch.equal(
+        state.queries[state.point_mask][:, 1:], example.tracks[:, asked_at][state.point_mask]
+    )
     # the window's own maps, and features, are those of the whole video; errors have the size asked for
     whole = model.encode(example.video)
     assert torch.allclose(maps[0], whole[0][:, frames], atol=1e-5)
