@@ -16,7 +16,7 @@ from hydra.utils import get_object
 from cotracker import checkpoint
 from cotracker.benchmarks.results import make_heading
 from cotracker.cli import tracks_io
-from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.types import Tracks
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ cotracker.checkpoint.load_model cotracker.checkpoint.read_card cotracker.checkpo
 cotracker.types.Clip cotracker.types.Tracks cotracker.visualize.overlay
 """.split()
 TARGETS = """
-cotracker.model.cotracker.CoTracker cotracker.training.objective.Objective cotracker.pseudo.PseudoLabels
+cotracker.model.cotracker.CoTracker cotracker.training.config.ObjectiveConfig cotracker.pseudo.PseudoLabels
 cotracker.load_tracker cotracker.pseudo.Trust cotracker.baselines.static.Static
 cotracker.baselines.lucas_kanade.LucasKanade cotracker.baselines.dis_flow.DISFlow
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric
@@ -87,7 +87,7 @@ def test_names_in_a_checkpoints_card():
 def test_names_in_results():
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
         config = compose("evaluate", overrides=["benchmark=sprites_val", "tracker.device=cpu"])
-    found = make_heading("cotracker", made(config.tracker), build_benchmark(config.benchmark))
+    found = make_heading("cotracker", instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark))
     assert len(found["protocol"].pop("clips")) == 12  # a hash
     assert found["protocol"] == {
         "queries": "first",

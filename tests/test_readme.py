@@ -11,7 +11,7 @@ from moving import moving_texture
 
 from cotracker import cli
 from cotracker.benchmarks.paper import suite
-from cotracker.config.overrides import SWEEP, choices, misspelt
+from cotracker.config.overrides import SWEEP, expand_sweep, find_misspelt
 from cotracker.data.video import write_video
 
 ROOT = Path(__file__).parents[1]
@@ -84,8 +84,8 @@ def wrong_overrides(name: str, words: list[str]) -> str | None:
         except ValueError as error:
             return str(error)
         name = table or name
-    lines = choices([word for word in words if word not in SWEEP]) if set(words) & set(SWEEP) else [words]
-    return next(filter(None, (misspelt(CONFIGS, name, line) for line in lines)), None)
+    lines = expand_sweep([word for word in words if word not in SWEEP]) if set(words) & set(SWEEP) else [words]
+    return next(filter(None, (find_misspelt(CONFIGS, name, line) for line in lines)), None)
 
 
 def wrong_options(file: str, words: list[str]) -> str | None:

@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from cotracker.benchmarks.run import evaluate, mean
-from cotracker.config.instantiate import build_benchmark, made
+from cotracker.config.instantiate import build_benchmark, instantiate
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ACCURACY = {"aj": 56.2, "delta_avg": 73.2, "oa": 86.8}  # percent, of the first three clips of sprites_val
@@ -19,6 +19,6 @@ def test_the_shipped_checkpoint_is_as_accurate_as_it_was():
     with initialize_config_dir(str(CONFIGS), version_base=None):
         config = compose("evaluate", overrides=words)
     with torch.no_grad():
-        rows = evaluate(made(config.tracker), build_benchmark(config.benchmark, limit=3))
+        rows = evaluate(instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark, limit=3))
     assert [row["name"] for row in rows] == ["000", "001", "002"]
     assert {key: mean(rows)[key] for key in ACCURACY} == pytest.approx(ACCURACY, abs=1.0)

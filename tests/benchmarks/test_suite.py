@@ -18,7 +18,7 @@ import evaluate
 from cotracker import checkpoint, load_tracker
 from cotracker.benchmarks.paper import figures, numbers, suite
 from cotracker.benchmarks.results import protocol_hash
-from cotracker.config.overrides import misspelt
+from cotracker.config.overrides import find_misspelt
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = [f"tables/{n}" for n in range(1, 10)] + [f"figures/{n}" for n in (4, 7, 8)]
@@ -173,7 +173,7 @@ def test_what_is_missing_is_named_with_the_command():
 
 @pytest.mark.parametrize("words, value", [([], None), (["tracker.v1_compat=true"], True)])
 def test_converted_weights_are_run_as_their_card_says_or_as_asked(weights, words, value):
-    assert misspelt(CONFIGS, "tables/3_small", words) is None
+    assert find_misspelt(CONFIGS, "tables/3_small", words) is None
     config = load_with(weights, "tables/3_small", *words)
     cell = suite.compose_cell(CONFIGS, config, config.rows[0], "scenes3d_3px")
     assert cell.tracker.v1_compat is value
@@ -186,8 +186,8 @@ def test_a_wrong_setting_is_refused(weights):
     )
     with pytest.raises(ValueError, match="cotracker, badja: .*itrs"):
         suite.compose_cell(CONFIGS, config, config.rows[0], "badja")
-    assert "did you mean datasets?" in misspelt(CONFIGS, "tables/2", ["dataset=x"])
-    assert misspelt(CONFIGS, "tables/2", ["datasets=x", "checkpoints.paper.file=y"]) is None
+    assert "did you mean datasets?" in find_misspelt(CONFIGS, "tables/2", ["dataset=x"])
+    assert find_misspelt(CONFIGS, "tables/2", ["datasets=x", "checkpoints.paper.file=y"]) is None
 
 
 def result(label, **more):

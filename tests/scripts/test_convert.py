@@ -13,7 +13,7 @@ from parity import published_state, queries, stored, video
 
 import cotracker
 from cotracker import checkpoint
-from cotracker.config.instantiate import made
+from cotracker.config.instantiate import instantiate
 from cotracker.trackers.build import build_tracker
 from cotracker.trackers.options import TrackerOptions
 
@@ -107,7 +107,7 @@ def test_converted_weights_are_run_as_their_card_says(state, convert, tmp_path, 
         single_point=True, local_support_grid=6, v1_compat=v1_compat, device="cpu"
     )
     described = build_tracker(out, options).describe()
-    assert described == made(config.tracker).describe()
+    assert described == instantiate(config.tracker, "tracker").describe()
     assert described["v1_compat"] == described["v1_resize"] == (v1_compat is not False)
     assert described["support"]["local_grid_centred"] == (v1_compat is False)
     assert described["threshold"] == 0.9 and described["points"] == "single"

@@ -5,7 +5,7 @@ import torch
 from sliding import FRAMES, MODEL, Lazy, predictor, some_queries, texture
 
 
-@pytest.mark.parametrize("frames", range(1, 21))
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 8, 9, 12, 13, 20])
 @pytest.mark.parametrize("v1_compat", [False, True], ids=["ours", "v1"])
 def test_any_length_is_tracked(frames, v1_compat):
     """Also clips of at most half a window, for which v1 returns zeros (docs/differences.md)."""

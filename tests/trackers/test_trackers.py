@@ -34,6 +34,8 @@ def test_tracks_have_their_shapes_and_begin_at_the_queries(tracker):
             assert not tracks.visibility[0, :time, n].any()
             assert not tracks.visible[0, :time, n].any()
     assert "tracker" in json.loads(json.dumps(tracker.describe()))
+    none = tracker(video, queries[:, :0])
+    assert none.xy.shape == (1, FRAMES, 0, 2) and none.visible.shape == (1, FRAMES, 0)
 
 
 @every_tracker
@@ -51,12 +53,6 @@ def test_a_batch_of_two_equals_two_of_one(tracker):
         assert_same(tracker(video[b], queries[b]), expected)
     shared = tracker(video[:1], queries)  # and one video serves both sets
     assert_same(shared, tracker(video[:1].expand(2, -1, -1, -1, -1), queries))
-
-
-@every_tracker
-def test_no_points_are_tracked_to_nothing(tracker):
-    tracks = tracker(texture(), torch.zeros(1, 0, 3))
-    assert tracks.xy.shape == (1, FRAMES, 0, 2) and tracks.visible.shape == (1, FRAMES, 0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 import torch
 from generated import ROOT, settings
 
-from cotracker.config.overrides import misspelt
+from cotracker.config.overrides import find_misspelt
 from cotracker.data.kubric import Kubric
 from cotracker.data.kubric.layout import clip_names, describe_clip, read_by_products, read_clip
 from cotracker.data.stream import TrainingStream
@@ -313,9 +313,9 @@ def test_impossible_settings_are_refused_in_one_sentence(tmp_path, words, messag
     "argument, right", [("cuont=3", "count"), ("generator.point=3", "generator.points")]
 )
 def test_a_misspelt_key_names_the_right_one(argument, right):
-    answer = misspelt(ROOT / "configs", "generate", [argument])
+    answer = find_misspelt(ROOT / "configs", "generate", [argument])
     assert f"did you mean {right}?" in answer and "\n" not in answer
-    assert misspelt(ROOT / "configs", "generate", ["count=3", *SMALL, "textures=x"]) is None
+    assert find_misspelt(ROOT / "configs", "generate", ["count=3", *SMALL, "textures=x"]) is None
 
 
 def test_a_full_disk_is_reported_and_loses_nothing(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from test_scenes3d import RENDERS
 
-from cotracker.config.instantiate import made
+from cotracker.config.instantiate import instantiate
 from cotracker.data.heldout import HeldOut
 from cotracker.data.synthetic.scenes3d import Scenes3D
 from cotracker.data.synthetic.sprites import Sprites
@@ -47,7 +47,7 @@ def held_out(name: str) -> HeldOut:
     """The clips of a held-out benchmark as its config describes them, without a cache."""
     words = [f"benchmark={name}", "benchmark.clips.cache=null", "tracker=static"]
     with initialize_config_dir(str(CONFIGS), version_base=None):
-        return made(compose("evaluate", overrides=words).benchmark.clips)
+        return instantiate(compose("evaluate", overrides=words).benchmark.clips, "clips")
 
 
 def sample(name: str, k: int) -> Clip:
