@@ -42,8 +42,17 @@ EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
 CONFIGS_OF = {CoTracker: CoTrackerConfig, CoTracker3: CoTracker3Config}
 GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere
 BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
-WITH_DEFAULTS = [("model", "cotracker"), ("model", "cotracker3_online"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
-                 ("augment", "paper"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
+WITH_DEFAULTS = [
+    ("model", "cotracker"),
+    ("model", "cotracker3_online"),
+    ("data", "sprites"),
+    ("data", "scenes3d"),
+    ("objective", "paper"),
+    ("augment", "paper"),
+    ("tracker", "dis_flow"),
+    ("tracker", "lucas_kanade"),
+    ("tracker", "static"),
+]  # tests/trackers/test_options.py holds the tracker cotracker
 WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped/second"),
               ("data", "shipped/self_training"), ("data", "shipped/real_drawn_spatial"), ("data", "shipped/visibility"),
               ("data", "shipped/gpu"), ("data", "shipped/walking"), ("generator", "pseudo")]  # fmt: skip
