@@ -27,11 +27,15 @@ def python_blocks(text: str) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """The command lines in blocks, fenced or indented, and within sentences, without comments and ellipses."""
+    """The command lines in blocks and within sentences, without comments and ellipses."""
     outside = re.sub(r"^```python\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     lines = re.findall(rf"^ *({BEGINS}.*)$", outside, flags=re.MULTILINE)
-    inline = re.findall(rf"`({BEGINS}[^`]+)`", re.sub(r"^(?: {4}|```).*$", "", outside, flags=re.MULTILINE))
-    mentions = [f"{line} VIDEO --out DIR" if re.fullmatch(OPTIONS_ALONE, line) else line for line in inline]
+    inline = re.findall(
+        rf"`({BEGINS}[^`]+)`", re.sub(r"^(?: {4}|```).*$", "", outside, flags=re.MULTILINE)
+    )
+    mentions = [
+        f"{line} VIDEO --out DIR" if re.fullmatch(OPTIONS_ALONE, line) else line for line in inline
+    ]
     plain = [re.sub(r"\s#\s.*", "", line).strip() for line in lines + mentions]
     return sorted({re.sub(r"\s+…$", "", line) for line in plain if "`" not in line})
 
@@ -63,7 +67,11 @@ def wrong_make(words: list[str]) -> str | None:
     makefile = (ROOT / "Makefile").read_text()
     for word in words:
         name, _, value = word.partition("=")
-        known = f"$({name})" in makefile if value else re.search(rf"^{re.escape(name)}:", makefile, re.MULTILINE)
+        known = (
+            f"$({name})" in makefile
+            if value
+            else re.search(rf"^{re.escape(name)}:", makefile, re.MULTILINE)
+        )
         if not known:
             return f"the Makefile has no {word}"
     return None
@@ -84,13 +92,23 @@ def wrong_overrides(name: str, words: list[str]) -> str | None:
         except ValueError as error:
             return str(error)
         name = table or name
-    lines = expand_sweep([word for word in words if word not in SWEEP]) if set(words) & set(SWEEP) else [words]
+    lines = (
+        expand_sweep([word for word in words if word not in SWEEP])
+        if set(words) & set(SWEEP)
+        else [words]
+    )
     return next(filter(None, (find_misspelt(CONFIGS, name, line) for line in lines)), None)
 
 
 def wrong_options(file: str, words: list[str]) -> str | None:
-    done = subprocess.run([sys.executable, ROOT / file, "--help"], cwd=ROOT, capture_output=True, text=True)
-    unknown = [word for word in words if word.startswith("--") and word not in re.findall(r"--[\w-]+", done.stdout)]
+    done = subprocess.run(
+        [sys.executable, ROOT / file, "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    unknown = [
+        word
+        for word in words
+        if word.startswith("--") and word not in re.findall(r"--[\w-]+", done.stdout)
+    ]
     return done.stderr or (f"{file} has no {unknown[0]}" if unknown else None)
 
 
@@ -101,7 +119,11 @@ def test_the_python_of_readme_runs(tmp_path, monkeypatch):
     names = {}
     exec(compile(block, "README.md", "exec"), names)
     tracks = names["tracks"]
-    assert tracks.xy.shape == (1, 9, 1, 2) and tracks.visible.shape == tracks.visibility.shape == (1, 9, 1)
+    assert tracks.xy.shape == (1, 9, 1, 2) and tracks.visible.shape == tracks.visibility.shape == (
+        1,
+        9,
+        1,
+    )
     assert tracks.xy[0, 0, 0].tolist() == [100.0, 200.0] and bool(tracks.visible[0, 0, 0])
 
 
@@ -120,11 +142,13 @@ def test_the_commands_are_found():
     ("make demo FILM=x", "the Makefile has no FILM=x"),
     ("cotracker track my.mp4 --out d --grids 3 --nothing", "exit code 2"),
     (".venv/bin/python train.py experiment=smok", "there is no experiment=smok"),
-    (".venv/bin/python train.py -m model.window=4,8 model.strid=4", "there is no setting model.strid"),
+    (".venv/bin/python train.py -m model.window=4,8 model.strid=4",
+     "there is no setting model.strid"),
     (".venv/bin/python evaluate.py table=10", "there is no table=10"),
     (".venv/bin/python scripts/nothing.py", "there is no scripts/nothing.py"),
     (".venv/bin/python scripts/demo.py --film x", "scripts/demo.py has no --film"),
-    (".venv/bin/torchrun --nproc-per-node 2 train.py train.batches=1", "there is no setting train.batches"),
+    (".venv/bin/torchrun --nproc-per-node 2 train.py train.batches=1",
+     "there is no setting train.batches"),
     (".venv/bin/python -m pytest tests/test_nothing.py", "there is no tests/test_nothing.py"),
 ])  # fmt: skip
 def test_the_check_itself_sees_what_is_wrong(command, reason):
