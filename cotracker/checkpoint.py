@@ -89,7 +89,8 @@ def load_model(path: str | Path, window: int | None = None) -> WindowedNetwork:
         )
     if weights_hash(tensors) != card["hash"]:
         raise ValueError(
-            f"{path}: the weights do not match the hash in the file: it was damaged or changed, fetch it again"
+            f"{path}: the weights do not match the hash in the file: "
+            "it was damaged or changed, fetch it again"
         )
     model.load_state_dict(tensors)
     return model.eval()
@@ -129,7 +130,7 @@ def load_state(path: str | Path) -> dict:
 
 
 def convert_published(state: dict, stride: int, window: int) -> CoTracker:
-    """Our CoTracker with the weights of a published v1 state dict; ValueError lists differing keys."""
+    """Our CoTracker with published v1 weights (a state dict); ValueError lists differing keys."""
     state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
     model = CoTracker(stride=stride, window=window, **V1_COMPAT)
     tensors = {}
@@ -153,7 +154,7 @@ def our_name(published: str) -> str:
 
 
 def keys_difference(model: nn.Module, tensors: dict[str, Tensor]) -> str:
-    """A line for each missing, unknown or misshapen tensor, at most 20 of each; "" where all fit."""
+    """A line for each missing, unknown or misshapen tensor, at most 20 of each; or ""."""
     expected = model.state_dict()
     missing = [
         f"  missing  {name} {tuple(expected[name].shape)}"

@@ -27,8 +27,9 @@ cotracker.types.Clip cotracker.types.Tracks cotracker.visualize.overlay
 """.split()
 TARGETS = """
 cotracker.model.cotracker.CoTracker cotracker.training.config.ObjectiveConfig
-cotracker.load_tracker cotracker.pseudo.PseudoLabels cotracker.pseudo.Trust cotracker.baselines.static.Static
-cotracker.baselines.lucas_kanade.LucasKanade cotracker.baselines.dis_flow.DISFlow
+cotracker.load_tracker cotracker.pseudo.PseudoLabels cotracker.pseudo.Trust
+cotracker.baselines.static.Static cotracker.baselines.lucas_kanade.LucasKanade
+cotracker.baselines.dis_flow.DISFlow
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric
 cotracker.data.augment.AugmentConfig cotracker.data.augment.no_augmentation
 cotracker.data.synthetic.sprites.Sprites cotracker.data.synthetic.scenes3d.Scenes3D
