@@ -26,7 +26,8 @@ cotracker.checkpoint.load_model cotracker.checkpoint.read_card cotracker.checkpo
 cotracker.types.Clip cotracker.types.Tracks cotracker.visualize.overlay
 """.split()
 TARGETS = """
-cotracker.model.cotracker.CoTracker cotracker.training.config.ObjectiveConfig
+cotracker.model.cotracker.CoTracker cotracker.model.cotracker3.CoTracker3
+cotracker.training.config.ObjectiveConfig
 cotracker.load_tracker cotracker.pseudo.PseudoLabels cotracker.pseudo.Trust
 cotracker.baselines.static.Static cotracker.baselines.lucas_kanade.LucasKanade
 cotracker.baselines.dis_flow.DISFlow
