@@ -112,14 +112,11 @@ def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
         video=arguments.video,
         points_at_once=arguments.points_at_once,
     )
-    names = ("kind", "dtype", "threads", "resolution", "frames", "points")
-    rows = itertools.product(*(getattr(arguments, name) for name in names))
-    combinations = [dict(zip(names, values, strict=True)) for values in rows]
-    sizes = [one.pop("resolution") for one in combinations]
-    return [
-        dataclasses.replace(common, height=height, width=width, **one)
-        for (height, width), one in zip(sizes, combinations, strict=True)
-    ]
+    names = ("kind", "dtype", "threads", "height", "width", "frames", "points")
+    axes = (arguments.kind, arguments.dtype, arguments.threads, arguments.resolution)
+    rows = itertools.product(*axes, arguments.frames, arguments.points)
+    rows = [(*first, *size, frames, points) for *first, size, frames, points in rows]
+    return [dataclasses.replace(common, **dict(zip(names, row))) for row in rows]
 
 
 def _positive(text: str) -> int:
