@@ -1,7 +1,8 @@
-# make demo [VIDEO=path]   sets up .venv, tracks a video into outputs/
-# make test                sets up .venv, passes the tests
-# make quick               the tests that one wants after each edit
-# make lint
+# make setup               the virtual environment .venv, with what the tests need
+# make demo [VIDEO=path]   tracks a generated clip, or your video, into outputs/
+# make quick               the fast tests
+# make test                all tests
+# make lint                ruff
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from cotracker.files import replace_file, write_bytes
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.networks import build_network, network_name
 from cotracker.model.v1_compat import V1_COMPAT
+from cotracker.model.windowed import WindowedNetwork
 
 CHECKOUT = Path(__file__).resolve().parents[1]  # or the folder where the package is installed
 CARRIED = Path(__file__).resolve().with_name("checkpoints")  # in an installed package: see setup.py
@@ -22,7 +24,10 @@ SHIPPED = "cotracker_small"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
     (r"^fnet\.conv1\.", "encoder.stem."),
-    (r"^fnet\.layer(\d)\.(\d)\.downsample\.0\.", lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}.shortcut."),
+    (
+        r"^fnet\.layer(\d)\.(\d)\.downsample\.0\.",
+        lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}.shortcut.",
+    ),
     (r"^fnet\.layer(\d)\.(\d)\.", lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}."),
     (r"^fnet\.conv2\.", "encoder.fuse."),
     (r"^fnet\.conv3\.", "encoder.project."),
@@ -40,14 +45,17 @@ PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applie
 ]
 
 
-def save(path: str | Path, model: CoTracker, card: dict) -> dict:
+def save(path: str | Path, model: WindowedNetwork, card: dict) -> dict:
     """The card as written: safetensors weights at `path` (atomically), with the card as JSON inside.
 
     The card is completed with the model's config, its parameter count and the hash of its weights.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     card = card | {
         "format": 2,
+        "network": network_name(model),
         "model": asdict(model.config) | {"widths": list(model.config.widths)},
         "parameters": sum(p.numel() for p in model.parameters()),
         "hash": weights_hash(tensors),
@@ -61,8 +69,8 @@ def read_card(path: str | Path) -> dict:
     return _read(path)[1]
 
 
-def load_model(path: str | Path, window: int | None = None) -> CoTracker:
-    """The CoTracker of a checkpoint, built from the file alone, in evaluation mode.
+def load_model(path: str | Path, window: int | None = None) -> WindowedNetwork:
+    """The network of a checkpoint, built from the file alone, in evaluation mode.
 
     window: frames of a window, where they shall be others than it was trained with (table 9); no weight depends on it.
 
@@ -70,10 +78,13 @@ def load_model(path: str | Path, window: int | None = None) -> CoTracker:
     where the file is not a checkpoint of ours, is damaged, or its weights do not fit its config.
     """
     tensors, card = _read(path)
-    model = _built(path, card["model"] if window is None else card["model"] | {"window": window})
+    config = card["model"] if window is None else card["model"] | {"window": window}
+    model = _built(path, card.get("network", "cotracker"), config)
     difference = keys_difference(model, tensors)
     if difference:
-        raise ValueError(f"{path}: the weights do not fit the model that the file describes:\n{difference}")
+        raise ValueError(
+            f"{path}: the weights do not fit the model that the file describes:\n{difference}"
+        )
     if weights_hash(tensors) != card["hash"]:
         raise ValueError(
             f"{path}: the weights do not match the hash in the file: it was damaged or changed, fetch it again"
@@ -91,7 +102,9 @@ def find(name_or_path: str | Path) -> Path:
     if named.is_file():
         return named
     known = ", ".join(sorted(p.stem for p in CHECKPOINTS.glob("*.safetensors"))) or "none yet"
-    raise ValueError(f"no checkpoint {name_or_path}: it is neither a file nor one of those in {CHECKPOINTS} ({known})")
+    raise ValueError(
+        f"no checkpoint {name_or_path}: it is neither a file nor one of those in {CHECKPOINTS} ({known})"
+    )
 
 
 def save_state(path: str | Path, state: dict) -> None:
@@ -104,8 +117,12 @@ def load_state(path: str | Path) -> dict:
     """A run's state from `path`, without running code from it; ValueError where it cannot be read."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, and its advice to run the file's code is not ours
-        raise ValueError(f"{path} cannot be read as tensors and plain values: it is damaged, or holds code") from error
+    except (
+        Exception
+    ) as error:  # torch raises many kinds, and its advice to run the file's code is not ours
+        raise ValueError(
+            f"{path} cannot be read as tensors and plain values: it is damaged, or holds code"
+        ) from error
 
 
 def convert_published(state: dict, stride: int, window: int) -> CoTracker:
@@ -114,7 +131,9 @@ def convert_published(state: dict, stride: int, window: int) -> CoTracker:
     model = CoTracker(stride=stride, window=window, **V1_COMPAT)
     tensors = {}
     for name, value in state.items():
-        ours = our_name(name)  # our own names are no published ones: such weights were made by another function
+        ours = our_name(
+            name
+        )  # our own names are no published ones: such weights were made by another function
         tensors[ours if ours != name else f"{name} (no published name)"] = value
     difference = keys_difference(model, tensors)
     if difference:
@@ -133,8 +152,16 @@ def our_name(published: str) -> str:
 def keys_difference(model: nn.Module, tensors: dict[str, Tensor]) -> str:
     """One line for each missing, unknown or misshapen tensor, at most 20 of each; "" where all fit."""
     expected = model.state_dict()
-    missing = [f"  missing  {name} {tuple(expected[name].shape)}" for name in expected if name not in tensors]
-    unknown = [f"  unknown  {name} {tuple(value.shape)}" for name, value in tensors.items() if name not in expected]
+    missing = [
+        f"  missing  {name} {tuple(expected[name].shape)}"
+        for name in expected
+        if name not in tensors
+    ]
+    unknown = [
+        f"  unknown  {name} {tuple(value.shape)}"
+        for name, value in tensors.items()
+        if name not in expected
+    ]
     shapes = [
         f"  shape    {name} is {tuple(tensors[name].shape)}, the model has {tuple(value.shape)}"
         for name, value in expected.items()
@@ -171,18 +198,24 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     try:
         card = json.loads(metadata["card"])
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: its card cannot be read: it was damaged or changed, fetch it again") from error
+        raise ValueError(
+            f"{path}: its card cannot be read: it was damaged or changed, fetch it again"
+        ) from error
     if not isinstance(card, dict) or not isinstance(card.get("model"), dict) or "hash" not in card:
-        raise ValueError(f"{path}: its card does not describe a model: it was not written by this program")
+        raise ValueError(
+            f"{path}: its card does not describe a model: it was not written by this program"
+        )
     return tensors, card
 
 
-def _built(path: str | Path, config: dict) -> CoTracker:
-    """The CoTracker of a card's config, or a ValueError that names the file."""
+def _built(path: str | Path, network: str, config: dict) -> WindowedNetwork:
+    """The network of a card's config, or a ValueError that names the file."""
     try:
-        return CoTracker(**config)
+        return build_network(network, config)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: no model can be built as its card says ({_first_line(error)})") from error
+        raise ValueError(
+            f"{path}: no model can be built as its card says ({_first_line(error)})"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -29,17 +29,23 @@ def offsets(neighbourhood: str, radius: int) -> list[tuple[int, int]]:
 
 
 def correlate(
-    pyramid: list[Tensor], track_feat: Tensor, cells: Tensor, neighbourhood: str, radius: int
+    pyramid: list[Tensor],
+    track_feat: Tensor,
+    cells: Tensor,
+    neighbourhood: str,
+    radius: int,
+    border: bool = False,
 ) -> Tensor:
     """Correlation features B S N (levels x offsets), level by level, over sqrt(C).
 
     pyramid: a map b S h w C a level, b = B, or 1 when all B share one video.  track_feat: B S N C.
-    cells: B S N 2, positions in cells of the first level.  Outside a map counts as zero.
+    cells: B S N 2, positions in cells of the first level.
     neighbourhood, radius: as in `offsets`.
+    border: outside a map its border goes on; else all is zero there.
     """
     out = []
     for level, maps in enumerate(pyramid):
-        values = read_products(maps, track_feat, cells / 2**level, radius)
+        values = read_products(maps, track_feat, cells / 2**level, radius, border)
         out.append(values if neighbourhood == "square" else _take_diamond(values, radius))
     return torch.cat(out, dim=-1) / track_feat.shape[-1] ** 0.5
 
@@ -58,7 +64,12 @@ def _take_diamond(values: Tensor, radius: int) -> Tensor:
 
 
 def read_products(
-    maps: Tensor, track_feat: Tensor, cells: Tensor, radius: int, whole: bool | None = None
+    maps: Tensor,
+    track_feat: Tensor,
+    cells: Tensor,
+    radius: int,
+    border: bool = False,
+    whole: bool | None = None,
 ) -> Tensor:
     """Inner products B S N (2 radius + 1)^2 of features with the map at cells + (dx, dy), x slow.
 
@@ -71,12 +82,12 @@ def read_products(
     each = height * width if whole else (2 * radius + 2) ** 2 * channels
     chunk = runtime.points_at_once(maps, track_feat.shape[0] * track_feat.shape[1] * each)
     pairs = zip(track_feat.split(chunk, dim=2), cells.split(chunk, dim=2))
-    parts = [_interpolate(maps, feat, at, radius, whole) for feat, at in pairs]
+    parts = [_interpolate(maps, feat, at, radius, border, whole) for feat, at in pairs]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def _interpolate(
-    maps: Tensor, track_feat: Tensor, cells: Tensor, radius: int, whole: bool
+    maps: Tensor, track_feat: Tensor, cells: Tensor, radius: int, border: bool, whole: bool
 ) -> Tensor:
     height, width = maps.shape[2:4]
     span = 2 * radius + 2
@@ -89,7 +100,8 @@ def _interpolate(
     in_bounds = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     index = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).flatten(-2)  # B S N span^2
     multiply = _multiply_whole_map if whole else _multiply_neighbourhood
-    products = multiply(maps, track_feat, index).float().unflatten(-1, (span, span)) * in_bounds
+    products = multiply(maps, track_feat, index).float().unflatten(-1, (span, span))
+    products = products if border else products * in_bounds
     fx, fy = (cells - corner)[..., None, None].unbind(-3)
     along_y = products[..., :-1] * (1 - fy) + products[..., 1:] * fy
     return (along_y[..., :-1, :] * (1 - fx) + along_y[..., 1:, :] * fx).flatten(-2)

@@ -1,8 +1,6 @@
 """CoTracker: the paper as mathematics (sections 3.1 to 3.4). `CoTracker()` is the paper's model.
 
-`forward` is `encode`, then a loop of `step` over windows overlapping by half; `step` is `refine`, M
-iterations of one.  Nothing is stored between calls; all that one window hands to the next is the
-WindowState.
+A step over one window is `refine`, M iterations of it; see windowed.py for the loop around it.
 """
 
 from collections.abc import Callable
@@ -12,36 +10,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cotracker.geometry import sample_maps
-from cotracker.model import runtime
 from cotracker.model.config import CoTrackerConfig
 from cotracker.model.correlation import correlate, offsets
-from cotracker.model.dinov2 import DinoEncoder
 from cotracker.model.embeddings import embed_motion, embed_position, wave_frequencies
-from cotracker.model.encoder import Encoder, pyramid
-from cotracker.model.runtime import as_weight, recomputed
+from cotracker.model.runtime import recomputed
 from cotracker.model.transformer import Transformer
 from cotracker.model.v1_compat import linear_frequencies, scramble_flags
+from cotracker.model.windowed import (
+    WindowedNetwork,
+    clear_padding,
+    find_queries,
+    window_frames,
+)
 from cotracker.model.windows import (
     Estimate,
     WindowState,
     repeat_last_frame,
-    split_windows,
     start_state,
     start_tracks,
 )
 
 
-class CoTracker(nn.Module):
+class CoTracker(WindowedNetwork):
     """The tracker network of a CoTrackerConfig, or of its fields by name."""
 
     def __init__(self, config: CoTrackerConfig | None = None, **fields):
-        super().__init__()
-        self.config = config = config or CoTrackerConfig(**fields)
-        self.stride, self.window, self.iters = config.stride, config.window, config.iters
+        config = config or CoTrackerConfig(**fields)
+        super().__init__(config, config.window, config.normalise_features)
         waves = config.motion_waves
         make = linear_frequencies if config.linear_motion_waves else wave_frequencies
         self.register_buffer("frequencies", make(waves), persistent=False)
-        self.encoder = _build_encoder(config)
         corr = config.levels * len(offsets(config.neighbourhood, config.radius))
         self.transformer = Transformer(
             inputs=2 + 4 * waves + corr + config.channels + 2,
@@ -51,80 +49,11 @@ class CoTracker(nn.Module):
             time_layers=config.time_layers,
             group_layers=config.group_layers,
             mlp_ratio=config.mlp_ratio,
+            virtual_tracks=config.virtual_tracks,
         )
         self.feature_norm = nn.LayerNorm(config.channels)
         self.feature_update = nn.Linear(config.channels, config.channels)
         self.visibility = nn.Linear(config.channels, 1)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of encoder, maps and the transformer's blocks."""
-        return self.encoder.project.weight.dtype
-
-    def forward(
-        self,
-        video: Tensor,
-        queries: Tensor,
-        iters: int | None = None,
-        point_mask: Tensor | None = None,
-        lengths: Tensor | None = None,
-    ) -> list[Estimate]:
-        """The Estimates of all windows, in order, for queries B N 3 (t, x, y).
-
-        Windows start at 0, S/2, S, …; the last is shorter where S/2 does not divide T (section 3.2).
-
-        video: B T 3 H W of 0..255.
-        iters: M; None: the config's.
-        point_mask: B N, False for padded points.
-        lengths: B, frames that are real, where clips were padded to one T.
-        """
-        if video.ndim != 5 or video.shape[2] != 3:
-            raise ValueError(f"video must have shape (B, T, 3, H, W), not {tuple(video.shape)}")
-        return self.track(self.encode(video), queries, iters, point_mask, lengths)
-
-    def encode(self, video: Tensor, frames_at_once: int | None = None) -> list[Tensor]:
-        """The pyramid of feature maps, B T h w C a level, of a video B T 3 H W of 0..255.
-
-        frames_at_once: None: what suits the machine.  Frames do not see each other.
-        """
-        frames = video.flatten(0, 1)
-        encode = recomputed(self._encode, self.config.recompute)
-        chunk = frames_at_once or runtime.frames_at_once(frames, self.config.recompute)
-        parts = [encode(some) for some in frames.split(chunk)]
-        return [torch.cat(level).unflatten(0, video.shape[:2]) for level in zip(*parts)]
-
-    def _encode(self, frames: Tensor) -> list[Tensor]:
-        frames = frames.float() * (2 / 255) - 1
-        maps = self.encoder(as_weight(frames, self.encoder.project.weight))
-        return pyramid(maps, self.config.levels)
-
-    def track(
-        self,
-        maps: list[Tensor],
-        queries: Tensor,
-        iters: int | None = None,
-        point_mask: Tensor | None = None,
-        lengths: Tensor | None = None,
-    ) -> list[Estimate]:
-        """As `forward`, on encoded maps; maps of batch 1 serve any number of sets of queries."""
-        if queries.ndim != 3 or queries.shape[-1] != 3:
-            raise ValueError(f"queries must have shape (B, N, 3), not {tuple(queries.shape)}")
-        if len(maps[0]) not in (1, len(queries)):
-            raise ValueError(
-                f"queries are for {len(queries)} videos, but the video holds {len(maps[0])}"
-            )
-        if iters is not None and iters < 1:
-            raise ValueError(f"iters must be at least 1, not {iters}")
-        state = self.begin(queries, point_mask)
-        estimates = []
-        for window in split_windows(maps, self.window):
-            frame_mask = None
-            if lengths is not None:
-                frames = torch.arange(window[0].shape[1], device=lengths.device)
-                frame_mask = state.start + frames < lengths[:, None]
-            state, estimate = self.step(state, window, iters, frame_mask)
-            estimates.append(estimate)
-        return estimates
 
     def begin(self, queries: Tensor, point_mask: Tensor | None = None) -> WindowState:
         """The WindowState before the first window; point_mask B N: False for padded points."""
@@ -138,24 +67,17 @@ class CoTracker(nn.Module):
         frame_mask: Tensor | None = None,
         refine: Callable | None = None,
     ) -> tuple[WindowState, Estimate]:
-        """The next WindowState and this window's Estimate.
-
-        maps: of its frames, b S h w C a level, b = B or 1.  Those from half a window on are the
-        next call's first.
-        iters: M; None: the config's.
-        frame_mask: B S, frames that are not padding; None: all.
-        refine: takes the place of this model's own, as its CudaGraphs.
-        """
         time, start, length = state.queries[..., 0], state.start, maps[0].shape[1]
-        maps = _clear_padding(maps, frame_mask)
+        maps = clear_padding(maps, frame_mask)
         carried = self._carried(state)
         active = state.point_mask & (time < start + length)
         track_feat = self._sample_new(state, maps[0], carried)
         tracks, logits = start_tracks(state, carried)
-        predicted = self._predicted(state, carried)
+        predicted = self._predicted(state, carried, self.window)
         if self.config.repeat_last_frame:
             maps = [repeat_last_frame(level, self.window) for level in maps]
-            predicted = predicted & (self._frames(state) < start + length)
+            if not self.config.predict_copies:
+                predicted = predicted & (window_frames(state, self.window) < start + length)
         window = maps[0].shape[1]
         flags = self._flags(predicted, logits, time, active)[:, :window]
         outputs, logits = (refine or self.refine)(
@@ -228,33 +150,12 @@ class CoTracker(nn.Module):
 
     def _sample_new(self, state: WindowState, base: Tensor, carried: Tensor) -> Tensor:
         """Q of eq. 1, B N C: sampled for queries whose frame is first seen here, else kept."""
-        batch, length, height, width, _ = base.shape
-        frame = (state.queries[..., 0].round() - state.start).long()
-        here = state.point_mask & ~carried & (frame >= 0) & (frame < length)
-        clip = (
-            torch.arange(batch, device=frame.device)[:, None] * length
-        )  # b = 1: all share a video
+        height, width = base.shape[2:4]
+        here, which = find_queries(state, base, carried)
         x, y = (state.queries[..., 1:] / self.stride).unbind(-1)
         cells = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=-1)  # held inside
-        sampled = sample_maps(base.flatten(0, 1), clip + frame.clamp(0, length - 1), cells)
+        sampled = sample_maps(base.flatten(0, 1), which, cells)
         return torch.where(here[..., None], sampled, state.track_feat)
-
-    def _carried(self, state: WindowState) -> Tensor:
-        """B N: the points that were active in the window before."""
-        if state.start == 0:
-            return torch.zeros_like(state.point_mask)
-        return state.queries[..., 0] < state.start + self.window // 2
-
-    def _frames(self, state: WindowState) -> Tensor:
-        """S 1: the window's frames, counted from the video's first."""
-        frames = torch.arange(self.window, device=state.queries.device)
-        return state.start + frames[:, None]
-
-    def _predicted(self, state: WindowState, carried: Tensor) -> Tensor:
-        """B S N: from the query on, but not where the window before has told already (section 3.2)."""
-        frames = self._frames(state)
-        told = carried[:, None] & (frames < state.start + self.window // 2)
-        return (frames >= state.queries[:, None, :, 0]) & ~told
 
     def _flags(self, predicted: Tensor, logits: Tensor, time: Tensor, active: Tensor) -> Tensor:
         """B S N 2: the mask of what is to be predicted, and the visibility logit."""
@@ -265,25 +166,9 @@ class CoTracker(nn.Module):
 
     def _embed_position(self, coords: Tensor, base: Tensor) -> Tensor:
         width = self.transformer.embed.in_features
-        return embed_position(coords[:, 0], coords.shape[1], tuple(base.shape[2:4]), width)
+        size = self.config.position_table or tuple(base.shape[2:4])
+        return embed_position(coords[:, 0], coords.shape[1], size, width)
 
     @property
-    def _neighbourhood(self) -> tuple[str, int]:
-        return self.config.neighbourhood, self.config.radius
-
-
-def _clear_padding(maps: list[Tensor], frame_mask: Tensor | None) -> list[Tensor]:
-    """Maps b S h w C with zeros in padded frames: a weight of zero times NaN would be NaN."""
-    if frame_mask is None:
-        return maps
-    shared = len(maps[0]) != len(frame_mask)  # one video for all
-    held = frame_mask.any(dim=0, keepdim=True) if shared else frame_mask
-    return [torch.where(held[..., None, None, None], level, 0.0) for level in maps]
-
-
-def _build_encoder(config: CoTrackerConfig) -> nn.Module:
-    stride, channels, normalise = config.stride, config.channels, config.normalise_features
-    if config.encoder == "dinov2":
-        layer, weights = config.encoder_layer, config.encoder_weights
-        return DinoEncoder(stride, channels, layer, weights, normalise)
-    return Encoder(stride, channels, config.widths, config.fuse_width, normalise)
+    def _neighbourhood(self) -> tuple[str, int, bool]:
+        return self.config.neighbourhood, self.config.radius, self.config.corr_border

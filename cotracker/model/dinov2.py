@@ -1,4 +1,4 @@
-"""Table 6's other encoder: features of a frozen DINOv2 ViT-S/14, projected to the channels of ours (appendix B)."""
+"""Table 6's other encoder: features of a frozen DINOv2 ViT-S/14, projected (appendix B)."""
 
 from pathlib import Path
 
@@ -6,25 +6,21 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-NAME, PATCH, WIDTH, BLOCKS = (
-    "vit_small_patch14_dinov2.lvd142m",
-    14,
-    384,
-    12,
-)  # timm's name, and what it is
-MEAN, DEVIATION = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet's pixels in 0..1: what it was taught on
+NAME = "vit_small_patch14_dinov2.lvd142m"  # timm's
+PATCH, WIDTH = 14, 384  # what it is
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels in 0..1: what it was taught on
+DEVIATION = (0.229, 0.224, 0.225)
 
 
 class DinoEncoder(nn.Module):
-    """Frames to maps of `channels` at 1/stride, from the frozen network in the file `weights`; `project` alone learns.
+    """Frames to maps of `channels` at 1/stride, from a frozen network; `project` alone learns.
 
-    layer: the block whose output is read, of 0 to 11, through the network's last norm, as DINOv2's own code hands
-    features out. The paper says only "an intermediate layer with 384 channels": which of them, we chose.
-    The frozen network is no submodule, so that it is neither in the state dict, nor among the parameters, nor put
-    into training mode; it moves with the module, and is rebuilt from `weights` wherever the module is.
+    layer: the block whose output is read, of 0 to 11, through the network's last norm, as DINOv2's
+    own code hands features out.  The paper says only "an intermediate layer with 384 channels":
+    which of them, we chose.
+    weights: the file of the frozen network.  It is no submodule, so that it is neither in the state
+    dict, nor among the parameters, nor put into training mode; it moves with the module, and is
+    rebuilt from `weights` wherever the module is.
     """
 
     def __init__(
@@ -41,15 +37,17 @@ class DinoEncoder(nn.Module):
         return super()._apply(fn, recurse)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Maps K C h w, h = ceil(H / stride), of frames K 3 H W in -1..1; cell (x, y) is at pixel stride (x, y).
+        """Maps K C h w, h = ceil(H / stride), of frames K 3 H W in -1..1.
+
+        Cell (x, y) is at pixel stride (x, y).
 
         ValueError where H or W is no multiple of 14; the paper trains at 378 x 504.
         """
         height, width = frames.shape[-2:]
         if height % PATCH or width % PATCH:
             raise ValueError(
-                f"model.encoder=dinov2 reads patches of {PATCH} x {PATCH}: height and width must be multiples of "
-                f"{PATCH} (378 x 504 in the paper), not {height} x {width}"
+                f"model.encoder=dinov2 reads patches of {PATCH} x {PATCH}: height and width must "
+                f"be multiples of {PATCH} (378 x 504 in the paper), not {height} x {width}"
             )
         with torch.no_grad():
             frames = (frames + 1) / 2
@@ -75,9 +73,10 @@ def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
 
 
 def _reading(side: int, stride: int, patches: int, like: Tensor) -> Tensor:
-    """ceil(side / stride) x patches: the bilinear weights of the patches at pixels 0, stride, 2 stride, ….
+    """ceil(side / stride) x patches: the bilinear weights of the patches at pixels 0, stride, …
 
-    Patch i covers pixels 14 i to 14 i + 13, so its centre is at 14 i + 6.5; beyond the outer centres they are held.
+    Patch i covers pixels 14 i to 14 i + 13, so its centre is at 14 i + 6.5; beyond the outer
+    centres they are held.
     """
     pixels = torch.arange(0, side, stride, device=like.device)
     at = ((pixels - (PATCH - 1) / 2) / PATCH).clamp(0, patches - 1)
@@ -89,14 +88,15 @@ def _reading(side: int, stride: int, patches: int, like: Tensor) -> Tensor:
 
 
 def _backbone(weights: str | None) -> nn.Module:
-    """The frozen ViT-S/14, which takes any multiple of 14; ValueError in a sentence where it cannot be had."""
+    """The frozen ViT-S/14, which takes any multiple of 14; ValueError where it cannot be had."""
     if weights is None:
         raise ValueError(
             f"model.encoder=dinov2 needs model.encoder_weights=FILE, the weights of timm's {NAME}"
         )
     if not Path(weights).is_file():
         raise ValueError(
-            f"model.encoder_weights={weights} does not exist: it must hold the weights of timm's {NAME}"
+            f"model.encoder_weights={weights} does not exist: "
+            f"it must hold the weights of timm's {NAME}"
         )
     try:
         import timm

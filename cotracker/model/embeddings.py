@@ -3,7 +3,10 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+NEIGHBOUR_PIXELS = (512.0, 384.0)  # offsets between frames are parts of a frame of this size
 
 
 def wave_frequencies(waves: int) -> Tensor:
@@ -26,13 +29,39 @@ def embed_position(cells: Tensor, window: int, size: tuple[int, int], width: int
 
     cells: B N 2, the first positions in cells.  window: S.  size: (h, w) of the map.
     """
-    frames = torch.arange(window, device=cells.device, dtype=torch.float32)
-    time = embed_sine(frames, width)  # S width
+    space = embed_cells(cells, size, width)
+    return embed_frames(window, width, cells.device)[None, :, None] + space[:, None]
+
+
+def embed_cells(cells: Tensor, size: tuple[int, int], width: int) -> Tensor:
+    """The 2-D code (..., width) of positions (..., 2) in cells of a map of `size` (h, w)."""
     half = 2 * math.ceil(width / 4)
-    x = _embed_cells(cells[..., 0], half, size[1])
-    y = _embed_cells(cells[..., 1], half, size[0])
-    space = torch.cat([x, y], dim=-1)[..., :width]
-    return time[None, :, None] + space[:, None]
+    x = _embed_axis(cells[..., 0], half, size[1])
+    y = _embed_axis(cells[..., 1], half, size[0])
+    return torch.cat([x, y], dim=-1)[..., :width]
+
+
+def embed_frames(window: int, width: int, device: torch.device, table: int | None = None) -> Tensor:
+    """The code S width of a window's frames; of a table of so many frames, stretched over it."""
+    frames = torch.arange(table or window, device=device, dtype=torch.float32)
+    code = embed_sine(frames, width)
+    if len(code) == window:
+        return code
+    return F.interpolate(code.T[None], size=window, mode="linear")[0].T
+
+
+def embed_neighbours(tracks: Tensor, frequencies: Tensor) -> Tensor:
+    """B S N (4 + 8 waves) of tracks B S N 2 pixels: offsets from the frames after and before.
+
+    Offsets in parts of NEIGHBOUR_PIXELS, then their sines, then their cosines, wave by wave.  Beyond
+    the window's ends a point stands still.
+    """
+    step = (tracks[:, 1:] - tracks[:, :-1]) / tracks.new_tensor(NEIGHBOUR_PIXELS)
+    still = torch.zeros_like(tracks[:, :1])
+    after, before = torch.cat([-step, still], dim=1), torch.cat([still, step], dim=1)
+    offsets = torch.cat([after, before], dim=-1)  # B S N 4
+    angle = (frequencies[:, None] * offsets[..., None, :]).flatten(-2)  # B S N (waves x 4)
+    return torch.cat([offsets, angle.sin(), angle.cos()], dim=-1)
 
 
 def embed_sine(position: Tensor, width: int) -> Tensor:
@@ -43,7 +72,7 @@ def embed_sine(position: Tensor, width: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)[..., :width]
 
 
-def _embed_cells(cells: Tensor, width: int, size: int) -> Tensor:
+def _embed_axis(cells: Tensor, width: int, size: int) -> Tensor:
     """The code of whole cells 0..size-1, read linearly between them and held beyond: (..., width)."""
     cells = cells.clamp(0, size - 1)
     below = cells.floor()

@@ -1,4 +1,4 @@
-"""Frames to feature maps: the paper's phi(I_t) and its average-pooled scales (section 3.1, app. A)."""
+"""Frames to feature maps: phi(I_t) and its average-pooled scales (section 3.1, appendix A)."""
 
 import torch
 import torch.nn.functional as F
@@ -75,9 +75,9 @@ class ResidualBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Frame to map of `channels` at 1/stride: 7x7 stride 2, eight residual blocks, four levels fused.
+    """Frame to map of `channels` at 1/stride (appendix A).
 
-    Appendix A.
+    7x7 convolution of stride 2, eight residual blocks, four levels fused.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Faster forms of what encoder.py and transformer.py define: equal by test, chosen by runtime.py.
 
-A convolution needs its input again in the backward pass, and so does a norm.  Kept apart, both would
-be held; here only the norm's input is, and what the convolution read is made again from it, which
-costs one cheap pass.  Statistics are float32 whatever the dtype of the maps, and maps may lie
+A convolution needs its input again in the backward pass, and so does a norm.  Kept apart, both
+would be held; here only the norm's input is, and what the convolution read is made again from it,
+which costs one cheap pass.  Statistics are float32 whatever the dtype of the maps, and maps may lie
 channels last.  Weights are held as they are, float32, and cast to the dtype of the maps on either
 pass, so that their gradients are summed over frames and iterations in float32.
 """
@@ -52,7 +52,7 @@ def mlp_by_onednn(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
 
 
 def _as_batches(x: Tensor) -> tuple[Tensor, ...]:
-    """Views of maps in which instance norm is a batch norm of one item: single frames, or frames as channels."""
+    """Views in which instance norm is a batch norm of one item: frames, or frames as channels."""
     if x.is_contiguous():
         return (x.view(1, -1, *x.shape[2:]),)
     return x.split(1)
@@ -66,7 +66,7 @@ def _ones(x: Tensor) -> Tensor:
 
 
 def _normalised(x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The instance norm of x, laid out as x, and its float32 statistics: mean and 1 / deviation, view by view."""
+    """The instance norm of x, laid out as x, and its float32 mean and 1 / deviation, by view."""
     out = torch.empty_like(x)
     statistics = []
     for source, target in zip(_as_batches(x), _as_batches(out)):

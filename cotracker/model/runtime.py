@@ -20,6 +20,7 @@ CACHED_TOKENS = 2048  # so many tokens, and a block's temporaries of them, stay 
 CACHED_NUMBERS = 2**18  # numbers of rows gathered at once on a CPU, so that a cache holds them
 CHUNK_NUMBERS = 2**24  # numbers of a temporary above which points are taken in chunks
 CHUNK_NUMBERS_GPU = 2**28  # where a chunk costs launches, and memory is plentiful
+VOLUME_NUMBERS = 2**22  # numbers of patch products before their MLP, without gradients
 WHOLE_MAP_CELLS = 4096  # up to so many cells the product with a whole map is the faster way
 SHORT = 128  # up to this length plain products beat the fused attention on a CPU, with gradients
 SHORT_INFERENCE = {torch.float32: 8, torch.bfloat16: 512}  # and without any, by the dtype
@@ -157,6 +158,13 @@ def rows_at_once(rows: Tensor, count: int, numbers: int) -> int:
     return max(1, count if rows.device.type != "cpu" else CACHED_NUMBERS // numbers)
 
 
+def tracks_at_once(maps: Tensor, numbers: int, count: int) -> int:
+    """Of `count` tracks whose patches' products are so many numbers each; all where autograd keeps them."""
+    if torch.is_grad_enabled() or _plain:
+        return max(1, count)
+    return max(1, (VOLUME_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU) // numbers)
+
+
 def takes_whole_map(height: int, width: int) -> bool:
     """Whether products with every cell of such a map are faster than gathering neighbourhoods."""
     return _plain or height * width <= WHOLE_MAP_CELLS
@@ -166,7 +174,7 @@ def takes_whole_map(height: int, width: int) -> bool:
 
 
 def for_convolutions(x: Tensor) -> Tensor:
-    """Maps K C h w as convolutions read them fast: channels last on a CPU, at 1.5 times the pace."""
+    """Maps K C h w as convolutions read them fast: channels last on a CPU (1.5 times)."""
     if x.device.type != "cpu" or _plain:
         return x
     return x.contiguous(memory_format=torch.channels_last)
@@ -190,7 +198,7 @@ def recomputed(function: Callable, wanted: bool) -> Callable:
 
 
 def as_weight(x: Tensor, weight: Tensor) -> Tensor:
-    """x in the dtype of a weight, as to_bfloat16 left it; under autocast, which chooses, as it is."""
+    """x in the dtype that to_bfloat16 left a weight in; under autocast, which chooses, as is."""
     return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
 
 

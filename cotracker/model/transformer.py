@@ -1,88 +1,37 @@
 """The network Psi: attention over time and attention over tracks, in turn (section 3.4)."""
 
-from itertools import zip_longest
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cotracker.model import fused
-from cotracker.model.runtime import (
-    as_weight,
-    faster,
-    for_gradients,
-    for_onednn,
-    for_short_rows,
-    sequences_at_once,
-)
+from cotracker.model.attention import Block, CrossBlock, key_bias, time_bias, time_slopes
+from cotracker.model.runtime import as_weight
 
 
-@faster(fused.attend_by_products, where=for_short_rows)
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """softmax(q k / sqrt(d) + bias) v of K heads L d; bias K 1 1 L, or None."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+class VirtualExchange(nn.Module):
+    """Points look at each other through virtual tracks: cost linear in points (CoTracker2).
 
-
-@faster(fused.mlp_for_gradients, where=for_gradients)
-@faster(fused.mlp_by_onednn, where=for_onednn)
-def mlp(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
-    """Two linear layers with GELU, by its tanh formula, between them."""
-    return contract(F.gelu(expand(x), approximate="tanh"))
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention; keys whose mask is False get no weight."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """K L D of x K L D; bias K 1 1 L is added to the logits (see `key_bias`)."""
-        count, length, width = x.shape
-        heads = self.qkv(x).view(count, length, 3, self.heads, width // self.heads)
-        q, k, v = heads.permute(2, 0, 3, 1, 4)  # each K heads L d
-        # in float32 the bias would make float32 of bfloat16 logits, at twice the time
-        bias = None if bias is None else bias.to(q.dtype)
-        x = attend(q, k, v, bias)
-        return self.out(x.transpose(1, 2).reshape(count, length, width))
-
-
-class Block(nn.Module):
-    """Attention, then a two-layer MLP, each normalised before and added after."""
+    Virtual tracks read from the points, then attend to each other; then points read from them.
+    """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float):
         super().__init__()
-        self.attention = Attention(width, heads)
-        self.expand = nn.Linear(width, int(width * mlp_ratio))
-        self.contract = nn.Linear(int(width * mlp_ratio), width)
+        self.virtual_from_points = CrossBlock(width, heads, mlp_ratio)
+        self.virtual = Block(width, heads, mlp_ratio)
+        self.points_from_virtual = CrossBlock(width, heads, mlp_ratio)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """K L D of x K L D; bias as in Attention.  Sequences do not see each other."""
-        chunk = sequences_at_once(x)
-        if len(x) <= chunk:
-            return self._answer(x, bias)
-        parts = x.split(chunk)
-        biases = [None] * len(parts) if bias is None else bias.split(chunk)
-        return torch.cat([self._answer(*part) for part in zip(parts, biases)])
-
-    def _answer(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        x = x + self.attention(F.layer_norm(x, x.shape[-1:], eps=1e-6), bias)
-        return x + mlp(F.layer_norm(x, x.shape[-1:], eps=1e-6), self.expand, self.contract)
-
-
-def key_bias(key_mask: Tensor | None) -> Tensor | None:
-    """K 1 1 L for a mask K L: 0 where True, else so negative that the key's weight is zero.
-
-    Finite, so that a row with no key at all still gives finite numbers (which nobody reads).
-    """
-    return None if key_mask is None else torch.where(key_mask, 0.0, -1e9)[:, None, None, :]
+    def forward(self, points: Tensor, virtual: Tensor, bias: Tensor | None) -> Tensor:
+        """K (N + V) D of points K N D and virtual tracks K V D; bias K 1 1 N of who may be read."""
+        virtual = self.virtual(self.virtual_from_points(virtual, points, bias), None)
+        return torch.cat([self.points_from_virtual(points, virtual, None), virtual], dim=1)
 
 
 class Transformer(nn.Module):
-    """Tokens G to tokens O, both B S N *: time and group attention interleaved between two layers."""
+    """Tokens G to tokens O, both B S N *: time and group attention interleaved between two layers.
+
+    virtual_tracks: the learned tracks beside the points' through which points see each other; 0:
+    all see all.
+    relative_time: attention over time is biased by how far frames are apart (see `time_bias`).
+    """
 
     def __init__(
         self,
@@ -93,12 +42,19 @@ class Transformer(nn.Module):
         time_layers: int,
         group_layers: int,
         mlp_ratio: float,
+        virtual_tracks: int = 0,
+        relative_time: bool = False,
     ):
         super().__init__()
+        across = VirtualExchange if virtual_tracks else Block
         self.embed = nn.Linear(inputs, width)
         self.time = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(time_layers))
-        self.group = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(group_layers))
+        self.group = nn.ModuleList(across(width, heads, mlp_ratio) for _ in range(group_layers))
         self.head = nn.Linear(width, outputs)
+        tracks = torch.randn(virtual_tracks, width) if virtual_tracks else None
+        self.virtual_tracks = None if tracks is None else nn.Parameter(tracks)
+        slopes = time_slopes(heads) if relative_time else None
+        self.register_buffer("slopes", slopes, persistent=False)
 
     def blocks(self) -> list[nn.Module]:
         """What may be lower than float32.
@@ -117,16 +73,41 @@ class Transformer(nn.Module):
         frame_mask: B S, the frames that others may read; None: all.
         """
         batch, window, points, _ = tokens.shape
-        time_mask = None if frame_mask is None else frame_mask.repeat_interleave(points, dim=0)
+        x = self._with_virtual(self.embed(tokens))
+        x = as_weight(x, self.time[0].expand.weight)
+        tracks, width = x.shape[2:]
+        over_time = self._time_bias(frame_mask, batch, window, tracks)
         group_mask = None if point_mask is None else point_mask.repeat_interleave(window, dim=0)
-        time_bias, group_bias = key_bias(time_mask), key_bias(group_mask)
-        x = as_weight(self.embed(tokens), self.time[0].expand.weight)
-        width = x.shape[-1]
-        for time, group in zip_longest(self.time, self.group):
-            if time is not None:
-                y = x.transpose(1, 2).reshape(batch * points, window, width)  # BN S D
-                x = time(y, time_bias).view(batch, points, window, width).transpose(1, 2)
-            if group is not None:
-                y = group(x.reshape(batch * window, points, width), group_bias)  # BS N D
-                x = y.view(batch, window, points, width)
-        return self.head(as_weight(x, self.head.weight))
+        across = key_bias(group_mask)
+        for layer in range(max(len(self.time), len(self.group))):
+            if layer < len(self.time):
+                y = x.transpose(1, 2).reshape(batch * tracks, window, width)  # B(N+V) S D
+                y = self.time[layer](y, over_time)
+                x = y.view(batch, tracks, window, width).transpose(1, 2)
+            if layer < len(self.group):
+                y = x.reshape(batch * window, tracks, width)  # BS (N+V) D
+                y = self._look_across(self.group[layer], y, points, across)
+                x = y.view(batch, window, tracks, width)
+        return self.head(as_weight(x[:, :, :points], self.head.weight))
+
+    def _with_virtual(self, x: Tensor) -> Tensor:
+        if self.virtual_tracks is None:
+            return x
+        virtual = self.virtual_tracks.to(x.dtype).expand(*x.shape[:2], -1, -1)
+        return torch.cat([x, virtual], dim=2)
+
+    def _look_across(self, block: nn.Module, x: Tensor, points: int, bias: Tensor | None) -> Tensor:
+        if self.virtual_tracks is None:
+            return block(x, bias)
+        return block(x[:, :points], x[:, points:], bias)
+
+    def _time_bias(
+        self, frame_mask: Tensor | None, batch: int, window: int, tracks: int
+    ) -> Tensor | None:
+        bias = None
+        if frame_mask is not None:
+            bias = key_bias(frame_mask.repeat_interleave(tracks, dim=0))
+        if self.slopes is None:
+            return bias
+        relative = time_bias(self.slopes, window)
+        return relative.expand(batch * tracks, -1, -1, -1) if bias is None else relative + bias

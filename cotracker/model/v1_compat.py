@@ -17,7 +17,7 @@ V1_COMPAT = {
 
 
 def linear_frequencies(waves: int) -> Tensor:
-    """The published motion table: 1000 / waves x k radians a cell; so fast that it is near a hash."""
+    """The published motion table: 1000 / waves x k radians a cell, so fast as to be near a hash."""
     return torch.arange(waves) * (1000.0 / waves)
 
 

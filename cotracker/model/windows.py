@@ -15,8 +15,9 @@ class WindowState(NamedTuple):
     point_mask: Tensor  # B N bool, False for padded points
     track_feat: Tensor  # B N C, Q of eq. 1: sampled where and when the query is
     tracks: Tensor  # B S N 2, pixels
-    logits: Tensor  # B S N
+    logits: Tensor  # B S N, visibility
     start: int  # first frame of the next window
+    confidence: Tensor | None = None  # B S N, logits, of a network that has it
 
 
 class Estimate(NamedTuple):
@@ -26,6 +27,8 @@ class Estimate(NamedTuple):
     tracks: list[Tensor]  # M times B S N 2, pixels
     logits: Tensor  # B S N, visibility
     active: Tensor  # B N bool: the point had been queried by the end of this window
+    visibility: list[Tensor] | None = None  # of a network that iterates it: M times B S N, logits
+    confidence: list[Tensor] | None = None  # likewise; of one that only reads it, its last alone
 
 
 def window_starts(frames: int, window: int) -> list[int]:
@@ -40,7 +43,7 @@ def split_windows(maps: list[Tensor], window: int) -> list[list[Tensor]]:
 
 
 class _Split(torch.autograd.Function):
-    """Overlapping slices of frames, whose gradients are summed in one tensor of the whole's size."""
+    """Overlapping slices of frames, whose gradients are summed in one tensor of all frames."""
 
     @staticmethod
     def forward(ctx, maps: Tensor, starts: list[int], window: int) -> tuple[Tensor, ...]:
@@ -79,11 +82,11 @@ def start_tracks(state: WindowState, carried: Tensor) -> tuple[Tensor, Tensor]:
     if state.start == 0:
         return tracks, torch.full_like(tracks[..., 0], FIRST_LOGIT)
     carried = carried[:, None]
-    tracks = torch.where(carried[..., None], _shift_by_half(state.tracks), tracks)
-    return tracks, torch.where(carried, _shift_by_half(state.logits), FIRST_LOGIT)
+    tracks = torch.where(carried[..., None], shift_by_half(state.tracks), tracks)
+    return tracks, torch.where(carried, shift_by_half(state.logits), FIRST_LOGIT)
 
 
-def _shift_by_half(x: Tensor) -> Tensor:
+def shift_by_half(x: Tensor) -> Tensor:
     """B S ...: the second half first, then as often its last frame."""
     half = x.shape[1] // 2
     return torch.cat([x[:, half:], x[:, -1:].expand_as(x[:, :half])], dim=1)
@@ -95,3 +98,11 @@ def repeat_last_frame(maps: Tensor, frames: int) -> Tensor:
     if missing <= 0:
         return maps
     return torch.cat([maps, maps[:, -1:].expand(-1, missing, -1, -1, -1)], dim=1)
+
+
+def extrapolate(tracks: Tensor, frames: int) -> Tensor:
+    """Tracks B frames N 2 that go on from B S N 2 at the mean velocity of its last quarter."""
+    span = max(1, tracks.shape[1] // 4)
+    velocity = (tracks[:, -1:] - tracks[:, -1 - span : -span]) / span
+    ahead = torch.arange(1, frames + 1, device=tracks.device)[:, None, None]
+    return tracks[:, -1:] + ahead * velocity

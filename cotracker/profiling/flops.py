@@ -5,12 +5,12 @@ attention's among them. Correlation counts as local reading: (2 radius + 2)^2 pr
 a level, on either path. Norms and nonlinearities are not counted.
 """
 
-from cotracker.model.correlation import offsets
-from cotracker.model.cotracker import CoTracker
+from cotracker.model.cotracker3 import CoTracker3
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.model.windows import window_starts
 
 
-def encode(model: CoTracker, size: tuple[int, int]) -> int:
+def encode(model: WindowedNetwork, size: tuple[int, int]) -> int:
     """Operations of encoding one frame of (H, W) pixels; ValueError for encoders but the CNN."""
     config = model.config
     if config.encoder != "cnn":
@@ -33,34 +33,44 @@ def encode(model: CoTracker, size: tuple[int, int]) -> int:
     return total + fuse + _conv(out, fuse_width, config.channels, 1)
 
 
-def iterate(model: CoTracker, points: int, frames: int) -> int:
+def iterate(model: WindowedNetwork, points: int, frames: int) -> int:
     """Operations of one iteration on `points` tracks that attend to each other, in a window."""
     return correlate(model, points, frames) + transform(model, points, frames)
 
 
-def correlate(model: CoTracker, points: int, frames: int) -> int:
+def correlate(model: WindowedNetwork, points: int, frames: int) -> int:
     """Operations of the correlation features of one iteration."""
     config = model.config
-    read = config.levels * (2 * config.radius + 2) ** 2
-    return 2 * points * frames * read * config.channels
+    if not isinstance(model, CoTracker3):
+        read = config.levels * (2 * config.radius + 2) ** 2
+        return 2 * points * frames * read * config.channels
+    part, taps = model.correlation, (2 * config.search_radius + 2) ** 2
+    products = taps * part.query_cells * config.channels
+    mlp = config.corr_hidden * (part.expand.in_features + config.corr_channels)
+    return 2 * points * frames * config.levels * (products + mlp)
 
 
-def transform(model: CoTracker, points: int, frames: int) -> int:
+def transform(model: WindowedNetwork, points: int, frames: int) -> int:
     """Operations of the transformer and of the feature update in one iteration."""
-    config = model.config
-    width, channels = config.hidden, config.channels
-    corr = config.levels * len(offsets(config.neighbourhood, config.radius))
-    inputs = 2 + 4 * config.motion_waves + corr + channels + 2
-    # Multiplications a token: qkv and out, and the MLP's two layers.
-    block = 4 * width * width + 2 * width * int(width * config.mlp_ratio)
-    layers = config.time_layers + config.group_layers
-    attention = 2 * width * (config.time_layers * frames + config.group_layers * points)
-    ends = width * (inputs + 2 + channels)
-    return 2 * points * frames * (ends + layers * block + attention + channels * channels)
+    config, psi = model.config, model.transformer
+    width, mlp = config.hidden, 2 * config.hidden * int(config.hidden * config.mlp_ratio)
+    virtual = 0 if psi.virtual_tracks is None else len(psi.virtual_tracks)
+    # Multiplications a frame: qkv and out, the MLP's two layers, attention.
+    over_time = (points + virtual) * (4 * width**2 + mlp + 2 * width * frames)
+    across = points * (4 * width**2 + mlp + 2 * width * points)
+    if virtual:
+        gather = virtual * (2 * width**2 + mlp) + points * 2 * width**2
+        mix = virtual * (4 * width**2 + mlp + 2 * width * virtual)
+        hand_out = points * (2 * width**2 + mlp) + virtual * 2 * width**2
+        across = gather + mix + hand_out + 4 * width * points * virtual
+    ends = points * width * (psi.embed.in_features + psi.head.out_features)
+    updated = 0 if model.feature_update is None else points * config.channels**2
+    layers = config.time_layers * over_time + config.group_layers * across
+    return 2 * frames * (ends + layers + updated)
 
 
 def run(
-    model: CoTracker,
+    model: WindowedNetwork,
     points: int,
     frames: int,
     size: tuple[int, int],
@@ -74,11 +84,13 @@ def run(
     encodings: how often the video is encoded.
     Windows are those of CoTrackerPredictor: they overlap by half, and the last may be shorter.
     """
-    window, channels = model.window, model.config.channels
+    window, read = model.window, 0
+    if model.visibility is not None:
+        read = 2 * model.visibility.in_features * model.visibility.out_features
     total = encodings * frames * encode(model, size)
     for start in window_starts(frames, window):
         length = window if model.config.repeat_last_frame else min(window, frames - start)
-        total += sets * (iters * iterate(model, points, length) + 2 * points * length * channels)
+        total += sets * (iters * iterate(model, points, length) + points * length * read)
     return total
 
 

@@ -17,7 +17,7 @@ def group_attention(
     video B T 3 H W, queries B N 3. point_mask: B N, False for padding.
     Mean over layers, heads and frames of the last iteration in the last window.
     """
-    if not len(model.transformer.group):
+    if not len(model.transformer.group) or model.transformer.virtual_tracks is not None:
         return None
     inputs_of: dict[torch.nn.Module, tuple] = {}
 

@@ -96,9 +96,10 @@ class TrainConfig(Settings):
     evaluate_every: int = setting(0, checks.whole, 0, MANY, may_change=True)
     pictures_every: int = setting(0, checks.whole, 0, MANY, may_change=True)
     budget_minutes: float | None = setting(None, checks.number, 0, MANY, may_change=True)
-    lr_schedule: str = setting("steps", checks.choice, ("steps", "time"))
+    lr_schedule: str = setting("steps", checks.choice, ("steps", "time", "constant"))
     timeout_minutes: float = setting(30, checks.number, 0.01, 10**5, may_change=True)
     init_from: str | None = setting(None, text)
+    decay_from: str | None = setting(None, text)
     trainable: tuple[str, ...] | None = setting(None, names)
     dry_run: bool = setting(False, checks.switch, may_change=True)
 
@@ -106,6 +107,11 @@ class TrainConfig(Settings):
         super().__post_init__()
         if self.timed and not self.budget_minutes:
             raise ValueError("train.lr_schedule=time needs train.budget_minutes above 0")
+        if self.decay_from and (self.init_from or self.lr_schedule == "time"):
+            raise ValueError(
+                "train.decay_from takes weights and schedule from another run: "
+                "leave train.init_from=null and train.lr_schedule=steps"
+            )
         plain = self.accumulate == 1 and self.precision != "float16" and not self.compile
         if self.cuda_graphs and not plain:
             raise ValueError(

@@ -56,7 +56,9 @@ def track_late_window(
     xy = clip.tracks[:, 0].nan_to_num(0)
     queries = torch.cat([torch.zeros_like(xy[..., :1]), xy], dim=-1)
     track_feat = model.sample_track_feat([level[:, :1] for level in maps], queries, point_mask)
-    state = WindowState(queries, point_mask, track_feat, *initial, 1)
+    tracks, logits = initial
+    state = model.begin(queries, point_mask)
+    state = state._replace(track_feat=track_feat, tracks=tracks, logits=logits, start=1)
     _, estimate = model.step(state, [level[:, 1:] for level in maps])
     return estimate, state
 

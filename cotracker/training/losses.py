@@ -63,7 +63,7 @@ def matching_loss(
 
     track_feat B N C; maps B K h w C; tracks B K N 2 pixels; visible B K N. The target spreads over
     four cells by the bilinear weights of the true position. With it a network leaves the static
-    solution (docs/experiments.md).
+    solution (docs/notes/experiments.md).
     """
     batch, frames, height, width, channels = maps.shape
     cells = tracks / stride

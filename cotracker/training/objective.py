@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from cotracker.geometry import sample_maps
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.windows import Estimate
 from cotracker.training.config import ObjectiveConfig
@@ -89,13 +90,21 @@ class Objective(nn.Module):
     def _matching(self, model: CoTracker, maps: list[Tensor], targets: MatchingTargets) -> Tensor:
         """The matching loss of all points; the query is the first matching frame that shows one."""
         clips = torch.arange(len(targets.frames), device=targets.frames.device)[:, None]
-        maps = [level[clips, targets.frames] for level in maps]
+        base = maps[0][clips, targets.frames]
         first = targets.visible.int().argmax(dim=1)
         index = first[:, None, :, None].expand(-1, 1, -1, 2)
         xy = targets.tracks.gather(1, index)[:, 0]
-        queries = torch.cat([first[..., None], xy], dim=-1)
-        track_feat = model.sample_track_feat(maps, queries, targets.visible.any(dim=1))
+        track_feat = read_track_feat(base, first, xy / model.stride)
         temperature = (10 * self.log_temperature).exp()
         return matching_loss(
-            track_feat, maps[0], targets.tracks, targets.visible, model.stride, temperature
+            track_feat, base, targets.tracks, targets.visible, model.stride, temperature
         )
+
+
+def read_track_feat(maps: Tensor, frame: Tensor, cells: Tensor) -> Tensor:
+    """Features B N C of maps B K h w C in a frame each, B N, at cells B N 2, held at the border."""
+    batch, frames, height, width, _ = maps.shape
+    clip = torch.arange(batch, device=maps.device)[:, None] * frames
+    x, y = cells.unbind(-1)
+    cells = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=-1)
+    return sample_maps(maps.flatten(0, 1), clip + frame, cells)

@@ -1,18 +1,18 @@
-"""The optimiser: AdamW, the linear 1-cycle, gradient clipping, EMA weights (appendix A)."""
+"""The optimiser: AdamW, its schedules, gradient clipping, EMA weights (appendix A)."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cotracker.training.config import TrainConfig
 
 
 class Optimiser:
-    """AdamW under a linear 1-cycle, with all that a resumed run needs.
+    """AdamW under a schedule, with all that a resumed run needs.
 
     It trains the parameters of all `modules` that take a gradient; EMA weights are of the first.
     In float16 the loss is scaled against underflow.
@@ -23,17 +23,8 @@ class Optimiser:
         self.adamw = torch.optim.AdamW(
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, eps=1e-8
         )
-        total = config.steps + config.schedule_extra_steps
-        # with a rise of one step or none, OneCycleLR divides by zero
-        rise = min(max(float(config.warmup), 1.001 / total), 1 - 1e-9)
-        self.schedule = OneCycleLR(
-            self.adamw,
-            config.lr,
-            total,
-            pct_start=rise,
-            anneal_strategy="linear",
-            cycle_momentum=False,
-        )
+        self.last_step = config.steps + config.schedule_extra_steps - 1
+        self.schedule = build_schedule(self.adamw, config)
         self.clip = config.clip
         self.model = modules[0]
         self.ema = None
@@ -65,7 +56,7 @@ class Optimiser:
             self.scaler.step(self.adamw)
             if self.ema is not None:
                 self.ema.update_parameters(self.model)
-            end = self.schedule.total_steps - 1
+            end = self.last_step
             goal = min(max(self.schedule.last_epoch + 1, int(min(progress, 1.0) * end)), end)
             while self.schedule.last_epoch < goal:
                 self.schedule.step()
@@ -90,12 +81,32 @@ class Optimiser:
             "mean": None if self.ema is None else self.ema.state_dict(),
         }
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict, schedule: bool = True) -> None:
+        """Loads a run's state; schedule=False keeps this one's own schedule and rate."""
+        rates = [group["lr"] for group in self.adamw.param_groups]
         self.adamw.load_state_dict(state["adamw"])
-        self.schedule.load_state_dict(state["schedule"])
+        if schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        else:
+            for group, rate in zip(self.adamw.param_groups, rates):
+                group["lr"] = rate
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["mean"])
+
+
+def build_schedule(adamw: torch.optim.Optimizer, config: TrainConfig) -> LRScheduler:
+    """The schedule of the rate: to zero, constant after its rise, or the linear 1-cycle."""
+    if config.decay_from:
+        return LambdaLR(adamw, lambda step: max(0.0, 1 - step / config.steps))
+    total = config.steps + config.schedule_extra_steps
+    if config.lr_schedule == "constant":
+        return LambdaLR(adamw, lambda step: min(1.0, (step + 1) / max(1, config.warmup * total)))
+    # with a rise of one step or none, OneCycleLR divides by zero
+    rise = min(max(float(config.warmup), 1.001 / total), 1 - 1e-9)
+    return OneCycleLR(
+        adamw, config.lr, total, pct_start=rise, anneal_strategy="linear", cycle_momentum=False
+    )
 
 
 def freeze_except(model: nn.Module, parts: Sequence[str]) -> None:

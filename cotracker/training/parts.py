@@ -33,10 +33,11 @@ class Parts:
             "optimiser": self.optimiser.state_dict(bfloat16_moments),
         }
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict, schedule: bool = True) -> None:
+        """Loads all of it; schedule=False keeps the optimiser's own schedule and rate."""
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser.load_state_dict(state["optimiser"], schedule)
 
 
 def build_parts(

@@ -15,6 +15,7 @@ from cotracker.training.distributed import Group
 from cotracker.training.parts import Parts
 
 STATE_KEYS = {"model", "objective", "optimiser", "progress", "settings", "random"}
+DECAY_KEYS = "steps schedule_extra_steps lr lr_schedule warmup decay_from init_from".split()
 CARD_KEYS = "hash data licence steps examples training_hours commit mean_of init_from".split()
 
 
@@ -101,7 +102,7 @@ def resume(out: Path, settings: dict, parts: Parts, group: Group) -> Progress:
     state = read_state(out, settings) if group.is_main else None
     state = group.broadcast_object(state)
     if state is None:
-        return begin(settings["train"]["init_from"], parts.model)
+        return begin(settings, parts, group)
     parts.load_state_dict(state)
     if len(state["random"]) == group.world:
         torch.set_rng_state(state["random"][group.rank])
@@ -110,10 +111,33 @@ def resume(out: Path, settings: dict, parts: Parts, group: Group) -> Progress:
     return progress
 
 
-def begin(init_from: str | None, model: nn.Module) -> Progress:
-    """A new run's progress: from the weights of a checkpoint, whose card it keeps, or from none."""
-    if not init_from:
-        return Progress()
+def begin(settings: dict, parts: Parts, group: Group) -> Progress:
+    """A new run's progress; its weights are new, a checkpoint's, or with all state another run's."""
+    train = settings["train"]
+    if train["decay_from"]:
+        return begin_decay(Path(train["decay_from"]), settings, parts, group)
+    return begin_from(train["init_from"], parts.model) if train["init_from"] else Progress()
+
+
+def begin_decay(folder: Path, settings: dict, parts: Parts, group: Group) -> Progress:
+    """A decay's progress: weights, moments and place in the stream are those of a run's last state.
+
+    That run is left as it is, and can go on. ValueError where it has no state, or other settings.
+    """
+    own = {key: settings["train"][key] for key in DECAY_KEYS}
+    state = read_state(folder, settings, own) if group.is_main else None
+    state = group.broadcast_object(state)
+    if state is None:
+        raise ValueError(f"train.decay_from={folder} has no last.pt: pass the folder of a run")
+    parts.load_state_dict(state, schedule=False)
+    before = Progress(**state["progress"])
+    card = checkpoint.read_card(folder / "model.safetensors")
+    kept = {key: card[key] for key in CARD_KEYS if key in card}
+    return Progress(examples=before.examples, block=before.block, init_from=kept)
+
+
+def begin_from(init_from: str, model: nn.Module) -> Progress:
+    """A new run's progress: from the weights of a checkpoint, whose card it keeps."""
     path = checkpoint.find(init_from)
     card = checkpoint.read_card(path)
     weights = checkpoint.load_model(path).state_dict()
@@ -126,8 +150,11 @@ def begin(init_from: str | None, model: nn.Module) -> Progress:
     return Progress(init_from={key: card[key] for key in CARD_KEYS if key in card})
 
 
-def read_state(out: Path, settings: dict) -> dict | None:
-    """The state in out/last.pt, None where there is none; ValueError where it is another run's."""
+def read_state(out: Path, settings: dict, own: dict | None = None) -> dict | None:
+    """The state in out/last.pt, None where there is none; ValueError where it is another run's.
+
+    own: settings of `train` in which that run may differ.
+    """
     path = out / "last.pt"
     if not path.exists():
         return None
@@ -136,7 +163,9 @@ def read_state(out: Path, settings: dict) -> dict | None:
         raise ValueError(
             f"{path} is not the state of a training run: pass another folder with out="
         )
-    found = differences(json.loads(state["settings"]), settings)
+    theirs = json.loads(state["settings"])
+    theirs["train"] |= own or {}
+    found = differences(theirs, settings)
     if found:
         raise ValueError(
             f"{out} holds a run with other settings ({found}): pass another folder with out="

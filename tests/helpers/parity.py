@@ -11,16 +11,22 @@ from torch import Tensor
 
 from cotracker.checkpoint import convert_published
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.published import build_published
+from cotracker.model.windowed import WindowedNetwork
+from cotracker.model.windows import Estimate
 
-FOLDER = Path(__file__).parents[1] / "golden" / "cotracker_v1"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def published_state(layout: str = "spec.json") -> dict[str, Tensor]:
-    """The state dict of a published layout, with the recipe's weights."""
-    entries = json.loads((FOLDER / layout).read_text())["entries"]
+def published_state(layout: str = "spec.json", folder: str = "cotracker_v1") -> dict[str, Tensor]:
+    """The state dict of a published layout, with the recipe's weights; its tables are zeros."""
+    spec = json.loads((GOLDEN / folder / layout).read_text())
+    recipe_model = spec.get("recipe_model", folder)
     return {
-        name: torch.from_numpy(recipe.weight("cotracker_v1", name, shape))
-        for name, shape, _, _ in entries
+        name: torch.from_numpy(recipe.weight(recipe_model, name, shape))
+        if kind == "parameter"
+        else torch.zeros(shape)
+        for name, shape, _, kind in spec["entries"]
     }
 
 
@@ -31,9 +37,15 @@ def published_model() -> CoTracker:
 
 
 @cache
-def stored(name: str) -> dict[str, np.ndarray]:
+def published(folder: str, window: int | None = None) -> WindowedNetwork:
+    """CoTracker2 or 3 with the recipe's weights; shared by the tests, so none may change it."""
+    return build_published(published_state(folder=folder), window)
+
+
+@cache
+def stored(name: str, folder: str = "cotracker_v1") -> dict[str, np.ndarray]:
     """All arrays of golden.npz, predictors.npz or train.npz."""
-    with np.load(FOLDER / f"{name}.npz") as file:
+    with np.load(GOLDEN / folder / f"{name}.npz") as file:
         return {key: file[key] for key in file.files}
 
 
@@ -46,3 +58,35 @@ def queries(height: int = 96, width: int = 128, rows: list[int] | None = None) -
     """The recipe's nine queries, or some of them, 1 N 3."""
     every = torch.from_numpy(recipe.queries(height, width))[None]
     return every if rows is None else every[:, rows]
+
+
+def stitched(model: WindowedNetwork, video: Tensor, queries: Tensor, iters: int) -> tuple:
+    """`stitch` of what a network says, as it is: nothing is pinned to the query."""
+    with torch.no_grad():
+        return stitch(model(video, queries, iters), video.shape[1])
+
+
+def stitch(estimates: list[Estimate], frames: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Tracks B T N 2, visibility and confidence B T N, and where a window has told of a point.
+
+    Later windows replace earlier ones.
+    """
+    batch, points = estimates[0].active.shape
+    shape = batch, frames, points
+    xy, visibility, confidence = torch.zeros(*shape, 2), torch.zeros(shape), torch.zeros(shape)
+    told = torch.zeros(shape, dtype=torch.bool)
+    for estimate in estimates:
+        window = slice(estimate.start, estimate.start + estimate.logits.shape[1])
+        active = estimate.active[:, None]
+        logits = estimate.logits, (estimate.confidence or [estimate.logits])[-1]
+        xy[:, window] = torch.where(active[..., None], estimate.tracks[-1], xy[:, window])
+        for every, some in zip((visibility, confidence), logits):
+            every[:, window] = torch.where(active, some.sigmoid(), every[:, window])
+        told[:, window] |= active
+    return xy, visibility, confidence, told
+
+
+def close(ours: Tensor, theirs: np.ndarray, tolerance: float) -> None:
+    """All numbers are within the tolerance; half-precision arrays count as they are."""
+    theirs = np.asarray(theirs, dtype=np.float32)
+    np.testing.assert_allclose(ours.detach().numpy(), theirs, rtol=0, atol=tolerance)

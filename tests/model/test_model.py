@@ -10,7 +10,7 @@ import pytest
 import torch
 from networks import TINY, asked, clips, tiny
 
-from cotracker.model import transformer
+from cotracker.model import attention
 from cotracker.model.config import CoTrackerConfig
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.embeddings import wave_frequencies
@@ -240,9 +240,9 @@ def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
         whole = network(tokens, asked, frames)
         monkeypatch.setattr("cotracker.model.runtime.CACHED_TOKENS", 28)
         calls = []
-        block = transformer.Block._answer
+        block = attention.Block._answer
         monkeypatch.setattr(
-            transformer.Block, "_answer", lambda *a: calls.append(len(a[1])) or block(*a)
+            attention.Block, "_answer", lambda *a: calls.append(len(a[1])) or block(*a)
         )
         turns = network(tokens, asked, frames)
     assert set(calls) == {2, 3, 4}, calls  # 18 = 4 * 4 + 2, 14 = 4 * 3 + 2

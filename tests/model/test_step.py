@@ -11,8 +11,8 @@ from networks import asked, clips, tiny
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from cotracker.model import attention, encoder, fused, runtime
 from cotracker.model import cotracker as network
-from cotracker.model import encoder, fused, runtime, transformer
 from cotracker.model.correlation import _Products
 from cotracker.model.encoder import Encoder
 from cotracker.model.runtime import compile_transformer, multiplies
@@ -95,20 +95,20 @@ def test_faster_forms_of_the_transformer_are_its_definitions():
         torch.randn(*shape, generator=rng, dtype=torch.float64).requires_grad_()
         for shape in ((5, 7, 12), *[(5, 2, 7, 6)] * 3)
     )
-    bias = transformer.key_bias(torch.rand(5, 7, generator=rng) < 0.7).double()
+    bias = attention.key_bias(torch.rand(5, 7, generator=rng) < 0.7).double()
     expand, contract = nn.Linear(12, 20).double(), nn.Linear(20, 12).double()
     leaves = [x, q, k, v, *expand.parameters(), *contract.parameters()]
     pairs = {
-        "attend": in_both_forms(transformer.attend, q, k, v, None),
-        "attend with a mask": in_both_forms(transformer.attend, q, k, v, bias),
-        "mlp": in_both_forms(transformer.mlp, x, expand, contract),
+        "attend": in_both_forms(attention.attend, q, k, v, None),
+        "attend with a mask": in_both_forms(attention.attend, q, k, v, bias),
+        "mlp": in_both_forms(attention.mlp, x, expand, contract),
     }
     for name, pair in pairs.items():
         assert_forms_agree(name, pair, leaves)
     with torch.inference_mode():
         arguments = x.float(), expand.float(), contract.float()
         assert not runtime._HAS_LINEAR_POINTWISE or runtime.for_onednn(*arguments)
-        ours, right = in_both_forms(transformer.mlp, *arguments)
+        ours, right = in_both_forms(attention.mlp, *arguments)
     torch.testing.assert_close(ours, right, rtol=1e-5, atol=1e-5)
 
 

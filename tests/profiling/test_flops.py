@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from networks import tiny
+from networks3 import FORMS, tiny3
 from torch.utils.flop_counter import FlopCounterMode
 
 from cotracker.model import runtime
@@ -41,6 +42,25 @@ def local(monkeypatch):
 def test_counted_as_pytorch_counts(case, local):
     settings, frames, size = CASES[case]
     model = CoTracker(**(SMALL | settings))
+    queries = torch.tensor([[[0.0, 5, 6], [0, 20, 9], [0, 7, 22]]])
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, frames, 3, *size), queries, 2)
+    assert flops.run(model, 3, frames, size, 2) == counter.get_total_flops()
+
+
+KINDS3 = FORMS | {
+    "stride 8": {"stride": 8},
+    "all see all, uneven layers": {"virtual_tracks": 0, "time_layers": 3, "group_layers": 1},
+    "virtual tracks, uneven layers": {"time_layers": 1, "group_layers": 3, "mlp_ratio": 3.5},
+    "last frame repeated": {"repeat_last_frame": True},
+    "updated and refined": {"track_feat": "updated"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS3)
+@pytest.mark.parametrize("frames, size", [(4, (40, 56)), (13, (33, 50)), (20, (31, 47))])
+def test_cotracker3_counted_as_pytorch_counts(kind, frames, size):
+    model = tiny3(**KINDS3[kind])
     queries = torch.tensor([[[0.0, 5, 6], [0, 20, 9], [0, 7, 22]]])
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, frames, 3, *size), queries, 2)

@@ -16,8 +16,10 @@ from cotracker import checkpoint
 from cotracker.config.overrides import find_misspelt
 from cotracker.data.kubric.layout import write_clip
 from cotracker.data.synthetic.sprites import Sprites
-from cotracker.model.config import CoTrackerConfig
+from cotracker.model.config import CoTracker3Config, CoTrackerConfig
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.cotracker3 import CoTracker3
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.config import CheckpointConfig, ObjectiveConfig, TrainConfig
 from train import run
@@ -37,10 +39,20 @@ CHOICES = sorted(
 )  # configs/tables and configs/figures are no groups: tests/benchmarks/test_suite.py
 NEEDS_WEIGHTS = ("table6_dinov2",)  # which are not shipped
 EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
+CONFIGS_OF = {CoTracker: CoTrackerConfig, CoTracker3: CoTracker3Config}
 GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere
 BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
-WITH_DEFAULTS = [("model", "cotracker"), ("data", "sprites"), ("data", "scenes3d"), ("objective", "paper"),
-                 ("augment", "paper"), *(choice for choice in CHOICES if choice[0] == "tracker")]  # fmt: skip
+WITH_DEFAULTS = [
+    ("model", "cotracker"),
+    ("model", "cotracker3_online"),
+    ("data", "sprites"),
+    ("data", "scenes3d"),
+    ("objective", "paper"),
+    ("augment", "paper"),
+    ("tracker", "dis_flow"),
+    ("tracker", "lucas_kanade"),
+    ("tracker", "static"),
+]  # tests/trackers/test_options.py holds the tracker cotracker
 WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped/second"),
               ("data", "shipped/self_training"), ("data", "shipped/real_drawn_spatial"), ("data", "shipped/visibility"),
               ("data", "shipped/gpu"), ("data", "shipped/walking"), ("generator", "pseudo")]  # fmt: skip
@@ -87,7 +99,8 @@ def fields(node: dict) -> dict:
 
 def arguments(built) -> dict:
     """Name -> default of everything it may be given by name; of a network, its config's fields."""
-    given = inspect.signature(CoTrackerConfig if built is CoTracker else built).parameters.values()
+    built = CONFIGS_OF.get(built, built)
+    given = inspect.signature(built).parameters.values()
     return {
         p.name: plain(p.default) for p in given if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
@@ -130,8 +143,8 @@ def test_the_settings_of_a_run_are_all_listed_and_equal_those_in_the_code():
 
 @pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "model"])
 def test_every_model_lists_every_field(name):
-    node = composed("train", f"model={name}")["model"]
-    assert list(fields(node)) == list(arguments(CoTracker))
+    ((node, built),) = targets(composed("train", f"model={name}")["model"])
+    assert list(fields(node)) == list(arguments(built))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -309,7 +322,7 @@ def test_what_needs_no_files_is_built(group, name):
     elif group == "augment":
         assert (built is None) if name == "none" else callable(built)
     else:
-        assert isinstance(built, CoTracker if group == "model" else ObjectiveConfig)
+        assert isinstance(built, WindowedNetwork if group == "model" else ObjectiveConfig)
 
 
 @pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "benchmark"])

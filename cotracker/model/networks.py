@@ -1,0 +1,19 @@
+"""The networks by name."""
+
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.cotracker3 import CoTracker3
+from cotracker.model.windowed import WindowedNetwork
+
+NETWORKS = {"cotracker": CoTracker, "cotracker3": CoTracker3}
+
+
+def network_name(model: WindowedNetwork) -> str:
+    """The name in NETWORKS of a network's class."""
+    return next(name for name, network in NETWORKS.items() if type(model) is network)
+
+
+def build_network(name: str, config: dict) -> WindowedNetwork:
+    """The network of this name with these fields; ValueError for a name that is none of NETWORKS."""
+    if name not in NETWORKS:
+        raise ValueError(f"the network must be one of {', '.join(NETWORKS)}, not {name!r}")
+    return NETWORKS[name](**config)
