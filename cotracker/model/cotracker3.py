@@ -17,6 +17,7 @@ from cotracker.model.embeddings import (
     embed_frames,
     embed_motion,
     embed_neighbours,
+    stretch_frames,
     wave_frequencies,
 )
 from cotracker.model.encoder import pyramid
@@ -186,7 +187,7 @@ class CoTracker3(WindowedNetwork):
         coords = tracks / self.stride  # in cells
         centre = patches[:, :, self.correlation.query_cells // 2]
         track_feat = centre[:, None].expand(-1, tracks.shape[1], -1, -1).float()  # B S N C
-        embedding = self._embed_place(coords, maps[0])
+        embedding = self._embed_place(coords, maps[0], frame_mask)
         outputs, read = ([], []), None
         for _ in range(iters):
             coords = coords.detach()
@@ -220,7 +221,7 @@ class CoTracker3(WindowedNetwork):
         """Changes B S N (2 or 4), of positions in cells and logits, and features B S N C, or None."""
         config = self.config
         parts = [logits if config.iterate_visibility else logits[..., :1], corr]
-        parts.append(self._embed_motion(coords))
+        parts.append(self._embed_motion(coords, frame_mask))
         parts += [] if config.track_feat == "none" else [track_feat]
         parts += [predicted[..., None]] if config.query_flag else []
         tokens = torch.cat(parts, dim=-1) + embedding
@@ -257,20 +258,22 @@ class CoTracker3(WindowedNetwork):
         tracks = torch.where(carried, before[:, :window], tracks)
         return tracks, torch.where(carried, told[:, :window], logits)
 
-    def _embed_place(self, coords: Tensor, base: Tensor) -> Tensor:
-        """What is added to the tokens, B S N G or less: codes of the frame and of the first position."""
+    def _embed_place(self, coords: Tensor, base: Tensor, frame_mask: Tensor | None) -> Tensor:
+        """What is added to the tokens: codes of the frame and of the first position, B S N G or less."""
         width, window, config = self.transformer.embed.in_features, coords.shape[1], self.config
-        code = coords.new_zeros(())
-        if config.time_code == "sinusoidal":
-            frames = embed_frames(window, width, coords.device, config.time_table)
-            code = code + frames[None, :, None]
+        code, device = coords.new_zeros(()), coords.device
+        if config.time_code == "sinusoidal" and config.time_table:
+            frames = stretch_frames(window, width, config.time_table, device, frame_mask)
+            code = code + frames[:, :, None]
+        elif config.time_code == "sinusoidal":
+            code = code + embed_frames(window, width, device)[None, :, None]
         if config.position_code:
             code = code + embed_cells(coords[:, 0], tuple(base.shape[2:4]), width)[:, None]
         return code
 
-    def _embed_motion(self, coords: Tensor) -> Tensor:
+    def _embed_motion(self, coords: Tensor, frame_mask: Tensor | None) -> Tensor:
         if self.config.motion == "neighbours":
-            return embed_neighbours(coords * self.stride, self.frequencies)
+            return embed_neighbours(coords * self.stride, self.frequencies, frame_mask)
         return embed_motion(coords - coords[:, :1], self.frequencies)
 
 

@@ -68,9 +68,7 @@ def rename_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def build_published(
-    state: dict[str, Tensor], window: int | None = None
-) -> CoTracker | CoTracker3:
+def build_published(state: dict[str, Tensor], window: int | None = None) -> CoTracker | CoTracker3:
     """The network of a published state dict of CoTracker2 or 3, with its weights.
 
     window: frames; None: those of the file's time table, or CoTracker3's whole clips where it has 60.
