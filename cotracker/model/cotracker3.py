@@ -90,7 +90,7 @@ class CoTracker3(WindowedNetwork):
         self.visibility = None if iterated else nn.Linear(config.channels, 2)
 
     def build_pyramid(self, maps: Tensor) -> list[Tensor]:
-        """The levels K h w C of maps K C h w; cells have norm sqrt(C), so that products are cosines."""
+        """The levels K h w C of maps K C h w; cells of norm sqrt(C), so that products are cosines."""
         maps = normalise(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         levels = pyramid(maps, self.config.levels)
         return [normalise(level) for level in levels] if self.config.normalise_levels else levels
@@ -113,7 +113,7 @@ class CoTracker3(WindowedNetwork):
     def sample_track_feat(
         self, maps: list[Tensor], queries: Tensor, point_mask: Tensor | None = None
     ) -> Tensor:
-        """The patches of all queries at once, as a WindowState has them, from a whole video's maps."""
+        """The patches of all queries at once, as in a WindowState, from the maps of a whole video."""
         state = self.begin(queries, point_mask)
         return self._sample_new(state, maps, torch.zeros_like(state.point_mask))
 
@@ -218,7 +218,7 @@ class CoTracker3(WindowedNetwork):
         active: Tensor | None,
         frame_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Changes B S N (2 or 4), of positions in cells and logits, and features B S N C, or None."""
+        """Changes B S N (2 or 4) of positions in cells and of logits; features B S N C, or None."""
         config = self.config
         parts = [logits if config.iterate_visibility else logits[..., :1], corr]
         parts.append(self._embed_motion(coords, frame_mask))
@@ -259,7 +259,7 @@ class CoTracker3(WindowedNetwork):
         return tracks, torch.where(carried, told[:, :window], logits)
 
     def _embed_place(self, coords: Tensor, base: Tensor, frame_mask: Tensor | None) -> Tensor:
-        """What is added to the tokens: codes of the frame and of the first position, B S N G or less."""
+        """What is added to the tokens, B S N G or less: codes of frame and of first position."""
         width, window, config = self.transformer.embed.in_features, coords.shape[1], self.config
         code, device = coords.new_zeros(()), coords.device
         if config.time_code == "sinusoidal" and config.time_table:

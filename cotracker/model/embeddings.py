@@ -48,7 +48,7 @@ def embed_frames(window: int, width: int, device: torch.device) -> Tensor:
 def stretch_frames(
     window: int, width: int, table: int, device: torch.device, frame_mask: Tensor | None = None
 ) -> Tensor:
-    """The codes of `table` frames, stretched over a window's: B S width, or 1 S width without a mask.
+    """The codes of `table` frames, stretched over a window's: B S width; 1 S width without a mask.
 
     frame_mask: B S, the frames that the codes are stretched over; None: all.
     """
@@ -68,8 +68,8 @@ def embed_neighbours(
 ) -> Tensor:
     """B S N (4 + 8 waves) of tracks B S N 2 pixels: offsets from the frames after and before.
 
-    Offsets in parts of NEIGHBOUR_PIXELS, then their sines, then their cosines, wave by wave.  Beyond
-    the window's ends, and in frames that frame_mask B S leaves out, a point stands still.
+    Offsets in parts of NEIGHBOUR_PIXELS, then their sines, then their cosines, wave by wave.
+    Beyond the window's ends, and in frames that frame_mask B S leaves out, a point stands still.
     """
     step = (tracks[:, 1:] - tracks[:, :-1]) / tracks.new_tensor(NEIGHBOUR_PIXELS)
     if frame_mask is not None:

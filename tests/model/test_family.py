@@ -1,4 +1,4 @@
-"""What CoTracker2 and CoTracker3 must keep whatever their weights, in every form of their fields."""
+"""What CoTracker2 and 3 must keep whatever their weights, in every form of their fields."""
 
 import pytest
 import torch
