@@ -144,6 +144,24 @@ def test_every_model_lists_every_field(name):
     assert list(fields(node)) == list(arguments(built))
 
 
+@pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "model"])
+def test_every_model_takes_two_steps(name, tmp_path):
+    small = ["channels=8", "widths=[8,8,8,8]", "fuse_width=8", "hidden=16", "heads=2", "levels=2"]
+    words = [f"model.{word}" for word in small] + ["train.steps=2", "train.batch=2"]
+    if "3" in name:
+        words += ["model.corr_hidden=8", "model.corr_channels=8", "model.virtual_tracks=3"]
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        overrides = ["experiment=smoke", f"model={name}", *words, f"out={tmp_path}"]
+        config = compose("train", overrides=overrides)
+    threads = torch.get_num_threads()
+    run(config)
+    torch.set_num_threads(threads)
+    steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(steps) == 2 and all(step["not_finite"] == 0 for step in steps)
+    model = checkpoint.load_model(tmp_path / "model.safetensors")
+    assert type(model) is get_object(composed("train", f"model={name}")["model"]["_target_"])
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_changes_only_what_there_is(name):
     """Hydra checks only the command line; a misspelt key in an experiment would be quietly added."""
