@@ -56,6 +56,8 @@ WITH_DEFAULTS = [
 WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped/second"),
               ("data", "shipped/self_training"), ("data", "shipped/real_drawn_spatial"), ("data", "shipped/visibility"),
               ("data", "shipped/gpu"), ("data", "shipped/walking"), ("generator", "pseudo")]  # fmt: skip
+# the paper's evaluation tracks each point alone; a video of one's own is tracked jointly
+PROTOCOL = {("tracker", "cotracker"): {"single_point": True, "local_support_grid": 6}}
 NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 
@@ -129,7 +131,8 @@ def test_no_file_names_an_unknown_field(group, name):
 @pytest.mark.parametrize("group, name", WITH_DEFAULTS)
 def test_defaults_are_all_listed_and_equal_those_in_the_code(group, name):
     ((node, built),) = targets(composed(ENTRY[group], f"{group}={name}")[group])
-    assert {key: plain(value) for key, value in fields(node).items()} == arguments(built)
+    expected = arguments(built) | PROTOCOL.get((group, name), {})
+    assert {key: plain(value) for key, value in fields(node).items()} == expected
 
 
 def test_the_settings_of_a_run_are_all_listed_and_equal_those_in_the_code():
@@ -224,6 +227,15 @@ def test_the_head_of_a_paper_experiment_names_its_table_command_and_numbers(name
             assert words in text
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in EXPERIMENTS if name.startswith(("paper", "table"))]
+)
+def test_a_paper_experiment_names_the_table_that_measures_it(name):
+    words = composed("train", f"experiment={name}")["evaluate_with"].split()
+    kind, _, table = words[0].partition("=")
+    assert kind == "table" and (FOLDER / "tables" / f"{table}.yaml").is_file()
+
+
 @pytest.mark.parametrize("name, changed", [
     ("table1_time_only", {"model.time_layers": 12, "model.group_layers": 0}), ("table4", {}),
     ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}), ("table8", {}),
@@ -238,14 +250,18 @@ def test_a_row_of_a_table_differs_from_the_paper_model_in_its_ablation_alone(nam
         flat(composed("train", "experiment=paper")),
     )
     assert {
-        key: value for key, value in row.items() if paper[key] != value and key != "out"
+        key: value
+        for key, value in row.items()
+        if paper[key] != value and key not in ("out", "evaluate_with")
     } == changed
     kinds = (name.replace("table4", "paper"), "paper")
     small, base = (flat(composed("train", f"experiment={kind}_small")) for kind in kinds)
     halves = {"model.time_layers": 4, "model.group_layers": 0}
     expected = halves if name == "table1_time_only" else changed
     assert {
-        key: value for key, value in small.items() if base[key] != value and key != "out"
+        key: value
+        for key, value in small.items()
+        if base[key] != value and key not in ("out", "evaluate_with")
     } == expected
 
 
@@ -259,6 +275,7 @@ def clips(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in NEEDS_WEIGHTS])
 def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     """What an experiment is about stays; frames, points and the network's widths are tiny."""
