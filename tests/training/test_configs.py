@@ -176,7 +176,7 @@ def test_an_experiment_changes_only_what_there_is(name):
                 f"{key.removeprefix('override /')}={value}" for key, value in default.items()
             ]
         elif default != "_self_":
-            groups.append(f"experiment={default}")
+            groups.append(f"experiment={default.removeprefix('/experiment/')}")
     base = composed("train", *groups)
 
     def check(said, known, at):
