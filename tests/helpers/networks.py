@@ -4,8 +4,18 @@ import torch
 
 from cotracker.model.cotracker import CoTracker
 
-TINY = dict(channels=16, widths=(8, 8, 12, 12), fuse_width=16, hidden=32, heads=2, time_layers=2, group_layers=2,
-            motion_waves=8, radius=2, iters=2)  # fmt: skip
+TINY = dict(
+    channels=16,
+    widths=(8, 8, 12, 12),
+    fuse_width=16,
+    hidden=32,
+    heads=2,
+    time_layers=2,
+    group_layers=2,
+    motion_waves=8,
+    radius=2,
+    iters=2,
+)
 
 
 def tiny(seed=0, **options):
