@@ -25,7 +25,7 @@ from cotracker.benchmarks.breakdown import NEAR
 from cotracker.benchmarks.failures import render_failures
 from cotracker.benchmarks.paper import suite
 from cotracker.benchmarks.rows import RowStore
-from cotracker.benchmarks.run import Row, device_of, evaluate, merge_ranks, metric_keys, unscored
+from cotracker.benchmarks.run import Row, evaluate, merge_ranks, metric_keys, unscored
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.files import write_json
@@ -139,7 +139,8 @@ def evaluate_shared(
 
 def describe_device(tracker: Tracker) -> str:
     """What the tracker runs on, which its seconds depend on."""
-    device, threads = device_of(tracker), torch.get_num_threads()
+    device = tracker.device
+    threads = torch.get_num_threads()
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {threads} thread{'' if threads == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the wheel carries configs/ and checkpoints/ inside the package."""
+"""What pyproject.toml cannot say: the wheel carries configs/ and checkpoints/ in the package."""
 
 from setuptools import find_packages, setup
 
@@ -7,5 +7,8 @@ CARRIED = {"cotracker.configs": "configs", "cotracker.checkpoints": "checkpoints
 setup(
     packages=[*find_packages(include=["cotracker*"]), *CARRIED],
     package_dir=CARRIED,
-    package_data={"cotracker.configs": ["**/*.yaml"], "cotracker.checkpoints": ["cotracker_small.safetensors"]},
+    package_data={
+        "cotracker.configs": ["**/*.yaml"],
+        "cotracker.checkpoints": ["cotracker_small.safetensors"],
+    },
 )

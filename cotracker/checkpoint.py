@@ -1,4 +1,7 @@
-"""The only file that saves or loads weights: ours, a run's state, the published layouts. No code from a file is run."""
+"""The only file that saves or loads weights: ours, a run's state, published ones.
+
+No code from a file is run.
+"""
 
 import hashlib
 import json
@@ -46,7 +49,7 @@ PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applie
 
 
 def save(path: str | Path, model: WindowedNetwork, card: dict) -> dict:
-    """The card as written: safetensors weights at `path` (atomically), with the card as JSON inside.
+    """The card as written: safetensors weights at `path` (atomically), the card as JSON inside.
 
     The card is completed with the model's config, its parameter count and the hash of its weights.
     """
@@ -72,10 +75,9 @@ def read_card(path: str | Path) -> dict:
 def load_model(path: str | Path, window: int | None = None) -> WindowedNetwork:
     """The network of a checkpoint, built from the file alone, in evaluation mode.
 
-    window: frames of a window, where they shall be others than it was trained with (table 9); no weight depends on it.
-
-    Its `forward(video, queries, iters=None)` returns the Estimates, one a window. ValueError with what is wrong
-    where the file is not a checkpoint of ours, is damaged, or its weights do not fit its config.
+    Its `forward(video, queries, iters=None)` returns the Estimates, one a window.
+    window: frames of a window, others than in training (table 9); no weight depends on it.
+    ValueError: the file is no checkpoint of ours, is damaged, or does not fit its config.
     """
     tensors, card = _read(path)
     config = card["model"] if window is None else card["model"] | {"window": window}
@@ -87,7 +89,8 @@ def load_model(path: str | Path, window: int | None = None) -> WindowedNetwork:
         )
     if weights_hash(tensors) != card["hash"]:
         raise ValueError(
-            f"{path}: the weights do not match the hash in the file: it was damaged or changed, fetch it again"
+            f"{path}: the weights do not match the hash in the file: "
+            "it was damaged or changed, fetch it again"
         )
     model.load_state_dict(tensors)
     return model.eval()
@@ -103,7 +106,8 @@ def find(name_or_path: str | Path) -> Path:
         return named
     known = ", ".join(sorted(p.stem for p in CHECKPOINTS.glob("*.safetensors"))) or "none yet"
     raise ValueError(
-        f"no checkpoint {name_or_path}: it is neither a file nor one of those in {CHECKPOINTS} ({known})"
+        f"no checkpoint {name_or_path}: "
+        f"it is neither a file nor one of those in {CHECKPOINTS} ({known})"
     )
 
 
@@ -114,7 +118,7 @@ def save_state(path: str | Path, state: dict) -> None:
 
 
 def load_state(path: str | Path) -> dict:
-    """A run's state from `path`, without running code from it; ValueError where it cannot be read."""
+    """A run's state from `path`, without running its code; ValueError: it cannot be read."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -126,7 +130,7 @@ def load_state(path: str | Path) -> dict:
 
 
 def convert_published(state: dict, stride: int, window: int) -> CoTracker:
-    """Our CoTracker with the weights of a published v1 state dict; ValueError, a readable list, where keys differ."""
+    """Our CoTracker with published v1 weights (a state dict); ValueError lists differing keys."""
     state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
     model = CoTracker(stride=stride, window=window, **V1_COMPAT)
     tensors = {}
@@ -150,7 +154,7 @@ def our_name(published: str) -> str:
 
 
 def keys_difference(model: nn.Module, tensors: dict[str, Tensor]) -> str:
-    """One line for each missing, unknown or misshapen tensor, at most 20 of each; "" where all fit."""
+    """A line for each missing, unknown or misshapen tensor, at most 20 of each; or ""."""
     expected = model.state_dict()
     missing = [
         f"  missing  {name} {tuple(expected[name].shape)}"
@@ -190,8 +194,8 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} is not a safetensors checkpoint ({_first_line(error)}); published .pth files are converted "
-            "by scripts/convert_weights.py"
+            f"{path} is not a safetensors checkpoint ({_first_line(error)}); "
+            "published .pth files are converted by scripts/convert_weights.py"
         ) from error
     if "card" not in metadata:
         raise ValueError(f"{path} holds weights but no card: it was not written by this program")

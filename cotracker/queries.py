@@ -112,19 +112,16 @@ def _read_lines(path: str | Path) -> list[tuple[int, list[str]]]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except FileNotFoundError:
-        raise ValueError(
-            f"{path} does not exist: give a csv file with the header frame,x,y"
-        ) from None
+        wanted = "a csv file with the header frame,x,y"
+        raise ValueError(f"{path} does not exist: give {wanted}") from None
     except (UnicodeDecodeError, csv.Error):
-        raise ValueError(
-            f"{path} is not a csv text file: give one with the header frame,x,y"
-        ) from None
+        wanted = "one with the header frame,x,y"
+        raise ValueError(f"{path} is not a csv text file: give {wanted}") from None
     head = [name.strip().lower() for name in rows[0]] if rows else []
     if head != ["frame", "x", "y"]:
         found = ",".join(head)[:60] or "an empty line"
         raise ValueError(f"{path} must begin with the header frame,x,y, not {found}")
-    lines = list(enumerate(rows[1:], start=2))
-    lines = [(number, row) for number, row in lines if any(cell.strip() for cell in row)]
+    lines = [(k, row) for k, row in enumerate(rows[1:], 2) if any(map(str.strip, row))]
     if not lines:
         raise ValueError(f"{path} holds no points: add a row frame,x,y for each")
     return lines

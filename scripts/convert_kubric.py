@@ -54,37 +54,9 @@ class Result(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "source", metavar="IN", help="a .tfrecord file, a folder of them, or a quoted glob"
-    )
-    parser.add_argument(
-        "out", metavar="OUT", type=Path, help="the folder of clips to make or to resume"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=1, help="processes (default 1); the clips are the same"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the sampled points (default 0)")
-    parser.add_argument(
-        "--size", type=int, help="height and width of the frames (default: as they are)"
-    )
-    parser.add_argument(
-        "--crop",
-        action="store_true",
-        help="a random window of each clip, as published, not all of it",
-    )
-    parser.add_argument(
-        "--images", choices=("jpg", "png"), default="jpg", help="how frames are kept (default jpg)"
-    )
-    arguments = parser.parse_args(argv)
-    options = {
-        "points": POINTS,
-        "crop": arguments.crop,
-        "size": arguments.size,
-        "images": arguments.images,
-    }
+    """The exit code, as the module says."""
+    arguments = parse(argv)
+    options = {"points": POINTS} | {n: getattr(arguments, n) for n in ("crop", "size", "images")}
     try:
         if arguments.workers < 1 or (arguments.size or 8) < 8 or arguments.seed < 0:
             raise ValueError("--workers must be 1 or more, --size 8 or more, --seed 0 or more")
@@ -92,20 +64,39 @@ def main(argv: list[str] | None = None) -> int:
             arguments.source, arguments.out, options, arguments.seed, arguments.workers
         )
     except ValueError as error:
-        print(f"convert_kubric.py: {error}", file=sys.stderr)
-        return 2
+        return refuse(str(error))
     except OSError as error:
-        print(
-            f"convert_kubric.py: {error.filename or arguments.out}: {error.strerror or error}",
-            file=sys.stderr,
-        )
-        return 2
+        return refuse(f"{error.filename or arguments.out}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("convert_kubric.py: stopped; run the same command again to resume", file=sys.stderr)
-        return 130
+        return refuse("stopped; run the same command again to resume", 130)
     was = f"{result.there} were there already, {result.skipped} broken records skipped"
     print(f"wrote {result.written} clips to {arguments.out} ({was})")
     return 1 if result.skipped else 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("source", metavar="IN", help="a .tfrecord file, a folder of them, or a quoted glob")
+    add("out", metavar="OUT", type=Path, help="the folder of clips to make or to resume")
+    workers = "processes (default 1); the clips are the same"
+    add("--workers", type=int, default=1, help=workers)
+    add("--seed", type=int, default=0, help="of the sampled points (default 0)")
+    add("--size", type=int, help="height and width of the frames (default: as they are)")
+    crop = "a random window of each clip, as published, not all of it"
+    add("--crop", action="store_true", help=crop)
+    images = "how frames are kept (default jpg)"
+    add("--images", choices=("jpg", "png"), default="jpg", help=images)
+    return parser.parse_args(argv)
+
+
+def refuse(sentence: str, code: int = 2) -> int:
+    """The exit code, after the sentence on stderr."""
+    print(f"convert_kubric.py: {sentence}", file=sys.stderr)
+    return code
 
 
 def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> Result:
@@ -152,22 +143,21 @@ def find_record_files(source: str) -> list[Path]:
     if path.is_dir():
         files = [file for file in path.rglob("*.tfrecord*") if file.is_file()]
     else:
-        files = (
-            [path] if path.is_file() else [Path(name) for name in glob.glob(source, recursive=True)]
-        )
+        files = [path] if path.is_file() else map(Path, glob.glob(source, recursive=True))
+    files = sorted(files)
     if not files:
         raise ValueError(
             f"{source} names no .tfrecord file: give a file, a folder of them, or a glob in quotes"
         )
     first = {}
-    for file in sorted(files):
+    for file in files:
         if first.setdefault(clip_name(file, 0), file) != file:
             other = first[clip_name(file, 0)]
             raise ValueError(
                 f"{other} and {file} would give clips of the same names: "
                 "convert them into two folders"
             )
-    return sorted(files)
+    return files
 
 
 def clip_name(path: Path, number: int) -> str:
@@ -182,13 +172,11 @@ def find_jobs(files: list[Path]) -> tuple[list[Job], list[str]]:
         try:
             spans, problem = tfrecord.scan_records(path)
         except OSError as error:
-            spans, problem = (
-                [],
-                f"{path}: it cannot be read ({error.strerror}): check the disk and its permissions",
+            spans = []
+            problem = (
+                f"{path}: it cannot be read ({error.strerror}): check the disk and its permissions"
             )
-        jobs += [
-            Job(path, number, span, clip_name(path, number)) for number, span in enumerate(spans)
-        ]
+        jobs += [Job(path, n, span, clip_name(path, n)) for n, span in enumerate(spans)]
         problems += [problem] if problem else []
     return jobs, problems
 

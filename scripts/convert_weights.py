@@ -1,4 +1,4 @@
-"""Turns published CoTracker v1 weights into a checkpoint of ours, strictly, without running code from the file.
+"""Turns published CoTracker v1 weights into a checkpoint of ours; no code in the file is run.
 
 python scripts/convert_weights.py PUBLISHED.pth OUT.safetensors [--stride 4] [--window 8]
 """
@@ -22,7 +22,7 @@ THRESHOLD = 0.9  # of visibility, in the published predictor and evaluation
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0; 2 after a sentence (and the list of keys that differ) on stderr, with nothing written."""
+    """Exit code 0; 2 after a sentence (and the keys that differ) on stderr, nothing written."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "published", type=Path, help="a v1 state dict, such as cotracker_stride_4_wind_8.pth"
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def convert(published: Path, out: Path, stride: int | None, window: int | None) -> None:
-    """Writes the checkpoint at `out` and prints what was taken and why; ValueError where that cannot be."""
+    """Writes the checkpoint at `out` and prints what was taken and why, or ValueError."""
     if out.suffix != ".safetensors":
         raise ValueError(f"{out}: the checkpoint's name must end in .safetensors")
     (stride, window), why = settings(published, stride, window)
@@ -67,15 +67,16 @@ def convert(published: Path, out: Path, stride: int | None, window: int | None) 
         "v1_compat": True,
         "threshold": THRESHOLD,
         "licence": "CC-BY-NC 4.0 (published weights)",
-        "licence_note": "the licence of the published v1 repository; check it for your file before you use it",
+        "licence_note": "the licence of the published v1 repository; "
+        "check it for your file before you use it",
     }
     card = checkpoint.save(out, model, card)
     print(f"stride {stride} and window {window}: {why}")
+    millions = f"{card['parameters'] / 1e6:.1f} M parameters"
+    print(f"wrote {out}: {millions}, weights sha256 {card['hash'][:12]}")
     print(
-        f"wrote {out}: {card['parameters'] / 1e6:.1f} M parameters, weights sha256 {card['hash'][:12]}"
-    )
-    print(
-        "the weights are under CC-BY-NC 4.0 as far as we know: check the licence that came with your file"
+        "the weights are under CC-BY-NC 4.0 as far as we know: "
+        "check the licence that came with your file"
     )
     print(f'use: cotracker.load_tracker("{out}")')
 
@@ -83,7 +84,7 @@ def convert(published: Path, out: Path, stride: int | None, window: int | None) 
 def settings(
     published: Path, stride: int | None, window: int | None
 ) -> tuple[tuple[int, int], str]:
-    """(stride, window) and why: a published name such as cotracker_stride_8_wind_16.pth says, else the options."""
+    """(stride, window) and why: by a name such as cotracker_stride_8_wind_16.pth, else options."""
     named = re.search(r"stride_(\d+)_wind_(\d+)", published.name)
     if not named:
         chosen = [
@@ -107,7 +108,7 @@ def settings(
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in `path`, also where a training program wrapped it; code in the file is refused, not run."""
+    """The state dict in `path`, unwrapped; code in the file is refused, not run."""
     if not path.is_file():
         raise ValueError("there is no such file: give the published .pth file")
     try:

@@ -145,9 +145,8 @@ def unpack(deb: Path, out: Path, work: Path, wanted: Wanted) -> int:
     for folder in (files, made):
         shutil.rmtree(folder, ignore_errors=True)
     made.mkdir()
-    if subprocess.run(
-        ["dpkg-deb", "--extract", str(deb), str(files)], capture_output=True
-    ).returncode:
+    extract = ["dpkg-deb", "--extract", str(deb), str(files)]
+    if subprocess.run(extract, capture_output=True).returncode:
         raise ValueError(f"{deb} cannot be unpacked: download it again")
     notice = files / "usr" / "share" / "doc" / name / "copyright"
     if not notice.is_file():
@@ -156,15 +155,7 @@ def unpack(deb: Path, out: Path, work: Path, wanted: Wanted) -> int:
             "so nobody knows whether its pictures are free"
         )
     shutil.copy(notice, made / "copyright")
-    stanzas = licence_stanzas(notice.read_text(errors="replace"))
-    kept = {}
-    for path, image in pictures(files, wanted):
-        target = f"{len(kept):03d}_{path.stem}.jpg"
-        cv2.imwrite(str(made / target), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-        kept[target] = {
-            "from": f"/{path.relative_to(files)}",
-            **licence_of(path.relative_to(files), stanzas),
-        }
+    kept = write_pictures(files, made, notice, wanted)
     if not kept:
         raise ValueError(
             f"the package {name} holds no detailed picture of {wanted.smallest} pixels or more: "
@@ -183,6 +174,18 @@ def unpack(deb: Path, out: Path, work: Path, wanted: Wanted) -> int:
     if deb.parent == work:
         deb.unlink()
     return len(kept)
+
+
+def write_pictures(files: Path, made: Path, notice: Path, wanted: Wanted) -> dict[str, dict]:
+    """Writes the pictures below `files` into `made`; by file name: the source and its licence."""
+    stanzas = licence_stanzas(notice.read_text(errors="replace"))
+    kept = {}
+    for path, image in pictures(files, wanted):
+        target = f"{len(kept):03d}_{path.stem}.jpg"
+        cv2.imwrite(str(made / target), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        inside = path.relative_to(files)
+        kept[target] = {"from": f"/{inside}", **licence_of(inside, stanzas)}
+    return kept
 
 
 def pictures(folder: Path, wanted: Wanted) -> Iterator[tuple[Path, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is what is loaded, what is damaged or foreign is refused, and no code from a file runs."""
+"""Checkpoints: what is saved is loaded, what is damaged or foreign is refused, no code runs."""
 
 import json
 import os
@@ -14,8 +14,18 @@ from cotracker import checkpoint
 from cotracker.model.config import CoTrackerConfig
 from cotracker.model.cotracker import CoTracker
 
-TINY = dict(channels=8, widths=(4, 4, 6, 6), fuse_width=8, hidden=16, heads=2, time_layers=1, group_layers=1,
-            motion_waves=2, radius=1, levels=2)  # fmt: skip
+TINY = dict(
+    channels=8,
+    widths=(4, 4, 6, 6),
+    fuse_width=8,
+    hidden=16,
+    heads=2,
+    time_layers=1,
+    group_layers=1,
+    motion_waves=2,
+    radius=1,
+    levels=2,
+)
 
 
 @pytest.fixture

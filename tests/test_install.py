@@ -1,4 +1,4 @@
-"""The wheel, built and installed outside the checkout with the network off, is all that a user needs."""
+"""The wheel, installed outside the checkout without a network, is all that a user needs."""
 
 import os
 import shutil
@@ -16,7 +16,15 @@ from cotracker import cli
 from cotracker.data.video import write_video
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("cotracker", "configs", "checkpoints", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+SOURCES = (
+    "cotracker",
+    "configs",
+    "checkpoints",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+)
 OFFLINE = """import socket
 def refuse(*words): raise OSError("the network is off")
 socket.socket.connect = socket.getaddrinfo = refuse
@@ -33,7 +41,9 @@ print(cotracker.__file__, tuple(tracks.xy.shape), config.model.window)
 
 def run(*words, cwd: Path, **variables: str) -> str:
     """What a command prints; a failed one fails the test with what it said."""
-    done = subprocess.run([*map(str, words)], cwd=cwd, env=os.environ | variables, capture_output=True, text=True)
+    done = subprocess.run(
+        [*map(str, words)], cwd=cwd, env=os.environ | variables, capture_output=True, text=True
+    )
     assert done.returncode == 0, f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
 
@@ -48,15 +58,30 @@ def wheel(tmp_path_factory) -> Path:
             shutil.copytree(one, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(one, copy / name)
-    run(sys.executable, "-c", f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})", cwd=copy)
+    run(
+        sys.executable,
+        "-c",
+        f"from setuptools import build_meta; build_meta.build_wheel({str(out)!r})",
+        cwd=copy,
+    )
     return next(out.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A function that runs a command in a folder of its own, with the installed package and without the network."""
+    """A function that runs a command in its own folder, with the installed package, offline."""
     folder = tmp_path_factory.mktemp("installed")
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", folder / "site")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        folder / "site",
+    )
     run(*pip, wheel, cwd=folder)
     (folder / "offline").mkdir()
     (folder / "offline" / "sitecustomize.py").write_text(OFFLINE)
@@ -68,7 +93,10 @@ def test_the_wheel_carries_what_the_checkout_has(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"cotracker/{path.relative_to(ROOT)}" for path in ROOT.glob("configs/**/*.yaml")}
     modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("cotracker/**/*.py")}
-    assert len(configs) > 50 and configs | modules | {"cotracker/checkpoints/cotracker_small.safetensors"} <= held
+    assert (
+        len(configs) > 50
+        and configs | modules | {"cotracker/checkpoints/cotracker_small.safetensors"} <= held
+    )
     extra = {name for name in held if not name.startswith("cotracker")}
     assert not extra, f"the wheel would put {sorted(extra)} beside the package"
 
@@ -81,9 +109,22 @@ def test_the_installed_package_tracks_and_finds_its_configs(installed):
 
 def test_the_installed_commands_work(installed):
     run, folder = installed
-    assert run(sys.executable, "-m", "cotracker", "--version") == f"cotracker {cotracker.__version__}\n"
+    assert (
+        run(sys.executable, "-m", "cotracker", "--version")
+        == f"cotracker {cotracker.__version__}\n"
+    )
     write_video(folder / "clip.mp4", moving_texture(5, 48, 64), 10.0, (48, 64))
-    run(folder / "site" / "bin" / "cotracker", "track", "clip.mp4", "--out", "out", "--grid", "2", "--iters", "1")
+    run(
+        folder / "site" / "bin" / "cotracker",
+        "track",
+        "clip.mp4",
+        "--out",
+        "out",
+        "--grid",
+        "2",
+        "--iters",
+        "1",
+    )
     with np.load(folder / "out" / "tracks.npz") as file:
         assert file["xy"].shape == (5, 4, 2)
 

@@ -1,4 +1,4 @@
-"""Names that others write down: in scripts, notebooks, configs and files. A rename edits this test, on purpose."""
+"""Names that scripts, notebooks, configs and files hold. A rename edits this test, on purpose."""
 
 import importlib
 import re
@@ -26,9 +26,11 @@ cotracker.checkpoint.load_model cotracker.checkpoint.read_card cotracker.checkpo
 cotracker.types.Clip cotracker.types.Tracks cotracker.visualize.overlay
 """.split()
 TARGETS = """
-cotracker.model.cotracker.CoTracker cotracker.training.config.ObjectiveConfig cotracker.pseudo.PseudoLabels
-cotracker.load_tracker cotracker.pseudo.Trust cotracker.baselines.static.Static
-cotracker.baselines.lucas_kanade.LucasKanade cotracker.baselines.dis_flow.DISFlow
+cotracker.model.cotracker.CoTracker cotracker.model.cotracker3.CoTracker3
+cotracker.training.config.ObjectiveConfig
+cotracker.load_tracker cotracker.pseudo.PseudoLabels cotracker.pseudo.Trust
+cotracker.baselines.static.Static cotracker.baselines.lucas_kanade.LucasKanade
+cotracker.baselines.dis_flow.DISFlow
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric
 cotracker.data.augment.AugmentConfig cotracker.data.augment.no_augmentation
 cotracker.data.synthetic.sprites.Sprites cotracker.data.synthetic.scenes3d.Scenes3D
@@ -42,8 +44,8 @@ cotracker.benchmarks.metrics.badja cotracker.benchmarks.metrics.within_pixels
 cotracker.benchmarks.breakdown.by_motion_and_occlusion
 """.split()
 PROGRAMS = """
-train.py evaluate.py scripts/demo.py scripts/generate.py scripts/download.py scripts/convert_weights.py
-scripts/convert_kubric.py
+train.py evaluate.py scripts/demo.py scripts/generate.py scripts/download.py
+scripts/convert_weights.py scripts/convert_kubric.py
 """.split()
 
 
@@ -55,14 +57,18 @@ def test_what_users_import_is_there(name):
 
 @pytest.mark.parametrize("name", TARGETS + FUNCTIONS)
 def test_what_configs_name_is_there(name):
-    """A resumed run compares its settings with `_target_` in them, and manifests of drawn clips hold it."""
+    """A resumed run compares its settings with `_target_`, and manifests of clips hold it."""
     assert callable(get_object(name))
 
 
-@pytest.mark.parametrize("key, names", [("_target_", TARGETS), ("protocol|metric|breakdown", FUNCTIONS)])
+@pytest.mark.parametrize(
+    "key, names", [("_target_", TARGETS), ("protocol|metric|breakdown", FUNCTIONS)]
+)
 def test_the_lists_here_are_all_that_configs_name(key, names):
     texts = [path.read_text() for path in ROOT.glob("configs/**/*.yaml")]
-    found = {name for text in texts for name in re.findall(rf"\b(?:{key}): (cotracker\.[\w.]+)", text)}
+    found = {
+        name for text in texts for name in re.findall(rf"\b(?:{key}): (cotracker\.[\w.]+)", text)
+    }
     assert found == set(names)
 
 
@@ -73,13 +79,26 @@ def test_the_console_script():
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_say_how_they_are_called(program):
-    done = subprocess.run([sys.executable, ROOT / program, "--help"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / program, "--help"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0 and len(done.stdout) > 200, done.stderr[-2000:]
 
 
 def test_names_in_a_checkpoints_card():
     card = checkpoint.read_card(checkpoint.find("cotracker_small"))
-    named = {"format", "model", "parameters", "hash", "training", "steps", "data", "licence", "init_from", "mean_of"}
+    named = {
+        "format",
+        "model",
+        "parameters",
+        "hash",
+        "training",
+        "steps",
+        "data",
+        "licence",
+        "init_from",
+        "mean_of",
+    }
     assert named <= set(card)
     assert card["format"] == 2
 
@@ -87,7 +106,9 @@ def test_names_in_a_checkpoints_card():
 def test_names_in_results():
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
         config = compose("evaluate", overrides=["benchmark=sprites_val", "tracker.device=cpu"])
-    found = make_heading("cotracker", instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark))
+    found = make_heading(
+        "cotracker", instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark)
+    )
     assert len(found["protocol"].pop("clips")) == 12  # a hash
     assert found["protocol"] == {
         "queries": "first",
@@ -99,7 +120,12 @@ def test_names_in_results():
         "points": "single",
         "direction": "forward",
         "v1_compat": False,
-        "support": {"support_grid": 6, "local_support_grid": 6, "local_box": 50, "local_grid_centred": True},
+        "support": {
+            "support_grid": 6,
+            "local_support_grid": 6,
+            "local_box": 50,
+            "local_grid_centred": True,
+        },
         "resolution": [384, 512],
         "v1_resize": False,
     }

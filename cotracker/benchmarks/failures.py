@@ -11,6 +11,7 @@ from cotracker.benchmarks.breakdown import tapvid_ratio
 from cotracker.benchmarks.results import worst
 from cotracker.benchmarks.run import Row, Unreadable, predict, read, with_required_direction
 from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.views import MappedVideo
 from cotracker.types import Clip, EvalTargets, Tracks
 from cotracker.visualize import contact_sheet
 
@@ -76,7 +77,7 @@ def _render(clip: Clip, targets: EvalTargets, tracks: Tracks) -> tuple[np.ndarra
     )
     colours = [TARGET_COLOUR] * len(chosen) + [PREDICTED_COLOUR] * len(chosen)
     picture = contact_sheet(
-        torch.cat([clip.video[k : k + 1] for k in frames])[None],
+        MappedVideo(clip.video, frames)[:, :],
         both,
         count=len(frames),
         trail=0,

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from itertools import chain
 from typing import Protocol
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import Errors
 from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.trackers.views import MappedVideo
 from cotracker.trackers.wrappers import Bidirectional
-from cotracker.types import Clip, EvalTargets, Tracks, Video
+from cotracker.types import Clip, EvalTargets, Tracks
 
 Row = dict[str, str | float | Errors]  # "errors" is there where the benchmark has a breakdown
 
@@ -78,11 +78,6 @@ def with_required_direction(tracker: Tracker, benchmark: Benchmark) -> Tracker:
     return tracker
 
 
-def device_of(tracker: Tracker) -> torch.device:
-    """The device of the tracker's parameters or buffers; the CPU where it has none."""
-    return next(chain(tracker.parameters(), tracker.buffers()), torch.empty(0)).device
-
-
 def read(benchmark: Benchmark, index: int) -> tuple[Clip, EvalTargets]:
     """A clip and its targets; Unreadable where the clip, or a query of its targets, is bad."""
     try:
@@ -92,7 +87,7 @@ def read(benchmark: Benchmark, index: int) -> tuple[Clip, EvalTargets]:
         raise Unreadable(name, _one_line(error)) from error
     targets = benchmark.protocol(clip)
     try:
-        check_queries(targets.queries, _ClipVideo(clip, torch.device("cpu")))
+        check_queries(targets.queries, MappedVideo(clip.video))
     except ValueError as error:
         raise Unreadable(clip.name, f"{clip.name}: {_one_line(error)}") from error
     if not benchmark.both_directions and _counts_before_query(targets):
@@ -105,8 +100,9 @@ def read(benchmark: Benchmark, index: int) -> tuple[Clip, EvalTargets]:
 @torch.no_grad()
 def predict(tracker: Tracker, clip: Clip, targets: EvalTargets) -> Tracks:
     """The tracker's answer to the targets' queries, on the CPU; ValueError for NaN positions."""
-    device = device_of(tracker)
-    tracks = tracker(_ClipVideo(clip, device), targets.queries.to(device)).to("cpu")
+    device = tracker.device
+    video = MappedVideo(_DecodedVideo(clip), change=lambda frames: frames.to(device))
+    tracks = tracker(video, targets.queries.to(device)).to("cpu")
     if not torch.isfinite(tracks.xy).all():
         raise ValueError(
             f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged"
@@ -169,24 +165,18 @@ def _counts_before_query(targets: EvalTargets) -> bool:
     return bool((targets.eval_mask & (frame < targets.queries[:, None, :, 0])).any())
 
 
-class _ClipVideo:
-    """A clip's video with B = 1 in front, whose slices come on `device`."""
+class _DecodedVideo:
+    """A clip's video T 3 H W; Unreadable where a lazy reader cannot decode a frame."""
 
-    def __init__(self, clip: Clip, device: torch.device):
-        self._name, self._video, self._device = clip.name, clip.video, device
-        self.shape = (1, *clip.video.shape)
+    def __init__(self, clip: Clip):
+        self.clip = clip
+        self.shape = clip.video.shape
 
-    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        batch, frames = index
-        return _slice(self._name, self._video, frames).to(self._device)[None][batch]
-
-
-def _slice(name: str, video: Tensor | Video, frames: slice) -> Tensor:
-    """Some frames; Unreadable where a lazy reader cannot decode one."""
-    try:
-        return video[frames]
-    except (ValueError, OSError) as error:
-        raise Unreadable(name, _one_line(error)) from error
+    def __getitem__(self, frames: slice) -> Tensor:
+        try:
+            return self.clip.video[frames]
+        except (ValueError, OSError) as error:
+            raise Unreadable(self.clip.name, _one_line(error)) from error
 
 
 def _one_line(error: Exception) -> str:

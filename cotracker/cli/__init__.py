@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 # before PyTorch is loaded: waiting threads sleep soon (docs/speed.md)
@@ -32,7 +33,9 @@ def exit_code(run: Callable[[], int | None]) -> int:
     Errors that are neither the user's nor the machine's are raised.
     """
     try:
-        return run() or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return run() or 0
     except SystemExit as end:  # argparse: --help, or a wrong argument
         return int(end.code or 0)
     except KeyboardInterrupt:
@@ -60,6 +63,11 @@ def _is_out_of_memory(error: Exception) -> bool:
     message = str(error).lower()
     phrases = ("not enough memory", "allocate memory", "out of memory")
     return isinstance(error, MemoryError) or any(phrase in message for phrase in phrases)
+
+
+def _show_warning(message: Warning | str, *_) -> None:
+    """One line on stderr, without the place in the code that warnings show by default."""
+    _refuse(str(message), 0)
 
 
 def _refuse(sentence: str, code: int = 2) -> int:

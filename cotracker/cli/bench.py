@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,98 +17,58 @@ from cotracker.profiling import report as bench_report
 
 def add_to(commands) -> None:
     """Adds `bench` to the subparsers of the command line."""
-    command = commands.add_parser(
-        "bench", help="time the tracker and its parts on this machine, beside its peak"
-    )
+    text = "time the tracker and its parts on this machine, beside its peak"
+    command = commands.add_parser("bench", help=text)
     command.set_defaults(run=run)
-    add = command.add_argument
+    _add_grid(command.add_argument)
+    _add_tracker(command.add_argument)
+    _add_outputs(command.add_argument)
+
+
+def _add_grid(add: Callable) -> None:
+    """The options of which each may have several values."""
     kinds = (
         "joint: all points together; single: the single-point protocol; alone: the same without "
         "sharing; stages: parts (default: joint)"
     )
     add("--kind", nargs="+", choices=setting.KINDS, default=["joint"], help=kinds)
-    add(
-        "--model",
-        default=setting.FULL,
-        metavar="NAME",
-        help="full, the paper's with random weights, or a checkpoint",
-    )
-    add(
-        "--points",
-        nargs="+",
-        type=_positive,
-        default=[64, 256, 1024],
-        metavar="N",
-        help="default: 64 256 1024",
-    )
-    add("--frames", nargs="+", type=_positive, default=[24], metavar="T", help="default: 24")
-    add(
-        "--resolution",
-        nargs="+",
-        type=_size,
-        default=[(384, 512)],
-        metavar="HxW",
-        help="default: 384x512",
-    )
-    add(
-        "--dtype",
-        nargs="+",
-        choices=["float32", "bfloat16"],
-        default=["float32"],
-        help="default: float32",
-    )
-    add(
-        "--threads",
-        nargs="+",
-        type=_positive,
-        default=[os.cpu_count() or 1],
-        metavar="K",
-        help="default: all cores",
-    )
-    add(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="default: auto, a GPU where there is one",
-    )
-    add(
-        "--iters",
-        type=_positive,
-        default=6,
-        metavar="M",
-        help="iterations in a window (default: 6)",
-    )
+    points, threads = [64, 256, 1024], [os.cpu_count() or 1]
+    whole = {"nargs": "+", "type": _positive}
+    add("--points", **whole, default=points, metavar="N", help="default: 64 256 1024")
+    add("--frames", **whole, default=[24], metavar="T", help="default: 24")
+    size = {"type": _size, "default": [(384, 512)], "metavar": "HxW"}
+    add("--resolution", nargs="+", **size, help="default: 384x512")
+    dtypes = ["float32", "bfloat16"]
+    add("--dtype", nargs="+", choices=dtypes, default=["float32"], help="default: float32")
+    add("--threads", **whole, default=threads, metavar="K", help="default: all cores")
+
+
+def _add_tracker(add: Callable) -> None:
+    """What is measured, on which device, how often."""
+    model = "full, the paper's with random weights, or a checkpoint"
+    add("--model", default=setting.FULL, metavar="NAME", help=model)
+    device = "default: auto, a GPU where there is one"
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help=device)
+    iters = "iterations in a window (default: 6)"
+    add("--iters", type=_positive, default=6, metavar="M", help=iters)
     repeats = (
         "measured runs, after one to warm up (default: 3); 0 measures that one, for runs of minutes"
     )
     add("--repeats", type=_repeats, default=3, metavar="K", help=repeats)
     add("--compile", action="store_true", help="compile the transformer by torch.compile")
     add("--cuda-graphs", action="store_true", help="windows as CUDA graphs, on a GPU")
-    add(
-        "--video",
-        metavar="FILE",
-        help="a video file to track, with its decoding, instead of drawn frames",
-    )
-    add(
-        "--points-at-once",
-        type=_positive,
-        metavar="K",
-        help="track so many points at a time (default: all)",
-    )
+    video = "a video file to track, with its decoding, instead of drawn frames"
+    add("--video", metavar="FILE", help=video)
+    points = "track so many points at a time (default: all)"
+    add("--points-at-once", type=_positive, metavar="K", help=points)
+
+
+def _add_outputs(add: Callable) -> None:
     add("--json", type=Path, metavar="FILE", help="write all numbers there")
-    add(
-        "--plot",
-        type=Path,
-        metavar="PNG",
-        help="draw time against points there, as the paper's figure 8",
-    )
-    add(
-        "--compare",
-        nargs=2,
-        type=Path,
-        metavar=("OLD", "NEW"),
-        help="measure nothing: compare two such JSON files",
-    )
+    plot = "draw time against points there, as the paper's figure 8"
+    add("--plot", type=Path, metavar="PNG", help=plot)
+    compare = "measure nothing: compare two such JSON files"
+    add("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"), help=compare)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -140,12 +101,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
     """All combinations of the arguments."""
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
     common = setting.Setting(
         model=arguments.model,
-        device=device,
+        device=auto if arguments.device == "auto" else arguments.device,
         iters=arguments.iters,
         repeats=arguments.repeats,
         compiled=arguments.compile,
@@ -153,28 +112,11 @@ def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
         video=arguments.video,
         points_at_once=arguments.points_at_once,
     )
-    asked = (
-        arguments.kind,
-        arguments.dtype,
-        arguments.threads,
-        arguments.resolution,
-        arguments.frames,
-    )
-    return [
-        dataclasses.replace(
-            common,
-            kind=kind,
-            dtype=dtype,
-            threads=threads,
-            height=size[0],
-            width=size[1],
-            frames=frames,
-            points=points,
-        )
-        for kind, dtype, threads, size, frames, points in itertools.product(
-            *asked, arguments.points
-        )
-    ]
+    names = ("kind", "dtype", "threads", "height", "width", "frames", "points")
+    axes = (arguments.kind, arguments.dtype, arguments.threads, arguments.resolution)
+    rows = itertools.product(*axes, arguments.frames, arguments.points)
+    rows = [(*first, *size, frames, points) for *first, size, frames, points in rows]
+    return [dataclasses.replace(common, **dict(zip(names, row))) for row in rows]
 
 
 def _positive(text: str) -> int:

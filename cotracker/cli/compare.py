@@ -12,18 +12,13 @@ FORMATS = {"markdown": "md", "latex": "tex", "csv": "csv"}
 
 def add_to(commands) -> None:
     """Adds `compare` and `table` to the subparsers of the command line."""
-    command = commands.add_parser(
-        "compare", help="results of evaluate.py beside each other, with paired differences"
-    )
+    beside = "results of evaluate.py beside each other, with paired differences"
+    command = commands.add_parser("compare", help=beside)
     command.set_defaults(run=compare)
     add = command.add_argument
+    what = "results.json, or its folder; differences are to the first"
+    add("results", nargs="+", metavar="RESULT", help=what)
     may = "fields of the protocol that may differ: iters, support, points, …"
-    add(
-        "results",
-        nargs="+",
-        metavar="RESULT",
-        help="results.json, or its folder; differences are to the first",
-    )
     add("--allow", nargs="+", default=[], metavar="FIELD", help=may)
     command = commands.add_parser("table", help="a table of the paper, its numbers beside ours")
     command.set_defaults(run=table)

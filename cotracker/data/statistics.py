@@ -17,6 +17,7 @@ its longest visible run.
 
 import numpy as np
 
+from cotracker.geometry import inside_frame
 from cotracker.types import Clip
 
 SIZE = (384, 512)
@@ -35,19 +36,18 @@ def measure_motion(clip: Clip) -> Samples:
     """
     times = _annotated_frames(clip)
     ever = clip.visible.any(0).numpy()
-    tracks = clip.tracks.numpy()[times][:, ever]
     visible = clip.visible.numpy()[times][:, ever]
     valid = clip.valid.numpy()[times][:, ever]
     height, width = clip.video.shape[-2:]
-    xy = tracks * (SIZE[1] / width, SIZE[0] / height)
+    xy = clip.tracks.numpy()[times][:, ever] * (SIZE[1] / width, SIZE[0] / height)
     complete = len(times) == len(clip.tracks)
     slack = 0 if complete else SLACK
-    outside = ~visible & (~valid | _outside_frame(tracks, height, width))
+    inside = inside_frame(clip.tracks, (height, width)).numpy()[times][:, ever]
+    outside = ~visible & ~(valid & inside)
     if not complete:
         outside = outside[:, :0]
     gaps = [_gap_lengths(times, seen) for seen in visible.T]
     spans = [times[np.flatnonzero(seen)[[0, -1]]] for seen in visible.T]
-    pairs = zip(visible.T, outside.T)
     return {
         "step": _speeds(xy, visible, times, 1, 0) if complete else np.zeros(0),
         "step_5": _speeds(xy, visible, times, LAG, slack),
@@ -56,7 +56,7 @@ def measure_motion(clip: Clip) -> Samples:
         "outside": outside.ravel(),
         "gap": np.concatenate([np.zeros(0), *gaps]),
         "returns": np.array([len(gap) > 0 for gap in gaps], bool),
-        "comes_back": np.array([_comes_back(*pair) for pair in pairs], bool),
+        "comes_back": np.array([_comes_back(*pair) for pair in zip(visible.T, outside.T)], bool),
         "lifetime": np.array([(end - start + 1) / len(clip.tracks) for start, end in spans], float),
         "longest": np.array([_longest_run(times, seen) for seen in visible.T], float),
     }
@@ -89,10 +89,6 @@ def _annotated_frames(clip: Clip) -> np.ndarray:
             f"the clip {clip.name} has no point whose place is known: take it out of its set"
         )
     return times
-
-
-def _outside_frame(tracks: np.ndarray, height: int, width: int) -> np.ndarray:
-    return ((tracks < 0) | (tracks > (width - 1, height - 1))).any(-1)
 
 
 def _find_later(times: np.ndarray, lag: int, slack: int) -> np.ndarray:

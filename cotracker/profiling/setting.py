@@ -12,6 +12,7 @@ from cotracker.model.runtime import compile_transformer
 from cotracker.trackers.build import build_chain, lower_precision
 from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.views import MappedVideo
 from cotracker.trackers.wrappers import Chunked, Resized
 from cotracker.types import Video
 
@@ -69,7 +70,8 @@ def make_video(setting: Setting) -> Video:
     """The setting's file, or frames that are rendered when they are read."""
     if setting.video is None:
         return MovingNoise(setting.frames, setting.size, setting.device)
-    return _OnDevice(open_video(setting.video), setting.device)
+    video = open_video(setting.video)
+    return MappedVideo(video, change=lambda frames: frames.to(setting.device))
 
 
 def make_queries(setting: Setting) -> Tensor:
@@ -112,13 +114,3 @@ class MovingNoise:
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
         frames = range(self.shape[1])[index[1]]
         return torch.stack([self._picture.roll(2 * frame, dims=-1) for frame in frames])[None]
-
-
-class _OnDevice:
-    """A video whose frames come on a device."""
-
-    def __init__(self, video: Video, device: str):
-        self._video, self._device, self.shape = video, device, video.shape
-
-    def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        return self._video[index].to(self._device)

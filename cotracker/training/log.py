@@ -109,14 +109,11 @@ def print_estimate(
     seconds = sorted(scalars["seconds"] for scalars in steps)[len(steps) // 2]
     memory = max(group.all_gather_object(steps[-1]["peak_memory"]))
     waited = steps[-1]["data_wait"]
-    parameters = list(model.parameters())
-    total = sum(p.numel() for p in parameters)
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    group.print_rank0(f"{total} parameters, of which {trained} are trained")
+    total = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     group.print_rank0(
-        f"{group.world} processes on {group.device.type}, {memory:.2f} GB in the largest"
-    )
-    group.print_rank0(f"{seconds:.2f} s a step, of which {waited:.2f} s waiting for data")
-    group.print_rank0(
+        f"{total} parameters, of which {trained} are trained\n"
+        f"{group.world} processes on {group.device.type}, {memory:.2f} GB in the largest\n"
+        f"{seconds:.2f} s a step, of which {waited:.2f} s waiting for data\n"
         f"{left * seconds / 3600:.2f} hours for the {left} steps to come; wrote nothing"
     )

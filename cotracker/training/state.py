@@ -112,7 +112,7 @@ def resume(out: Path, settings: dict, parts: Parts, group: Group) -> Progress:
 
 
 def begin(settings: dict, parts: Parts, group: Group) -> Progress:
-    """A new run's progress; its weights are new, a checkpoint's, or with all state another run's."""
+    """A new run's progress; its weights are new, a checkpoint's, or another run's and its state."""
     train = settings["train"]
     if train["decay_from"]:
         return begin_decay(Path(train["decay_from"]), settings, parts, group)

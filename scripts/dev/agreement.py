@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from refusal import refuse_in_a_sentence
 
 from cotracker.data.video import open_video
 from cotracker.geometry import resize_video
@@ -23,7 +24,8 @@ from cotracker.trackers.tracker import Tracker
 SIZE = (384, 512)
 
 
-def main(argv: list[str] | None = None) -> int:
+@refuse_in_a_sentence
+def main(argv: list[str] | None = None) -> None:
     """Exit code 0, or 2 and one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -40,24 +42,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=36, help="of each video, from its first")
     parser.add_argument("--precision", default="float32", help="or bfloat16")
     arguments = parser.parse_args(argv)
-    try:
-        if arguments.points < 1 or arguments.frames < 1:
-            raise ValueError("--points and --frames must be 1 or more")
-        clips = [read_frames(path, arguments.frames) for path in arguments.videos]
-        for name in arguments.checkpoint:
-            options = TrackerOptions(
-                resolution=None, support_grid=0, precision=arguments.precision, device="cpu"
-            )
-            tracker = build_tracker(name, options)
-            shares = [measure_agreement(clip, tracker, arguments.points) for clip in clips]
-            each = "  ".join(
-                f"{path.stem} {100 * share:.1f}" for path, share in zip(arguments.videos, shares)
-            )
-            print(f"{name or 'shipped'}: {each}  mean {100 * np.mean(shares):.1f} %", flush=True)
-    except (ValueError, OSError) as error:
-        print(f"agreement.py: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
-    return 0
+    if arguments.points < 1 or arguments.frames < 1:
+        raise ValueError("--points and --frames must be 1 or more")
+    clips = [read_frames(path, arguments.frames) for path in arguments.videos]
+    for name in arguments.checkpoint:
+        options = TrackerOptions(
+            resolution=None, support_grid=0, precision=arguments.precision, device="cpu"
+        )
+        tracker = build_tracker(name, options)
+        shares = [measure_agreement(clip, tracker, arguments.points) for clip in clips]
+        each = "  ".join(
+            f"{path.stem} {100 * share:.1f}" for path, share in zip(arguments.videos, shares)
+        )
+        print(f"{name or 'shipped'}: {each}  mean {100 * np.mean(shares):.1f} %", flush=True)
 
 
 def read_frames(path: Path, count: int) -> torch.Tensor:

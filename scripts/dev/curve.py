@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from statistics import fmean, stdev
 
+from refusal import refuse_in_a_sentence
+
 from cotracker.files import write_text
 
 MEASURES = ("loss", "error", "matching", "visibility")
@@ -20,6 +22,7 @@ BLOCK = 50  # steps averaged to one number
 SPREAD = 4.0  # standard errors between two curves; of 24 pairs, one in 650 runs is beyond it
 
 
+@refuse_in_a_sentence
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0, 1 where a run is not like the logged curves, or 2 and one sentence."""
     parser = argparse.ArgumentParser(
@@ -30,16 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, help="write the curves here")
     parser.add_argument("--against", type=Path, help="curves that --csv wrote")
     arguments = parser.parse_args(argv)
-    try:
-        curves = {
-            run.name: average_blocks(read_log(run), arguments.steps) for run in arguments.runs
-        }
-        logged = read_csv(arguments.against) if arguments.against else {}
-        if arguments.csv:
-            write_csv(arguments.csv, curves)
-    except (OSError, ValueError) as error:
-        print(f"curve.py: {error}", file=sys.stderr)
-        return 2
+    curves = {run.name: average_blocks(read_log(run), arguments.steps) for run in arguments.runs}
+    logged = read_csv(arguments.against) if arguments.against else {}
+    if arguments.csv:
+        write_csv(arguments.csv, curves)
     alike = True
     blocks_logged = [block for curve in logged.values() for block in curve]
     for name, curve in curves.items():

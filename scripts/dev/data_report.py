@@ -17,6 +17,7 @@ import cv2
 import hydra
 import numpy as np
 import torch
+from refusal import refuse_in_a_sentence
 from tqdm import tqdm
 
 from cotracker import checks
@@ -60,7 +61,8 @@ PANELS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+@refuse_in_a_sentence
+def main(argv: list[str] | None = None) -> None:
     """Exit code 0, or 2 and one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -86,12 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    try:
-        report(arguments, "python scripts/dev/data_report.py " + " ".join(words))
-    except (ValueError, OSError) as error:
-        print(f"data_report.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    report(arguments, "python scripts/dev/data_report.py " + " ".join(words))
 
 
 def report(arguments: argparse.Namespace, command: str) -> None:

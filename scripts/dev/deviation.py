@@ -10,6 +10,7 @@ import sys
 
 import torch
 from gallery import compose_evaluation
+from refusal import refuse_in_a_sentence
 
 import cotracker
 from cotracker.benchmarks.benchmark import Benchmark
@@ -20,7 +21,8 @@ from cotracker.trackers.tracker import Tracker
 SETTINGS = ["benchmark=sprites_val", "tracker=static"]
 
 
-def main(argv: list[str] | None = None) -> int:
+@refuse_in_a_sentence
+def main(argv: list[str] | None = None) -> None:
     """Exit code 0, or 2 and one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -28,21 +30,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", metavar="NAME", help="default: the one that ships")
     parser.add_argument("--clips", type=int, default=6)
     options = parser.parse_args(argv)
-    try:
-        benchmark = build_benchmark(compose_evaluation(SETTINGS).benchmark)
-        if not 1 <= options.clips <= len(benchmark.clips):
-            raise ValueError(
-                f"--clips must be from 1 to {len(benchmark.clips)}, not {options.clips}"
-            )
-        exact, lower = (
-            cotracker.load_tracker(options.checkpoint, precision=precision)
-            for precision in ("float32", "bfloat16")
-        )
-        measure(exact, lower, benchmark, options.clips)
-    except (ValueError, OSError) as error:
-        print(f"deviation.py: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
-    return 0
+    benchmark = build_benchmark(compose_evaluation(SETTINGS).benchmark)
+    if not 1 <= options.clips <= len(benchmark.clips):
+        raise ValueError(f"--clips must be from 1 to {len(benchmark.clips)}, not {options.clips}")
+    exact, lower = (
+        cotracker.load_tracker(options.checkpoint, precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    measure(exact, lower, benchmark, options.clips)
 
 
 def measure(exact: Tracker, lower: Tracker, benchmark: Benchmark, count: int) -> None:

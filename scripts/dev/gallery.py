@@ -13,7 +13,9 @@ import cv2
 import hydra
 import numpy as np
 import torch
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from refusal import refuse_in_a_sentence
 from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
@@ -37,7 +39,8 @@ SIDE, ZOOM = 150, 1.4  # pixels of the video that a close-up shows, and its scal
 LOST = 8.0  # pixels of the 256x256 frame: from here on a track is lost
 
 
-def main(argv: list[str] | None = None) -> int:
+@refuse_in_a_sentence
+def main(argv: list[str] | None = None) -> None:
     """Exit code 0, or 2 and one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -46,27 +49,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=10)
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args(argv)
-    try:
-        config = compose_evaluation(arguments.settings)
-        benchmark = build_benchmark(config.benchmark)
-        rows = render_worst_tracks(
-            instantiate(config.tracker, "tracker"), benchmark, arguments.count
-        )
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        write_png(arguments.out, np.concatenate([picture for picture, _ in rows]))
-        write_json(arguments.out.with_suffix(".json"), [row for _, row in rows])
-    except (ValueError, OSError) as error:
-        print(f"gallery.py: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+    config = compose_evaluation(arguments.settings)
+    benchmark = build_benchmark(config.benchmark)
+    rows = render_worst_tracks(instantiate(config.tracker, "tracker"), benchmark, arguments.count)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_png(arguments.out, np.concatenate([picture for picture, _ in rows]))
+    write_json(arguments.out.with_suffix(".json"), [row for _, row in rows])
     for rank, (_, row) in enumerate(rows, start=1):
         print(f"{rank:2d}  " + "  ".join(f"{key} {value}" for key, value in row.items()))
-    return 0
 
 
 def compose_evaluation(settings: list[str]) -> DictConfig:
-    """The config that evaluate.py has with these settings."""
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = hydra.compose("evaluate", overrides=settings)
+    """The config that evaluate.py has with these settings; ValueError for one it has not."""
+    try:
+        with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            config = hydra.compose("evaluate", overrides=settings)
+    except HydraException as error:
+        raise ValueError(str(error)) from error
     OmegaConf.resolve(config.tracker)
     return config
 

@@ -9,12 +9,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from refusal import refuse_in_a_sentence
 from torch import Tensor
 
 from cotracker import checkpoint, checks
 
 
-def main(argv: list[str] | None = None) -> int:
+@refuse_in_a_sentence
+def main(argv: list[str] | None = None) -> None:
     """Exit code 0, or 2 and one sentence; then nothing is written."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -26,13 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         "--share", type=float, default=0.5, help="of the other in the mean, from 0 to 1"
     )
     arguments = parser.parse_args(argv)
-    try:
-        card = average(arguments.one, arguments.other, arguments.out, arguments.share)
-    except (ValueError, OSError) as error:
-        print(f"mean_weights.py: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+    card = average(arguments.one, arguments.other, arguments.out, arguments.share)
     print(f"{arguments.out} has the weights {card['hash'][:12]}")
-    return 0
 
 
 def average(one: Path, other: Path, out: Path, share: float) -> dict:
@@ -52,10 +49,9 @@ def average(one: Path, other: Path, out: Path, share: float) -> dict:
     shares = [
         {"hash": card["hash"], "share": part} for card, part in zip(cards, (1 - share, share))
     ]
-    kept = {
-        key: value for key, value in cards[1].items() if key != "metrics"
-    }  # measured with other weights
-    return checkpoint.save(out, model, kept | {"mean_of": shares})
+    card = cards[1] | {"mean_of": shares}
+    card.pop("metrics", None)  # measured with other weights
+    return checkpoint.save(out, model, card)
 
 
 def lineage(card: object) -> set[str]:

@@ -50,12 +50,8 @@ def main() -> None:
         before = None
         for name in tqdm(clip_names(folder)[: arguments.most]):
             clip = read_clip(folder / name)
-            frames = np.stack(
-                [
-                    to_grey(np.ascontiguousarray(one))
-                    for one in clip.video.permute(0, 2, 3, 1).numpy()
-                ]
-            )
+            pictures = clip.video.permute(0, 2, 3, 1).contiguous().numpy()
+            frames = np.stack([to_grey(picture) for picture in pictures])
             target, size = (clip.tracks.numpy(), clip.visible.numpy()), frames.shape[:0:-1]
             for key, (_, corrupt) in CORRUPTED.items():
                 corrupted = before if corrupt is None else corrupt(*target, size)
@@ -67,12 +63,8 @@ def main() -> None:
                         if found.kind:
                             print(folder / name, found)
             before = target
-    print(
-        "good clips followed: lowest",
-        np.sort(followed)[:8].round(2),
-        "median",
-        np.median(followed).round(3),
-    )
+    lowest, median = np.sort(followed)[:8].round(2), np.median(followed).round(3)
+    print("good clips followed: lowest", lowest, "median", median)
     for key, (right, _) in CORRUPTED.items():
         total = sum(verdicts[key].values())
         others = {kind: count for kind, count in verdicts[key].items() if kind != right}

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
+from refusal import refuse_in_a_sentence
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -32,7 +33,8 @@ from cotracker.profiling.setting import (
 SHIPPED = "cotracker_small"
 
 
-def main(argv: list[str] | None = None) -> int:
+@refuse_in_a_sentence
+def main(argv: list[str] | None = None) -> None:
     """Exit code 0, or 2 and one sentence."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -40,18 +42,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers there")
     parser.add_argument("--quick", action="store_true", help="fewer settings")
     options = parser.parse_args(argv)
-    try:
-        if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
-            raise ValueError(
-                f"{options.json} cannot be written: give a file in a folder that exists"
-            )
-        if not torch.cuda.is_available():
-            raise ValueError("there is no GPU here; `cotracker bench` measures a CPU")
-        measure_all(list_settings(options.quick), options.json)
-    except (ValueError, OSError) as error:
-        print(f"profile_gpu.py: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
-    return 0
+    if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
+        raise ValueError(f"{options.json} cannot be written: give a file in a folder that exists")
+    if not torch.cuda.is_available():
+        raise ValueError("there is no GPU here; `cotracker bench` measures a CPU")
+    measure_all(list_settings(options.quick), options.json)
 
 
 @torch.inference_mode()

@@ -9,10 +9,13 @@ import json
 import sys
 from pathlib import Path
 
+from refusal import refuse_in_a_sentence
+
 from cotracker import checkpoint
 
 
-def main(argv: list[str] | None = None) -> int:
+@refuse_in_a_sentence
+def main(argv: list[str] | None = None) -> None:
     """Exit code 0, or 2 and one sentence; then nothing is written."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -30,12 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="further entries of the card"
     )
     arguments = parser.parse_args(argv)
-    try:
-        publish(arguments.checkpoint, arguments.out, arguments.results, arguments.set)
-    except ValueError as error:
-        print(f"publish.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    publish(arguments.checkpoint, arguments.out, arguments.results, arguments.set)
 
 
 def publish(path: Path, out: Path, results: list[Path], words: list[str]) -> None:

@@ -8,9 +8,9 @@ benchmark's own nor trained on: with another seed.
 import sys
 from dataclasses import replace
 
-import hydra
 import torch
 from gallery import compose_evaluation
+from refusal import refuse_in_a_sentence
 from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
@@ -24,16 +24,13 @@ ERRORS = (0, 4, 16)  # pixels of the 256x256 frame: near, off, lost
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
-def main(settings: list[str]) -> int:
+@refuse_in_a_sentence
+def main(settings: list[str]) -> None:
     """Exit code 0, or 2 and one sentence."""
-    try:
-        config = compose_evaluation(settings)
-        means, shares = evaluate(
-            instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark)
-        )
-    except (ValueError, OSError, hydra.errors.HydraException) as error:
-        print(f"thresholds.py: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 2
+    config = compose_evaluation(settings)
+    means, shares = evaluate(
+        instantiate(config.tracker, "tracker"), build_benchmark(config.benchmark)
+    )
     for threshold, mean in means.items():
         values = [f"{key} {value:6.2f}" for key, value in mean.items() if "_" not in key]
         print(f"{threshold:5.2f}  " + "  ".join(values))
@@ -42,7 +39,6 @@ def main(settings: list[str]) -> int:
             f"error from {least:2} px: {share:5.1f} % of point-frame pairs, "
             f"visibility right in {right:5.1f} % of them"
         )
-    return 0
 
 
 def evaluate(

@@ -1,6 +1,7 @@
 """`cotracker track` with a tracker that knows the truth; and bad input, refused whole."""
 
 import csv
+import warnings
 
 import numpy as np
 import pytest
@@ -409,6 +410,12 @@ def test_what_breaks_on_the_way_leaves_nothing(tmp_path, monkeypatch, capsys, er
     assert [file.name for file in out.iterdir()] == ["tracks.csv"] and (
         out / "tracks.csv"
     ).read_text() == "old"
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_warning_is_one_line_without_its_place_in_the_code(capsys):
+    assert cli.exit_code(lambda: warnings.warn("bfloat16 is\nslow here", stacklevel=2)) == 0
+    assert capsys.readouterr().err == "cotracker: bfloat16 is slow here\n"
 
 
 def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):

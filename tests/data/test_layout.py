@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from by_products import read_by_products
 
 from cotracker.data.kubric import layout
 from cotracker.data.kubric.layout import (
     clip_names,
     describe_clip,
-    read_by_products,
     read_clip,
     write_clip,
 )

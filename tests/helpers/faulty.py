@@ -1,4 +1,4 @@
-"""A Source of quick clips that misbehaves on purpose at one rank or example: data._target_=faulty.Faulty."""
+"""A Source of quick clips that fails at one rank or example: data._target_=faulty.Faulty."""
 
 import os
 import signal
@@ -17,8 +17,9 @@ from cotracker.types import Clip
 class Faulty(Sprites):
     """Clips of a sliding texture, the points of which are fewer in every third one.
 
-    fault: what goes wrong, `none`, or one of the methods below.  seconds: how long a clip takes.  Where the environment
-    names a folder SEEN, every process writes there the numbers of the examples it made.
+    fault: what goes wrong, `none`, or one of the methods below.
+    seconds: how long a clip takes.
+    Where the environment names a folder SEEN, each process writes its examples' numbers there.
     """
 
     fault: str = "none"
@@ -81,7 +82,7 @@ class Faulty(Sprites):
         return clip
 
     def infinite(self, clip: Clip, k: int) -> Clip:
-        """Example 5 has an infinite loss (its gradient is finite), example 10 a gradient that is not a number."""
+        """Example 5 has an infinite loss (its gradient is finite), example 10 a NaN gradient."""
         if k not in (5, 10):
             return clip
         clip.tracks[~clip.visible] = torch.inf if k == 5 else torch.nan

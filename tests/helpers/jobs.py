@@ -1,6 +1,6 @@
-"""Several runs of train.py one after the other in the processes that torchrun started: jobs.py JOBS.json, which holds
+"""Several runs of train.py, one after the other, in the processes that torchrun started.
 
-the keyword arguments of `run_watched` for each run.
+jobs.py JOBS.json, which holds the keyword arguments of `run_watched` for each run.
 """
 
 import json
@@ -18,15 +18,22 @@ from cotracker.training.optim import Optimiser
 from cotracker.training.stopping import Stop
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["experiment=smoke", "data._target_=faulty.Faulty", "data.height=32", "data.width=48", "train.batch=1",
-         "train.lr=2e-5"]  # fmt: skip  # so slow that noise in the last digits does not grow
+SMALL = [
+    "experiment=smoke",
+    "data._target_=faulty.Faulty",
+    "data.height=32",
+    "data.width=48",
+    "train.batch=1",
+    "train.lr=2e-5",  # so slow that noise in the last digits does not grow
+]
 
 
 def run_watched(overrides: list[str], until: int | None = None, data: dict | None = None) -> None:
     """One run, which is asked to stop at step `until`; `data` takes the place of the config's.
 
-    In its `out` each process leaves rank<n>.json: the hash of its weights after each step, and the error that ended
-    the run or null; its first step's gradients, gradients<n>.pt; and in seen/<pid> the numbers of its examples.
+    In its `out` each process leaves rank<n>.json: the hash of its weights after each step, and the
+    error that ended the run or null; its first step's gradients, gradients<n>.pt; and in seen/<pid>
+    the numbers of its examples.
     """
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         cfg = compose("train", overrides=[*SMALL, *overrides])

@@ -1,4 +1,4 @@
-"""A clip with known truth for tests: a texture that slides by STEP pixels a frame, and a tracker that knows it."""
+"""A clip with known truth: a texture that slides by STEP pixels a frame, and its tracker."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ STEP = (1.0, 0.5)  # x, y
 
 
 def moving_texture(frames: int, height: int, width: int) -> np.ndarray:
-    """T H W 3 uint8: frame t shows at x what frame 0 shows at x - t * STEP, in waves of many pixels."""
+    """T H W 3 uint8: frame t shows at x what frame 0 shows at x - t * STEP, in long waves."""
     t, y, x = np.meshgrid(np.arange(frames), np.arange(height), np.arange(width), indexing="ij")
     x, y = x - STEP[0] * t, y - STEP[1] * t
     waves = [np.sin(x / 5 + y / 9), np.sin(y / 6 - x / 11 + 1), np.sin((x + y) / 13 + 2)]
@@ -19,7 +19,7 @@ def moving_texture(frames: int, height: int, width: int) -> np.ndarray:
 
 
 class Oracle(Tracker):
-    """Tracks of moving_texture, from the query's frame on; a point is hidden for every third frame number."""
+    """Tracks of moving_texture from the query's frame on; every third frame hides a point."""
 
     def __init__(self, chunk: int = 4):
         super().__init__()

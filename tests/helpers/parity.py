@@ -1,4 +1,4 @@
-"""What the parity tests share: the published model rebuilt from its recipe, and its stored numbers."""
+"""What the parity tests share: the published model from its recipe, and its stored numbers."""
 
 import json
 from functools import cache

@@ -10,7 +10,7 @@ from cotracker.types import Clip
 
 
 class Paused(Sprites):
-    """The clips of Sprites, each of which takes so many seconds longer as the environment's PAUSE says."""
+    """Clips of Sprites, each slower by the number of seconds in the environment's PAUSE."""
 
     def clip(self, rng: np.random.Generator) -> Clip:
         time.sleep(float(os.environ.get("PAUSE", 0)))

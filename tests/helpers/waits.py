@@ -4,7 +4,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Waits(TorchDispatchMode):
-    """Notes the operations for which a GPU would be waited: numbers read from it, and lists sent to it."""
+    """Notes what a GPU would be waited for: numbers read from it, and lists sent to it."""
 
     WAITING = (
         "_local_scalar_dense",

@@ -1,4 +1,4 @@
-"""scripts/convert_weights.py: the published layouts become checkpoints that give the published numbers, strictly."""
+"""scripts/convert_weights.py: published layouts become checkpoints that give their numbers."""
 
 import runpy
 import sys
@@ -85,9 +85,7 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
     )
     out = tmp_path / "out.safetensors"
     assert convert(tmp_path / "weights.pth", out)[0] == 0
-    tracker = cotracker.load_tracker(
-        out, iters=4, resolution=None, support_grid=0, device="cpu"
-    )
+    tracker = cotracker.load_tracker(out, iters=4, resolution=None, support_grid=0, device="cpu")
     assert tracker.threshold == 0.9 and tracker.model.config.scrambled_flags
     tracks, golden = tracker(video(5), queries(rows=[0, 2, 5, 4])), stored("golden")
     np.testing.assert_allclose(tracks.xy.numpy(), golden["T5.tracks"], rtol=0, atol=3e-4)

@@ -1,4 +1,4 @@
-"""Configs and code cannot drift: every file composes, names only real fields, and shows the code's own defaults."""
+"""Every config composes, names only real fields, and shows the code's own defaults."""
 
 import inspect
 import json
@@ -25,8 +25,17 @@ from cotracker.training.config import CheckpointConfig, ObjectiveConfig, TrainCo
 from train import run
 
 FOLDER = Path(__file__).parents[2] / "configs"
-ENTRY = {"model": "train", "data": "train", "augment": "train", "objective": "train", "experiment": "train",
-         "cluster": "train", "tracker": "evaluate", "benchmark": "evaluate", "generator": "generate"}  # fmt: skip
+ENTRY = {
+    "model": "train",
+    "data": "train",
+    "augment": "train",
+    "objective": "train",
+    "experiment": "train",
+    "cluster": "train",
+    "tracker": "evaluate",
+    "benchmark": "evaluate",
+    "generator": "generate",
+}
 GROUPS = [
     folder
     for folder in FOLDER.glob("*")
@@ -53,16 +62,25 @@ WITH_DEFAULTS = [
     ("tracker", "lucas_kanade"),
     ("tracker", "static"),
 ]  # tests/trackers/test_options.py holds the tracker cotracker
-WITH_FILES = [("tracker", "cotracker"), ("data", "kubric"), ("data", "kubric_and_sprites"), ("data", "shipped/second"),
-              ("data", "shipped/self_training"), ("data", "shipped/real_drawn_spatial"), ("data", "shipped/visibility"),
-              ("data", "shipped/gpu"), ("data", "shipped/walking"), ("generator", "pseudo")]  # fmt: skip
+WITH_FILES = [
+    ("tracker", "cotracker"),
+    ("data", "kubric"),
+    ("data", "kubric_and_sprites"),
+    ("data", "shipped/second"),
+    ("data", "shipped/self_training"),
+    ("data", "shipped/real_drawn_spatial"),
+    ("data", "shipped/visibility"),
+    ("data", "shipped/gpu"),
+    ("data", "shipped/walking"),
+    ("generator", "pseudo"),
+]
 # the paper's evaluation tracks each point alone; a video of one's own is tracked jointly
 PROTOCOL = {("tracker", "cotracker"): {"single_point": True, "local_support_grid": 6}}
 NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 
 def composed(name: str, *overrides: str) -> dict:
-    """The resolved config as plain values; the folder that evaluate.py must be given is "somewhere"."""
+    """The resolved config as plain values; what evaluate.py must be given is "somewhere"."""
     drawn = any(
         override.startswith("benchmark=") and override.endswith("_val") for override in overrides
     )
@@ -147,9 +165,27 @@ def test_every_model_lists_every_field(name):
     assert list(fields(node)) == list(arguments(built))
 
 
+@pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "model"])
+def test_every_model_takes_two_steps(name, tmp_path):
+    small = ["channels=8", "widths=[8,8,8,8]", "fuse_width=8", "hidden=16", "heads=2", "levels=2"]
+    words = [f"model.{word}" for word in small] + ["train.steps=2", "train.batch=2"]
+    if "3" in name:
+        words += ["model.corr_hidden=8", "model.corr_channels=8", "model.virtual_tracks=3"]
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        overrides = ["experiment=smoke", f"model={name}", *words, f"out={tmp_path}"]
+        config = compose("train", overrides=overrides)
+    threads = torch.get_num_threads()
+    run(config)
+    torch.set_num_threads(threads)
+    steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(steps) == 2 and all(step["not_finite"] == 0 for step in steps)
+    model = checkpoint.load_model(tmp_path / "model.safetensors")
+    assert type(model) is get_object(composed("train", f"model={name}")["model"]["_target_"])
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_changes_only_what_there_is(name):
-    """Hydra checks only the command line; a misspelt key in an experiment would be quietly added."""
+    """Hydra checks only the command line; a misspelt key in an experiment would be added."""
     raw = OmegaConf.to_container(OmegaConf.load(FOLDER / "experiment" / f"{name}.yaml"))
     groups = []
     for default in raw.pop("defaults", []):
@@ -158,7 +194,7 @@ def test_an_experiment_changes_only_what_there_is(name):
                 f"{key.removeprefix('override /')}={value}" for key, value in default.items()
             ]
         elif default != "_self_":
-            groups.append(f"experiment={default}")
+            groups.append(f"experiment={default.removeprefix('/experiment/')}")
     base = composed("train", *groups)
 
     def check(said, known, at):
@@ -220,12 +256,18 @@ def test_a_paper_experiment_names_the_table_that_measures_it(name):
 
 @pytest.mark.parametrize("name, changed", [
     ("table1_time_only", {"model.time_layers": 12, "model.group_layers": 0}), ("table4", {}),
-    ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}), ("table8", {}),
+    ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}),
+    ("table8", {}),
 ])  # fmt: skip
 def test_a_row_of_a_table_differs_from_the_paper_model_in_its_ablation_alone(name, changed):
     def flat(node, at=""):
-        return {k: v for key, value in node.items() for k, v in
-                (flat(value, f"{at}{key}.") if isinstance(value, dict) else {at + key: value}).items()}  # fmt: skip
+        return {
+            k: v
+            for key, value in node.items()
+            for k, v in (
+                flat(value, f"{at}{key}.") if isinstance(value, dict) else {at + key: value}
+            ).items()
+        }
 
     row, paper = (
         flat(composed("train", f"experiment={name}")),
@@ -249,7 +291,7 @@ def test_a_row_of_a_table_differs_from_the_paper_model_in_its_ablation_alone(nam
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """A folder of two clips in Kubric's layout, large enough for the augmentation of a small crop."""
+    """A folder of two clips in Kubric's layout, large enough for a small augmented crop."""
     root = tmp_path_factory.mktemp("kubric")
     for seed in range(2):
         clip = Sprites(frames=24, height=64, width=64, points=128).clip(np.random.default_rng(seed))
@@ -262,10 +304,23 @@ def clips(tmp_path_factory):
 def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     """What an experiment is about stays; frames, points and the network's widths are tiny."""
     whole = composed("train", f"experiment={name}")
-    small = ["model.channels=8", "model.widths=[8,8,8,8]", "model.fuse_width=8", "model.hidden=16", "model.heads=2",
-             "model.levels=2", "model.motion_waves=4", "train.steps=2", "train.save_every=2", "train.workers=0",
-             "train.batch=1", "train.threads=1", "train.device=cpu", "train.evaluate_every=0",
-             "train.cuda_graphs=false"]  # fmt: skip
+    small = [
+        "model.channels=8",
+        "model.widths=[8,8,8,8]",
+        "model.fuse_width=8",
+        "model.hidden=16",
+        "model.heads=2",
+        "model.levels=2",
+        "model.motion_waves=4",
+        "train.steps=2",
+        "train.save_every=2",
+        "train.workers=0",
+        "train.batch=1",
+        "train.threads=1",
+        "train.device=cpu",
+        "train.evaluate_every=0",
+        "train.cuda_graphs=false",
+    ]
     data = whole["data"]
     for k, source in enumerate(data.get("sources", [data])):
         at = f"data.sources.{k}" if "sources" in data else "data"
@@ -299,7 +354,8 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
         np.isfinite(step["loss"]) and step["not_finite"] == 0 for step in steps
     )
     model = checkpoint.load_model(tmp_path / "model.safetensors").config
-    for field in ("stride", "window", "time_layers", "group_layers", "neighbourhood", "radius"):
+    own = {"neighbourhood", "radius", "query_radius", "time_code", "track_feat"} & set(whole["model"])
+    for field in ("stride", "window", "time_layers", "group_layers", *sorted(own)):
         assert getattr(model, field) == whole["model"][field]
 
 

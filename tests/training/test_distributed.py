@@ -1,4 +1,4 @@
-"""Training by many processes, over gloo: it computes what one computes, whatever stops or breaks one of them."""
+"""Training by many processes, over gloo, computes what one computes, whatever stops them."""
 
 import json
 import os
@@ -81,12 +81,17 @@ def progress(out):
 
 @contextmanager
 def started(*overrides, options=TWO, before=(), environment=ENVIRONMENT):
-    """torchrun with train.py, its output in a pipe; it and its processes are gone when the block is left."""
+    """torchrun with train.py, output in a pipe; its processes are gone when the block is left."""
     words = [*before, *TORCHRUN, *options, "train.py", *jobs.SMALL, *overrides]
     process = subprocess.Popen(
-        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        words,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
     try:
         yield process
     finally:
@@ -94,7 +99,7 @@ def started(*overrides, options=TWO, before=(), environment=ENVIRONMENT):
 
 
 def end(process):
-    """Kills torchrun and the processes that it started: each is the leader of a session of its own."""
+    """Kills torchrun and the processes it started: each leads a session of its own."""
     if process.poll() is None:
         for child in children(process.pid):
             os.kill(child, signal.SIGKILL)
@@ -130,7 +135,7 @@ def wait_for_steps(out, count, *processes):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Runs by the names of their folders. Those of one process are made here; `together` makes those of two."""
+    """Runs by their folders' names: those of one process are made here, `together` makes two."""
     threads = torch.get_num_threads()
     at = tmp_path_factory.mktemp("runs")
     for name, objective in (("paper", PAPER), ("matching", MATCHING)):
@@ -185,7 +190,7 @@ def two(tmp_path_factory):
     ("4_1", [("1_4", 0), ("two_2", 0), ("two_2", 1)]),
 ])  # fmt: skip
 def test_gradients_do_not_depend_on_how_a_batch_is_sharded(together, objective, one, others):
-    """In one process or two, at once or in turn, of clips with unequal numbers of points and several windows."""
+    """In one process or two, at once or in turn, with unequal numbers of points and windows."""
     expected = torch.load(together / f"{objective}_{one}" / "gradients0.pt")
     largest = max(gradient.abs().max() for gradient in expected)
     assert largest > 0.01
@@ -210,7 +215,7 @@ def test_a_killed_process_is_started_again_and_the_run_ends_as_if_nothing_had_be
     code, said = train(
         *LONG, "+data.fault=killed", f"out={out}", options=[*TWO, "--max-restarts=1"]
     )
-    # torchrun names the process that it found dead first: the killed one, or the other, which lost its peer
+    # torchrun names the process found dead first: the killed one, or its peer
     assert (
         code == 0
         and f"resuming {out}/last.pt at step 4" in said
@@ -238,9 +243,11 @@ def test_processes_started_again_take_no_notice_of_what_dead_ones_left_in_the_st
 
 
 @pytest.mark.parametrize("words, sentences", [
-    (["+data.fault=breaks"], ["Traceback", "in breaks", "RuntimeError: the disk of rank 1 is on fire"]),
+    (["+data.fault=breaks"],
+     ["Traceback", "in breaks", "RuntimeError: the disk of rank 1 is on fire"]),
     (["+data.fault=all_bad"],
-     ["example 9 of seed 0: Faulty gave 11 bad clips in a row, the last because: clip number 9 has no tracks"]),
+     ["example 9 of seed 0: Faulty gave 11 bad clips in a row, "
+      "the last because: clip number 9 has no tracks"]),
     (["+data.fault=not_numbers", "train.max_skipped_steps=3"],
      ["3 steps in a row were not finite: lower train.lr, or look at examples [[0, 8], [0, 9]]"]),
 ])  # fmt: skip
@@ -306,7 +313,7 @@ def test_out_of_time_or_asked_to_stop_all_save_and_leave(two, tmp_path):
 
 
 def examples_seen(out):
-    """The numbers of the examples, in order; each process makes its first twice, to see that the data can be read."""
+    """The examples' numbers in order; each process makes its first twice, to check the data."""
     return sorted(int(k) for file in (out / "seen").iterdir() for k in file.read_text().split()[1:])
 
 
@@ -397,7 +404,7 @@ def ip(words):
 
 @pytest.fixture
 def machines():
-    """The names of two network namespaces, a and b, whose cards (named as they are) are joined by a cable."""
+    """The names of two network namespaces, a and b, whose cards are joined by a cable."""
     if os.geteuid() or not shutil.which("ip"):
         pytest.skip("two machines are two network namespaces, which need root and iproute2")
     names = {machine: f"ct{os.getpid()}{machine}" for machine in ADDRESSES}
@@ -423,9 +430,16 @@ def machines():
 def node(machines, machine, *overrides):
     """torchrun on one of two machines that wait for each other, as docs/training.md says it."""
     name = machines[machine]
-    options = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=run", "--max-restarts=3",
-               f"--rdzv-endpoint={ADDRESSES['a']}:29400", f"--local-addr={ADDRESSES[machine]}",
-               f"--rdzv-conf=is_host={int(machine == 'a')},read_timeout=3600"]  # fmt: skip
+    options = [
+        "--nnodes=2",
+        "--nproc-per-node=1",
+        "--rdzv-backend=c10d",
+        "--rdzv-id=run",
+        "--max-restarts=3",
+        f"--rdzv-endpoint={ADDRESSES['a']}:29400",
+        f"--local-addr={ADDRESSES[machine]}",
+        f"--rdzv-conf=is_host={int(machine == 'a')},read_timeout=3600",
+    ]
     environment = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": name}
     with started(
         *overrides, options=options, before=["ip", "netns", "exec", name], environment=environment

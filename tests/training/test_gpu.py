@@ -1,4 +1,4 @@
-"""What a GPU computes is what a CPU does: `pytest tests/training/test_gpu.py -n 0` where there is one."""
+"""A GPU computes what a CPU does: `pytest tests/training/test_gpu.py -n 0` where there is one."""
 
 import json
 from dataclasses import replace
@@ -170,12 +170,26 @@ def test_scenes_are_rendered_as_on_a_cpu():
     ],
 )
 def test_a_run_is_resumed_and_its_batches_are_pinned(precision, cuda_graphs, render, tmp_path):
-    words = ["experiment=smoke", "train.device=auto", f"train.precision={precision}", f"train.cuda_graphs={cuda_graphs}",
-             f"train.render_on_device={render}", f"out={tmp_path}/run"]  # fmt: skip
+    words = [
+        "experiment=smoke",
+        "train.device=auto",
+        f"train.precision={precision}",
+        f"train.cuda_graphs={cuda_graphs}",
+        f"train.render_on_device={render}",
+        f"out={tmp_path}/run",
+    ]
     for steps in (4, 8):
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            config = compose("train", overrides=[*words, "train.steps=8", "train.save_every=4", "train.workers=2",
-                                                 *(["train.budget_minutes=0"] if steps == 4 else [])])  # fmt: skip
+            config = compose(
+                "train",
+                overrides=[
+                    *words,
+                    "train.steps=8",
+                    "train.save_every=4",
+                    "train.workers=2",
+                    *(["train.budget_minutes=0"] if steps == 4 else []),
+                ],
+            )
         run(config)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 9))

@@ -269,8 +269,12 @@ def test_some_points_are_tracked_and_all_are_matched():
     whole = loss_of(model, example, **settings)[1]
     assert few["matching"] == whole["matching"] and few["tracks"] != whole["tracks"]
     spread = [0, 3, 6, 9]
-    part = replace(example, tracks=example.tracks[:, :, spread],
-                   visible=example.visible[:, :, spread], valid=example.valid[:, :, spread])  # fmt: skip
+    part = replace(
+        example,
+        tracks=example.tracks[:, :, spread],
+        visible=example.visible[:, :, spread],
+        valid=example.valid[:, :, spread],
+    )
     assert loss_of(model, part, **settings)[1]["tracks"] == few["tracks"]
 
 

@@ -1,4 +1,4 @@
-"""Many runs from one command line: sweeps in one process, and processes that submitit starts as Slurm would."""
+"""Many runs from one command line: sweeps in one process, and processes as Slurm starts them."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def command(folder: Path, *overrides: str) -> list[str]:
 
 
 def submitted(folder: Path, *overrides: str) -> list[str]:
-    """Two processes of one clip each, started by submitit's local launcher; its folder in `folder`."""
+    """Two processes of one clip each, started by submitit's local launcher in `folder`."""
     place = f"hydra.launcher.submitit_folder={folder}/submitit/%j"
     return command(folder, "cluster=local_2", place, "train.batch=1", *overrides)
 
@@ -110,8 +110,13 @@ def test_a_sweep_without_its_flag_is_told_of_it():
 
 
 def test_torchrun_is_told_that_it_cannot_sweep():
-    answer = subprocess.run([sys.executable, "train.py", "-m", *TINY, "model.window=4,8"], cwd=ROOT, text=True,
-                            env=ENVIRONMENT | {"TORCHELASTIC_RUN_ID": "x"}, capture_output=True)  # fmt: skip
+    answer = subprocess.run(
+        [sys.executable, "train.py", "-m", *TINY, "model.window=4,8"],
+        cwd=ROOT,
+        text=True,
+        env=ENVIRONMENT | {"TORCHELASTIC_RUN_ID": "x"},
+        capture_output=True,
+    )
     assert answer.returncode == 2 and "one torchrun a run" in answer.stderr
 
 
@@ -124,7 +129,7 @@ def test_two_processes_that_submitit_starts_train_as_one_with_both_clips(togethe
 
 
 def test_told_that_the_time_is_up_it_saves_and_submitit_starts_it_again(together, tmp_path):
-    """SIGUSR2 to every process, as Slurm sends it; nothing is saved but at the signal and at the end."""
+    """SIGUSR2 to every process, as Slurm sends it; only the signal and the end save."""
     arguments = submitted(
         tmp_path, f"train.steps={STEPS}", "train.save_every=1000", f"out={tmp_path}/run"
     )

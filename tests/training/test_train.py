@@ -58,7 +58,7 @@ def smoke(tmp_path_factory):
 
 @pytest.mark.slow
 def test_first_twenty_losses_are_those_on_file(tmp_path):
-    """At a low rate: at the run's own, AVX2 instead of AVX-512 moves one by 2 % within twenty steps (here 0.01 %)."""
+    """At a low rate: at the run's own, AVX2 and AVX-512 differ by 2 % within twenty steps."""
     threads = torch.get_num_threads()
     run(
         config(
@@ -136,7 +136,7 @@ def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
 
 @pytest.mark.slow
 def test_clips_are_rendered_on_the_device_instead_of_by_workers(tmp_path):
-    """The same scenes, nearly the same losses; the same weights whatever the workers, and continued."""
+    """The same scenes, nearly the same losses; the same weights whatever the workers, resumed."""
     threads = torch.get_num_threads()
     by_cpu, by_device, continued, both = (
         tmp_path / name for name in ("cpu", "device", "continued", "both")
@@ -255,7 +255,8 @@ def test_values_that_cannot_be_are_refused_before_anything_is_written(word, sent
 
 
 @pytest.mark.parametrize("word, sentence", [
-    ("evaluation.best=sprites/aj", "evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of sprites_val"),
+    ("evaluation.best=sprites/aj",
+     "evaluation.best must be null or BENCHMARK/METRIC, with BENCHMARK of sprites_val"),
     ("evaluation.resolution=384", "evaluation: resolution must be"),
     ("evaluation.support_grid=-2", "evaluation: support"),
     ("evaluation.benchmarks.sprites_val.clips.count=0", "has no clips"),

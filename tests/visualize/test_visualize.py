@@ -13,7 +13,7 @@ GREY = 100
 
 
 def scene(frames: int = 6, height: int = 120, width: int = 160):
-    """Grey frames; two points go right by 10 pixels a frame, the upper visible, the lower hidden."""
+    """Grey frames; two points go right by 10 pixels a frame; the lower is hidden."""
     video = torch.full((frames, 3, height, width), GREY, dtype=torch.uint8)
     x = 20.0 + 10 * torch.arange(frames)
     xy = torch.stack(

@@ -63,8 +63,7 @@ def run(configs: Path, suite: DictConfig, evaluate: Evaluate) -> int:
             try:
                 config = compose_cell(configs, suite, row, column)
                 label = {"suite": suite.name, "row": row.row, "column": column}
-                if "labels" in row:
-                    label["labels"] = list(row.labels)
+                label |= {"labels": list(row.labels)} if "labels" in row else {}
                 results.append(evaluate(config, label))
             except Unavailable as error:
                 missing.append((row.row, column, str(error)))

@@ -33,7 +33,8 @@ COLUMNS = {  # (benchmark, protocol) of results without a label
 }
 # Settings of the paper's evaluation (sections 4.2 and A); the second resolution is DINOv2's.
 PAPER = {"iters": [6], "resolution": [[384, 512], [378, 504]]}
-PAPER_POINTS = {"points": ["single"], "support_grid": [6], "local_support_grid": [6]}  # not of table 1
+# of all tables but table 1
+PAPER_POINTS = {"points": ["single"], "support_grid": [6], "local_support_grid": [6]}
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
 
 Cells = dict[tuple[str, str], dict]  # (row, column) -> results.json

@@ -1,8 +1,8 @@
-"""Clips small enough to carry to a lent machine: frames as h264, tracks to 1/32 pixel, all in one tar.xz.
+"""Clips small enough to carry to a lent machine: h264 frames, tracks to 1/32 pixel, one tar.xz.
 
 python scripts/dev/lease/pack.py OUT.tar.xz runs/scenes3d:20 runs/pseudo:24
-Each word is a folder in Kubric's layout and the quality of its videos (x264's crf, lower is better). The other
-machine needs no ffmpeg: unpack.py writes the frames out again with OpenCV.
+Each word is a folder in Kubric's layout and the quality of its videos (x264's crf, lower is
+better). The other machine needs no ffmpeg: unpack.py writes the frames again with OpenCV.
 """
 
 import argparse
@@ -54,14 +54,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def checked(words: list[str]) -> list[tuple[Path, str, str]]:
-    """Each clip's folder, the name of the folder it is in, and its quality; ValueError for what cannot be packed."""
+    """Each clip's folder, the name of its root, and its quality; ValueError for a bad one."""
     todo, seen = [], {}
     for word in words:
         root, _, quality = word.rpartition(":") if ":" in word else (word, "", "20")
         name = Path(os.path.abspath(root)).name  # of . and .. as well; a link keeps its name
         if not (quality.isdecimal() and len(quality) < 3 and int(quality) <= 51):
             raise ValueError(
-                f"{word}: the quality must be a whole number from 0 to 51, such as {root or 'FOLDER'}:20"
+                f"{word}: the quality must be a whole number from 0 to 51, "
+                f"such as {root or 'FOLDER'}:20"
             )
         if not Path(root).is_dir() or not clip_names(root):
             raise ValueError(f"{root or word} is no folder of clips: give one in Kubric's layout")
@@ -83,41 +84,13 @@ def pack(source: Path, target: Path, quality: str) -> None:
     held = load_npy_dict(source / f"{source.name}.npy")
     coords = (np.round(np.asarray(held["coords"]) * 32) / 32).astype(np.float32)
     np.save(target / f"{source.name}.npy", held | {"coords": coords}, allow_pickle=True)
-    frames, video = (
-        open_frames(source, coords.shape[1])[:, :][0].permute(0, 2, 3, 1).numpy(),
-        target / "frames.mp4",
-    )
+    frames = open_frames(source, coords.shape[1])[:, :][0].permute(0, 2, 3, 1).numpy()
+    video = target / "frames.mp4"
     height, width = frames.shape[1:3]
-    command = [
-        get_ffmpeg_exe(),
-        "-v",
-        "error",
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "rgb24",
-        "-s",
-        f"{width}x{height}",
-    ]
-    command += [
-        "-framerate",
-        "24",
-        "-i",
-        "-",
-        "-c:v",
-        "libx264",
-        "-crf",
-        quality,
-        "-preset",
-        "slow",
-        "-threads",
-        "1",
-    ]
-    command += [
-        "-pix_fmt",
-        "yuv444p" if height % 2 or width % 2 else "yuv420p",
-        str(video),
-    ]  # odd sides stay whole
+    layout = "yuv444p" if height % 2 or width % 2 else "yuv420p"  # odd sides stay whole
+    source_options = f"-v error -f rawvideo -pix_fmt rgb24 -s {width}x{height} -framerate 24 -i -"
+    codec = f"-c:v libx264 -crf {quality} -preset slow -threads 1 -pix_fmt {layout}"
+    command = [get_ffmpeg_exe(), *source_options.split(), *codec.split(), str(video)]
     done = subprocess.run(command, input=frames.tobytes(), stderr=subprocess.PIPE)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]

@@ -1,4 +1,4 @@
-"""On the lent machine: python scripts/dev/lease/unpack.py CLIPS.tar.xz runs writes folders of jpg from what was packed.
+"""On the lent machine: python scripts/dev/lease/unpack.py CLIPS.tar.xz runs writes folders of jpg.
 
 All of them or none: they appear in the folder when the last frame is written.
 """
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def unpack_all(packed: Path, out: Path) -> list[int]:
-    """Each clip's number of frames, of a tar unpacked into `out`; ValueError, and nothing there, where it cannot be."""
+    """Each clip's number of frames, of a tar unpacked into `out`; ValueError: nothing is there."""
     with tarfile.open(packed) as tar:
         names = [Path(name) for name in tar.getnames()]
         clips = sorted(
@@ -76,7 +76,7 @@ def unpack_all(packed: Path, out: Path) -> list[int]:
 
 
 def unpack(source: Path, target: Path) -> int:
-    """How many frames were written to target/frames; ValueError where they are not as many as the tracks'."""
+    """How many frames target/frames now holds; ValueError unless as many as the tracks have."""
     frames = len(read_tracks(source)[0])
     (target / "frames").mkdir(parents=True)
     shutil.copy(source / f"{source.name}.npy", target)

@@ -14,11 +14,12 @@ import generate
 import numpy as np
 import pytest
 import torch
+from by_products import read_by_products
 from generated import ROOT, settings
 
 from cotracker.config.overrides import find_misspelt
 from cotracker.data.kubric import Kubric
-from cotracker.data.kubric.layout import clip_names, describe_clip, read_by_products, read_clip
+from cotracker.data.kubric.layout import clip_names, describe_clip, read_clip
 from cotracker.data.stream import TrainingStream
 from cotracker.types import Clip
 

@@ -212,7 +212,7 @@ def test_a_report_of_a_folder_and_of_drawn_clips(tmp_path, capsys):
     [
         (["sprite"], "sprite is no folder and no data config: pass a folder, badja:ROOT or one of"),
         (["sprites_tiny", "--clips", "0"], "--clips must be a whole number of at least 1"),
-        (["sprites_tiny", "--textures", "nowhere"], "the set sprites_tiny cannot be made: "),
+        (["sprites_tiny", "--textures", "nowhere"], "the set sprites_tiny cannot be built: "),
         (["{tmp}"], "holds no clip"),
     ],
 )

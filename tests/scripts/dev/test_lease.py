@@ -179,7 +179,7 @@ def test_the_table_of_a_gpu_says_where_there_is_none(capsys):
 
 @pytest.fixture
 def lent(tmp_path):
-    """A folder with all that train.sh asks for, and a python3 that only says what it was to run, or fails in $FAILS."""
+    """A folder with all that train.sh needs, and a python3 that prints what it is to run."""
     for name in ("F/clips.tar.xz", "F/textures/a.jpg", "F/whl/a.whl", "train.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
