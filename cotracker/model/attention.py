@@ -128,7 +128,7 @@ def key_bias(key_mask: Tensor | None) -> Tensor | None:
 
 
 def time_slopes(heads: int) -> Tensor:
-    """One slope a head, from 1/2 to 1/256: half of the heads look back, the others, below 0, ahead."""
+    """One slope a head, 1/2 to 1/256: half of the heads look back, the others, below 0, ahead."""
     half = heads // 2
     slopes = 2.0 ** -torch.linspace(1, 8, half)
     return torch.cat([slopes, -slopes])

@@ -1,6 +1,6 @@
-"""CoTracker2: CoTracker whose points see each other through virtual tracks, at a cost linear in points.
+"""CoTracker2: CoTracker whose points see each other through virtual tracks: cost linear in points.
 
-It differs from CoTracker by this alone (see VirtualExchange in transformer.py), so it is a CoTracker
+It differs from CoTracker by this alone (VirtualExchange in transformer.py), so it is a CoTracker
 with these settings.  Points that are not queried yet are hidden from the others in both.
 """
 

@@ -17,6 +17,7 @@ from cotracker.model.embeddings import (
     embed_frames,
     embed_motion,
     embed_neighbours,
+    stretch_frames,
     wave_frequencies,
 )
 from cotracker.model.encoder import pyramid
@@ -89,7 +90,7 @@ class CoTracker3(WindowedNetwork):
         self.visibility = None if iterated else nn.Linear(config.channels, 2)
 
     def build_pyramid(self, maps: Tensor) -> list[Tensor]:
-        """The levels K h w C of maps K C h w; cells have norm sqrt(C), so that products are cosines."""
+        """The levels K h w C of maps K C h w; cells of norm sqrt(C), so that products are cosines."""
         maps = normalise(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         levels = pyramid(maps, self.config.levels)
         return [normalise(level) for level in levels] if self.config.normalise_levels else levels
@@ -112,7 +113,7 @@ class CoTracker3(WindowedNetwork):
     def sample_track_feat(
         self, maps: list[Tensor], queries: Tensor, point_mask: Tensor | None = None
     ) -> Tensor:
-        """The patches of all queries at once, as a WindowState has them, from a whole video's maps."""
+        """The patches of all queries at once, as in a WindowState, from the maps of a whole video."""
         state = self.begin(queries, point_mask)
         return self._sample_new(state, maps, torch.zeros_like(state.point_mask))
 
@@ -186,7 +187,7 @@ class CoTracker3(WindowedNetwork):
         coords = tracks / self.stride  # in cells
         centre = patches[:, :, self.correlation.query_cells // 2]
         track_feat = centre[:, None].expand(-1, tracks.shape[1], -1, -1).float()  # B S N C
-        embedding = self._embed_place(coords, maps[0])
+        embedding = self._embed_place(coords, maps[0], frame_mask)
         outputs, read = ([], []), None
         for _ in range(iters):
             coords = coords.detach()
@@ -217,10 +218,10 @@ class CoTracker3(WindowedNetwork):
         active: Tensor | None,
         frame_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Changes B S N (2 or 4), of positions in cells and logits, and features B S N C, or None."""
+        """Changes B S N (2 or 4) of positions in cells and of logits; features B S N C, or None."""
         config = self.config
         parts = [logits if config.iterate_visibility else logits[..., :1], corr]
-        parts.append(self._embed_motion(coords))
+        parts.append(self._embed_motion(coords, frame_mask))
         parts += [] if config.track_feat == "none" else [track_feat]
         parts += [predicted[..., None]] if config.query_flag else []
         tokens = torch.cat(parts, dim=-1) + embedding
@@ -257,20 +258,22 @@ class CoTracker3(WindowedNetwork):
         tracks = torch.where(carried, before[:, :window], tracks)
         return tracks, torch.where(carried, told[:, :window], logits)
 
-    def _embed_place(self, coords: Tensor, base: Tensor) -> Tensor:
-        """What is added to the tokens, B S N G or less: codes of the frame and of the first position."""
+    def _embed_place(self, coords: Tensor, base: Tensor, frame_mask: Tensor | None) -> Tensor:
+        """What is added to the tokens, B S N G or less: codes of frame and of first position."""
         width, window, config = self.transformer.embed.in_features, coords.shape[1], self.config
-        code = coords.new_zeros(())
-        if config.time_code == "sinusoidal":
-            frames = embed_frames(window, width, coords.device, config.time_table)
-            code = code + frames[None, :, None]
+        code, device = coords.new_zeros(()), coords.device
+        if config.time_code == "sinusoidal" and config.time_table:
+            frames = stretch_frames(window, width, config.time_table, device, frame_mask)
+            code = code + frames[:, :, None]
+        elif config.time_code == "sinusoidal":
+            code = code + embed_frames(window, width, device)[None, :, None]
         if config.position_code:
             code = code + embed_cells(coords[:, 0], tuple(base.shape[2:4]), width)[:, None]
         return code
 
-    def _embed_motion(self, coords: Tensor) -> Tensor:
+    def _embed_motion(self, coords: Tensor, frame_mask: Tensor | None) -> Tensor:
         if self.config.motion == "neighbours":
-            return embed_neighbours(coords * self.stride, self.frequencies)
+            return embed_neighbours(coords * self.stride, self.frequencies, frame_mask)
         return embed_motion(coords - coords[:, :1], self.frequencies)
 
 

@@ -3,7 +3,6 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 NEIGHBOUR_PIXELS = (512.0, 384.0)  # offsets between frames are parts of a frame of this size
@@ -41,22 +40,40 @@ def embed_cells(cells: Tensor, size: tuple[int, int], width: int) -> Tensor:
     return torch.cat([x, y], dim=-1)[..., :width]
 
 
-def embed_frames(window: int, width: int, device: torch.device, table: int | None = None) -> Tensor:
-    """The code S width of a window's frames; of a table of so many frames, stretched over it."""
-    frames = torch.arange(table or window, device=device, dtype=torch.float32)
-    code = embed_sine(frames, width)
-    if len(code) == window:
-        return code
-    return F.interpolate(code.T[None], size=window, mode="linear")[0].T
+def embed_frames(window: int, width: int, device: torch.device) -> Tensor:
+    """The code S width of a window's frames."""
+    return embed_sine(torch.arange(window, device=device, dtype=torch.float32), width)
 
 
-def embed_neighbours(tracks: Tensor, frequencies: Tensor) -> Tensor:
+def stretch_frames(
+    window: int, width: int, table: int, device: torch.device, frame_mask: Tensor | None = None
+) -> Tensor:
+    """The codes of `table` frames, stretched over a window's: B S width; 1 S width without a mask.
+
+    frame_mask: B S, the frames that the codes are stretched over; None: all.
+    """
+    codes = embed_frames(table, width, device)
+    frames = torch.arange(window, device=device)
+    length = torch.full((1, 1), window, device=device)
+    if frame_mask is not None:
+        length = frame_mask.sum(dim=1, keepdim=True).clamp(min=1)
+    place = ((frames + 0.5) * (table / length) - 0.5).clamp(0, table - 1)
+    below = place.long()
+    above = (below + 1).clamp(max=table - 1)
+    return torch.lerp(codes[below], codes[above], (place - below)[..., None])
+
+
+def embed_neighbours(
+    tracks: Tensor, frequencies: Tensor, frame_mask: Tensor | None = None
+) -> Tensor:
     """B S N (4 + 8 waves) of tracks B S N 2 pixels: offsets from the frames after and before.
 
-    Offsets in parts of NEIGHBOUR_PIXELS, then their sines, then their cosines, wave by wave.  Beyond
-    the window's ends a point stands still.
+    Offsets in parts of NEIGHBOUR_PIXELS, then their sines, then their cosines, wave by wave.
+    Beyond the window's ends, and in frames that frame_mask B S leaves out, a point stands still.
     """
     step = (tracks[:, 1:] - tracks[:, :-1]) / tracks.new_tensor(NEIGHBOUR_PIXELS)
+    if frame_mask is not None:
+        step = step * (frame_mask[:, 1:] & frame_mask[:, :-1])[..., None, None]
     still = torch.zeros_like(tracks[:, :1])
     after, before = torch.cat([-step, still], dim=1), torch.cat([still, step], dim=1)
     offsets = torch.cat([after, before], dim=-1)  # B S N 4

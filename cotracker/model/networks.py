@@ -13,7 +13,7 @@ def network_name(model: WindowedNetwork) -> str:
 
 
 def build_network(name: str, config: dict) -> WindowedNetwork:
-    """The network of this name with these fields; ValueError for a name that is none of NETWORKS."""
+    """The network of this name with these fields; ValueError for a name not in NETWORKS."""
     if name not in NETWORKS:
         raise ValueError(f"the network must be one of {', '.join(NETWORKS)}, not {name!r}")
     return NETWORKS[name](**config)

@@ -1,7 +1,7 @@
 """Patch correlation: the patch around the query against the patch around the estimate (CoTracker3).
 
-Bilinear reading is linear, so the products with an estimate's integer neighbourhood are taken first
-and interpolated after.  Neighbourhoods are gathered: nothing is computed over a whole map.  A query's
+Bilinear reading is linear, so products with an estimate's integer neighbourhood are taken first and
+interpolated after.  Neighbourhoods are gathered: nothing is computed over a whole map.  A query's
 patch is the same in all frames of a window, so that one matrix product serves them all.
 """
 
@@ -19,7 +19,7 @@ from cotracker.model.runtime import as_weight, faster
 class PatchCorrelation(nn.Module):
     """Correlation features of all levels: products of two patches, through one MLP for all levels.
 
-    query_radius, search_radius: of the patches around the query and the estimate, in a level's cells.
+    query_radius, search_radius: of the patches around query and estimate, in a level's cells.
     gain: of the products, which are cosines where the maps' cells have norm sqrt(C).
     """
 
@@ -66,7 +66,7 @@ class PatchCorrelation(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def correlate(self, pyramid: list[Tensor], patches: Tensor, cells: Tensor) -> Tensor:
-        """What the MLP reads, B N S levels (search cells x query cells); x is the slow index of each."""
+        """What the MLP reads, B N S levels (search cells x query cells), x the slow index of each."""
         scaled = patches * (self.gain / patches.shape[-1])
         levels = zip(pyramid, scaled.split(self.query_cells, dim=2))
         volumes = [
@@ -94,7 +94,7 @@ def read_patches(maps: Tensor, which: Tensor, cells: Tensor, radius: int) -> Ten
 
 
 def correlate_patches(maps: Tensor, patches: Tensor, cells: Tensor, radius: int) -> Tensor:
-    """Products B N S (2 radius + 1)^2 P of patches B N P C with maps b S h w C around cells B S N 2.
+    """Products B N S (2 radius + 1)^2 P of patches B N P C with maps b S h w C, at cells B S N 2.
 
     x is the slow index of the patch around a cell.  Maps are held at their border.
     """
@@ -110,8 +110,8 @@ def correlate_patches(maps: Tensor, patches: Tensor, cells: Tensor, radius: int)
 def find_neighbours(size: tuple[int, int], cells: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """Flat indices (..., (2 radius + 2)^2) of whole cells around `cells` (..., 2), and fractions.
 
-    Fractions (..., 2) are of the way from one to the next.  Beyond a map of `size` (h, w) the indices
-    are those of its border.
+    Fractions (..., 2) are of the way from one to the next.  Beyond a map of `size` (h, w) the
+    indices are those of its border.
     """
     height, width = size
     far = max(height, width) + radius + 2  # beyond it all is border; an integer can hold it

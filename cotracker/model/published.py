@@ -47,10 +47,10 @@ NAMES = [  # published -> ours, as regular expressions, applied in order
 
 
 def rename_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict of a published one of CoTracker2 or 3; a name that is in neither comes back as it is.
+    """Our state dict of a published one of CoTracker2 or 3; unknown names come back as they are.
 
-    Queries, keys and values of self-attention become one matrix, as do the heads of positions and of
-    visibility and confidence.
+    Queries, keys and values of self-attention become one matrix, as do the heads of positions and
+    of visibility and confidence.
     """
     ours = {our_name(name): value for name, value in state.items() if name not in TABLES}
     for kind in ("weight", "bias"):
@@ -68,12 +68,10 @@ def rename_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def build_published(
-    state: dict[str, Tensor], window: int | None = None
-) -> CoTracker | CoTracker3:
+def build_published(state: dict[str, Tensor], window: int | None = None) -> CoTracker | CoTracker3:
     """The network of a published state dict of CoTracker2 or 3, with its weights.
 
-    window: frames; None: those of the file's time table, or CoTracker3's whole clips where it has 60.
+    window: frames; None: those of the file's time table, or whole clips where CoTracker3's has 60.
     RuntimeError where names or shapes differ.
     """
     frames = state["time_emb"].shape[1]

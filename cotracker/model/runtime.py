@@ -159,7 +159,7 @@ def rows_at_once(rows: Tensor, count: int, numbers: int) -> int:
 
 
 def tracks_at_once(maps: Tensor, numbers: int, count: int) -> int:
-    """Of `count` tracks whose patches' products are so many numbers each; all where autograd keeps them."""
+    """Of `count` tracks whose correlations are so many numbers each; all where they are kept."""
     if torch.is_grad_enabled() or _plain:
         return max(1, count)
     return max(1, (VOLUME_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU) // numbers)

@@ -17,8 +17,8 @@ from cotracker.model.windows import Estimate, WindowState, split_windows
 class WindowedNetwork(nn.Module, ABC):
     """A network that refines tracks window by window.
 
-    `forward` is `encode`, then a loop of `step` over windows overlapping by half.  Nothing is stored
-    between calls; all that one window hands to the next is the WindowState.
+    `forward` is `encode`, then a loop of `step` over windows overlapping by half.  Nothing is
+    stored between calls; all that one window hands to the next is the WindowState.
     """
 
     def __init__(self, config: CoTrackerConfig | CoTracker3Config, window: int, normalise: bool):
@@ -42,7 +42,7 @@ class WindowedNetwork(nn.Module, ABC):
     ) -> list[Estimate]:
         """The Estimates of all windows, in order, for queries B N 3 (t, x, y).
 
-        Windows start at 0, S/2, S, …; the last is shorter where S/2 does not divide T (section 3.2).
+        Windows start at 0, S/2, S, …; the last is shorter where S/2 does not divide T (3.2).
 
         video: B T 3 H W of 0..255.
         iters: M; None: the config's.
@@ -130,7 +130,7 @@ class WindowedNetwork(nn.Module, ABC):
         return state.queries[..., 0] < state.start + self.window // 2
 
     def _predicted(self, state: WindowState, carried: Tensor, window: int) -> Tensor:
-        """B S N: from the query on, but not where the window before has told already (section 3.2)."""
+        """B S N: from the query on, but not where the window before has told already (3.2)."""
         frames = window_frames(state, window)
         told = carried[:, None] & (frames < state.start + self.window // 2)
         return (frames >= state.queries[:, None, :, 0]) & ~told

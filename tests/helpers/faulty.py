@@ -25,6 +25,9 @@ class Faulty(Sprites):
     fault: str = "none"
     seconds: float = 0.0
 
+    def __post_init__(self):
+        """Nothing: Sprites would check `fault` and `seconds` as probabilities."""
+
     def clip(self, rng: np.random.Generator) -> Clip:
         k = rng.bit_generator.seed_seq.entropy[1]  # of (seed, k): which example this is
         if "SEEN" in os.environ:

@@ -48,3 +48,39 @@ def asked(batch=1, frames=12, points=6, height=40, width=56, seed=1):
         ],
         -1,
     )
+
+
+def same(ours, theirs, atol=1e-3):
+    """Two lists of Estimates tell the same: tracks and logits of each iteration, who is active."""
+    assert [e.start for e in ours] == [e.start for e in theirs]
+    for a, b in zip(ours, theirs):
+        assert torch.equal(a.active, b.active)
+        for one, other in zip(_told(a), _told(b), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=atol)
+
+
+def taken(estimates, items=slice(None), points=slice(None), frames=slice(None)):
+    """The Estimates of some clips and points."""
+
+    def some(values):
+        return [value[items][:, frames][:, :, points] for value in values]
+
+    return [
+        e._replace(
+            tracks=some(e.tracks),
+            logits=some([e.logits])[0],
+            active=e.active[items][:, points],
+            visibility=None if e.visibility is None else some(e.visibility),
+            confidence=None if e.confidence is None else some(e.confidence),
+        )
+        for e in estimates
+    ]
+
+
+def _told(estimate):
+    return [
+        *estimate.tracks,
+        estimate.logits,
+        *(estimate.visibility or []),
+        *(estimate.confidence or []),
+    ]

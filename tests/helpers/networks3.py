@@ -1,4 +1,4 @@
-"""Small CoTracker2 and CoTracker3 networks of random weights, in all their forms."""
+"""Small CoTracker3 networks of random weights, in the forms that their fields allow."""
 
 import torch
 

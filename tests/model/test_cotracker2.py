@@ -58,7 +58,7 @@ SAME = {"T20": "T22", "stream_T20": "T22", "stream_T22": "T22"}  # windows of th
 
 @pytest.fixture(scope="module")
 def runs(model, request):
-    """The Estimates of each clip, and what each window started from, with the published attention."""
+    """The Estimates and what each window started from, with the published attention."""
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         mask_rows(patch)
         return {case: _run(model, *CLIPS[case]) for case in CLIPS}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from networks import TINY, asked, clips, tiny
+from networks import TINY, asked, clips, same, taken, tiny
 
 from cotracker.model import attention
 from cotracker.model.config import CoTrackerConfig
@@ -17,27 +17,6 @@ from cotracker.model.embeddings import wave_frequencies
 from cotracker.model.transformer import Transformer
 from cotracker.model.v1_compat import V1_COMPAT, linear_frequencies
 from cotracker.model.windows import window_starts
-
-
-def same(ours, theirs, atol=1e-3):
-    """Two lists of Estimates tell the same: tracks of each update, logits, asked."""
-    assert [e.start for e in ours] == [e.start for e in theirs]
-    for a, b in zip(ours, theirs):
-        assert torch.equal(a.active, b.active)
-        torch.testing.assert_close(torch.stack(a.tracks), torch.stack(b.tracks), rtol=0, atol=atol)
-        torch.testing.assert_close(a.logits, b.logits, rtol=0, atol=atol)
-
-
-def taken(estimates, items=slice(None), points=slice(None), frames=slice(None)):
-    """The Estimates of some clips and points."""
-    return [
-        e._replace(
-            tracks=[t[items][:, frames][:, :, points] for t in e.tracks],
-            logits=e.logits[items][:, frames][:, :, points],
-            active=e.active[items][:, points],
-        )
-        for e in estimates
-    ]
 
 
 @torch.no_grad()

@@ -74,6 +74,8 @@ WITH_FILES = [
     ("data", "shipped/walking"),
     ("generator", "pseudo"),
 ]
+# the paper's evaluation tracks each point alone; a video of one's own is tracked jointly
+PROTOCOL = {("tracker", "cotracker"): {"single_point": True, "local_support_grid": 6}}
 NO_FILES = [choice for choice in BUILT if choice[0] != "benchmark" and choice not in WITH_FILES]
 
 
@@ -147,7 +149,8 @@ def test_no_file_names_an_unknown_field(group, name):
 @pytest.mark.parametrize("group, name", WITH_DEFAULTS)
 def test_defaults_are_all_listed_and_equal_those_in_the_code(group, name):
     ((node, built),) = targets(composed(ENTRY[group], f"{group}={name}")[group])
-    assert {key: plain(value) for key, value in fields(node).items()} == arguments(built)
+    expected = arguments(built) | PROTOCOL.get((group, name), {})
+    assert {key: plain(value) for key, value in fields(node).items()} == expected
 
 
 def test_the_settings_of_a_run_are_all_listed_and_equal_those_in_the_code():
@@ -162,6 +165,24 @@ def test_every_model_lists_every_field(name):
     assert list(fields(node)) == list(arguments(built))
 
 
+@pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "model"])
+def test_every_model_takes_two_steps(name, tmp_path):
+    small = ["channels=8", "widths=[8,8,8,8]", "fuse_width=8", "hidden=16", "heads=2", "levels=2"]
+    words = [f"model.{word}" for word in small] + ["train.steps=2", "train.batch=2"]
+    if "3" in name:
+        words += ["model.corr_hidden=8", "model.corr_channels=8", "model.virtual_tracks=3"]
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        overrides = ["experiment=smoke", f"model={name}", *words, f"out={tmp_path}"]
+        config = compose("train", overrides=overrides)
+    threads = torch.get_num_threads()
+    run(config)
+    torch.set_num_threads(threads)
+    steps = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(steps) == 2 and all(step["not_finite"] == 0 for step in steps)
+    model = checkpoint.load_model(tmp_path / "model.safetensors")
+    assert type(model) is get_object(composed("train", f"model={name}")["model"]["_target_"])
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_changes_only_what_there_is(name):
     """Hydra checks only the command line; a misspelt key in an experiment would be added."""
@@ -173,7 +194,7 @@ def test_an_experiment_changes_only_what_there_is(name):
                 f"{key.removeprefix('override /')}={value}" for key, value in default.items()
             ]
         elif default != "_self_":
-            groups.append(f"experiment={default}")
+            groups.append(f"experiment={default.removeprefix('/experiment/')}")
     base = composed("train", *groups)
 
     def check(said, known, at):
@@ -224,6 +245,15 @@ def test_the_head_of_a_paper_experiment_names_its_table_command_and_numbers(name
             assert words in text
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in EXPERIMENTS if name.startswith(("paper", "table"))]
+)
+def test_a_paper_experiment_names_the_table_that_measures_it(name):
+    words = composed("train", f"experiment={name}")["evaluate_with"].split()
+    kind, _, table = words[0].partition("=")
+    assert kind == "table" and (FOLDER / "tables" / f"{table}.yaml").is_file()
+
+
 @pytest.mark.parametrize("name, changed", [
     ("table1_time_only", {"model.time_layers": 12, "model.group_layers": 0}), ("table4", {}),
     ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}),
@@ -244,14 +274,18 @@ def test_a_row_of_a_table_differs_from_the_paper_model_in_its_ablation_alone(nam
         flat(composed("train", "experiment=paper")),
     )
     assert {
-        key: value for key, value in row.items() if paper[key] != value and key != "out"
+        key: value
+        for key, value in row.items()
+        if paper[key] != value and key not in ("out", "evaluate_with")
     } == changed
     kinds = (name.replace("table4", "paper"), "paper")
     small, base = (flat(composed("train", f"experiment={kind}_small")) for kind in kinds)
     halves = {"model.time_layers": 4, "model.group_layers": 0}
     expected = halves if name == "table1_time_only" else changed
     assert {
-        key: value for key, value in small.items() if base[key] != value and key != "out"
+        key: value
+        for key, value in small.items()
+        if base[key] != value and key not in ("out", "evaluate_with")
     } == expected
 
 
@@ -265,6 +299,7 @@ def clips(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in NEEDS_WEIGHTS])
 def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     """What an experiment is about stays; frames, points and the network's widths are tiny."""
@@ -319,7 +354,8 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
         np.isfinite(step["loss"]) and step["not_finite"] == 0 for step in steps
     )
     model = checkpoint.load_model(tmp_path / "model.safetensors").config
-    for field in ("stride", "window", "time_layers", "group_layers", "neighbourhood", "radius"):
+    own = {"neighbourhood", "radius", "query_radius", "time_code", "track_feat"} & set(whole["model"])
+    for field in ("stride", "window", "time_layers", "group_layers", *sorted(own)):
         assert getattr(model, field) == whole["model"][field]
 
 

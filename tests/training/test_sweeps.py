@@ -24,6 +24,7 @@ TINY = [
     "train.log_every=1",
     "train.lr=2e-5",
 ]  # at the run's own rate Adam makes 1e-3 of the last digit within six steps
+pytestmark = pytest.mark.slow
 STEPS = 16  # enough to be signalled among them
 
 

@@ -56,6 +56,7 @@ def smoke(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_first_twenty_losses_are_those_on_file(tmp_path):
     """At a low rate: at the run's own, AVX2 and AVX-512 differ by 2 % within twenty steps."""
     threads = torch.get_num_threads()
@@ -69,6 +70,7 @@ def test_first_twenty_losses_are_those_on_file(tmp_path):
     np.testing.assert_allclose(ours, np.loadtxt(GOLDEN), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_loss_falls(smoke):
     steps = lines(smoke)
     assert len(steps) == 100
@@ -79,6 +81,7 @@ def test_loss_falls(smoke):
     assert fallen("loss") < 0.93 and fallen("matching") < 0.8 and fallen("error") < 0.8
 
 
+@pytest.mark.slow
 def test_run_writes_what_describes_it(smoke):
     card = checkpoint.read_card(smoke / "model.safetensors")
     assert card["steps"] == 100 and card["examples"] == 200 and card["licence"] and card["data"]
@@ -92,6 +95,7 @@ def test_run_writes_what_describes_it(smoke):
     assert config == CoTrackerConfig(**card["model"])
 
 
+@pytest.mark.slow
 def test_killed_between_checkpoints_it_continues_to_the_same_weights(smoke, tmp_path):
     kill_at = 23  # some step that is not a multiple of save_every
     process = subprocess.Popen(
@@ -110,6 +114,7 @@ def test_killed_between_checkpoints_it_continues_to_the_same_weights(smoke, tmp_
     assert [line["loss"] for line in lines(tmp_path)] == [line["loss"] for line in lines(smoke)]
 
 
+@pytest.mark.slow
 def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
     process = subprocess.Popen(
         command(f"out={tmp_path}", "train.save_every=1000"),
@@ -129,6 +134,7 @@ def test_asked_to_stop_it_saves_and_leaves(smoke, tmp_path):
     assert [x["loss"] for x in lines(tmp_path)] == [x["loss"] for x in lines(smoke)[:done]]
 
 
+@pytest.mark.slow
 def test_clips_are_rendered_on_the_device_instead_of_by_workers(tmp_path):
     """The same scenes, nearly the same losses; the same weights whatever the workers, resumed."""
     threads = torch.get_num_threads()
@@ -173,6 +179,7 @@ def test_what_a_device_cannot_render_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_in_a_folder_in_use(smoke):
     with pytest.raises(
         ValueError, match="train.lr was 0.001 and is now 0.002.*pass another folder"
@@ -180,6 +187,7 @@ def test_other_settings_are_refused_in_a_folder_in_use(smoke):
         run(config(f"out={smoke}", "train.lr=0.002"))
 
 
+@pytest.mark.slow
 def test_starting_from_weights(smoke, tmp_path):
     run(
         config(
@@ -204,6 +212,7 @@ def test_starting_from_weights(smoke, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_only_trainable_parts_are_trained(smoke, tmp_path):
     start = f"train.init_from={smoke}/model.safetensors"
     run(
@@ -259,6 +268,7 @@ def test_measurements_that_cannot_be_are_refused_before_the_run_begins(word, sen
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_foreign_state_is_refused_and_a_moved_run_goes_on(smoke, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(smoke, moved)
@@ -270,6 +280,7 @@ def test_a_foreign_state_is_refused_and_a_moved_run_goes_on(smoke, tmp_path):
         run(config(f"out={moved}"))
 
 
+@pytest.mark.slow
 def test_moments_in_bfloat16_take_half_the_room_and_go_on_nearly_alike(smoke, tmp_path):
     for _ in range(6):
         run(config(f"out={tmp_path}", "checkpoint.bfloat16_moments=true", "train.budget_minutes=0"))
@@ -283,6 +294,7 @@ def test_moments_in_bfloat16_take_half_the_room_and_go_on_nearly_alike(smoke, tm
     assert early[0][:2] == early[1][:2] and early[0] != early[1] and np.allclose(*early, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
     ablation = [
         "model.stride=8",
@@ -304,6 +316,12 @@ def test_fields_can_be_set_and_a_misspelt_one_names_the_right_one(tmp_path):
     )
 
 
+def test_the_end_of_a_run_names_the_command_that_evaluates_it(tmp_path, capsys):
+    words = "train.steps=1", "evaluate_with='table=5 datasets=DIR'"
+    run(config(f"out={tmp_path}", *words))
+    assert "evaluate it: python evaluate.py table=5 datasets=DIR" in capsys.readouterr().out
+
+
 def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(tmp_path, capsys):
     run(config(f"out={tmp_path}/out", "train.dry_run=true", "train.steps=1000"))
     said = capsys.readouterr().out
@@ -315,6 +333,7 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_schedule_of_time_spans_the_budget_of_all_processes_of_a_run(
     tmp_path, monkeypatch, capsys
 ):
