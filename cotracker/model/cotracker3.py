@@ -243,7 +243,8 @@ class CoTracker3(WindowedNetwork):
         """
         tracks = state.queries[:, None, :, 1:].expand(-1, window, -1, -1)
         first = 0.0 if self.config.iterate_visibility else FIRST_LOGIT
-        logits = tracks.new_tensor([first, 0.0]).expand_as(tracks)
+        visibility = torch.full_like(tracks[..., 0], first)
+        logits = torch.stack([visibility, torch.zeros_like(visibility)], dim=-1)
         if state.start == 0:
             return tracks, logits
         before = shift_by_half(state.tracks)
