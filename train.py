@@ -1,17 +1,15 @@
-"""Trains a tracker: `python train.py experiment=NAME key=value …`.
+"""Trains a tracker: `python train.py experiment=NAME key=value …` (docs/training.md).
 
-Run the same command again to resume from OUT/last.pt, whatever stopped it. Many processes:
-`torchrun --nproc-per-node 8 train.py …`. See docs/training.md.
+Run the same command again to resume from OUT/last.pt. Many GPUs: torchrun train.py …
 """
 
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-# before PyTorch is loaded: docs/speed.md, beside other work
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before PyTorch is loaded: docs/speed.md
 
 import hydra
 import torch
@@ -21,27 +19,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from cotracker import checkpoint
-from cotracker.config.instantiate import build_benchmark, instantiate
+from cotracker.config.instantiate import build_benchmarks, instantiate
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.loader import collate_examples, make_loader
 from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.profiling.machine import peak_memory
 from cotracker.trackers.tracker import resolve_device
+from cotracker.training import state, validation
 from cotracker.training.config import TrainConfig, check_settings
 from cotracker.training.distributed import Group, export_slurm, join_group, own_device
 from cotracker.training.log import Log, print_estimate
 from cotracker.training.parts import Gradients, Parts, build_parts
 from cotracker.training.precision import allow_tf32
-from cotracker.training.state import Progress, make_card, prepare_folder, resume, save
 from cotracker.training.stopping import Stop
 from cotracker.training.targets import TargetSampler, TrainingBatch
-from cotracker.training.validation import (
-    best_value,
-    check_evaluation,
-    render_pictures,
-    validate,
-)
 
 
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
@@ -78,7 +69,7 @@ def run(cfg: DictConfig) -> int | None:
     source = instantiate(cfg.data, "data")
     model, objective = instantiate(cfg.model, "model"), instantiate(cfg.objective, "objective")
     parts = build_parts(model, objective, train, group)
-    progress = resume(Path(cfg.out), settings, parts, group)
+    progress = state.resume(Path(cfg.out), settings, parts, group)
     if progress.step >= train.steps or train.is_over(progress.seconds):
         group.print_rank0(f"{cfg.out} is trained: {cfg.out}/model.safetensors is the model")
         return group.destroy()
@@ -87,70 +78,56 @@ def run(cfg: DictConfig) -> int | None:
     stream[progress.examples]  # errors in the data come before anything is written
     whole = Run(settings, train, group, stream, parts, progress)
     if train.evaluate_every:
-        nodes = cfg.evaluation.benchmarks or {}
-        whole.benchmarks = {
-            name: build_benchmark(node, f"evaluation.benchmarks.{name}")
-            for name, node in nodes.items()
-        }
-        check_evaluation(settings["evaluation"], whole.benchmarks, model)
+        whole.benchmarks = build_benchmarks(cfg.evaluation.benchmarks, "evaluation.benchmarks")
+        validation.check_evaluation(settings["evaluation"], whole.benchmarks, model)
     with Stop(train.budget_minutes, progress.seconds if train.timed else 0.0) as stop:
         if train.dry_run:
             whole.rehearse(stop)
         else:
-            if group.is_main:
-                prepare_folder(Path(cfg.out), OmegaConf.to_yaml(cfg, resolve=True))
+            state.prepare_folder(Path(cfg.out), OmegaConf.to_yaml(cfg, resolve=True), group)
             whole.train(stop)
-            if cfg.evaluate_with and progress.step == train.steps:
-                group.print_rank0(f"evaluate it: python evaluate.py {cfg.evaluate_with}")
+            group.print_rank0(state.describe_end(settings, train, progress))
         del whole  # with what holds the group
         group.destroy()
     return stop.pass_on()
 
 
 def build_stream(
-    cfg: DictConfig, train: TrainConfig, source, progress: Progress, group: Group
+    cfg: DictConfig, train: TrainConfig, source, progress: state.Progress, group: Group
 ) -> TrainingStream:
     """The stream of examples; a mixture's blocks are those of a step, and stay so on resume."""
     augment = instantiate(cfg.augment, "augment")
     if train.render_on_device:
         if augment is not None:
             raise ValueError("train.render_on_device=true needs augment=none")
-        source = (
-            source if isinstance(source, Mixture) else Mixture([source], [1.0])
-        ).with_deferred_rendering()
-    batch = train.batch * group.world
-    progress.block = progress.block or batch * train.accumulate
-    if isinstance(source, Mixture) and len(source.sources) > 1:
-        if progress.block % batch or progress.examples % batch:
-            raise ValueError(
-                f"{cfg.out} samples its mixture in blocks of {progress.block} examples: "
-                f"train.batch x processes must divide that and the {progress.examples} examples "
-                f"seen, and {train.batch} x {group.world} does not"
-            )
-        source = source.in_blocks(progress.block)
+        source = source if isinstance(source, Mixture) else Mixture([source], [1.0])
+        source = source.with_deferred_rendering()
+    mixed = isinstance(source, Mixture) and len(source.sources) > 1
+    block = progress.fix_block(train.batch * group.world, train.accumulate, mixed)
+    source = source.in_blocks(block) if mixed else source
     return TrainingStream(source, cfg.seed, augment)
 
 
+@dataclass
 class Run:
     """One run in one process: its parts, its stream, its progress."""
 
-    def __init__(
-        self,
-        settings: dict,
-        config: TrainConfig,
-        group: Group,
-        stream: TrainingStream,
-        parts: Parts,
-        progress: Progress,
-    ):
-        self.settings, self.config, self.group = settings, config, group
-        self.stream, self.parts, self.progress = stream, parts, progress
-        self.out, self.log, self.benchmarks = Path(settings["out"]), None, {}
-        self.gradients = Gradients(parts, config, group)
-        pinned = group.device.type == "cuda"
-        place = {"start": progress.examples, "rank": group.rank, "world": group.world}
-        workers = config.workers
-        self.batches = iter(make_loader(stream, config.batch, workers, **place, pinned=pinned))
+    settings: dict
+    config: TrainConfig
+    group: Group
+    stream: TrainingStream
+    parts: Parts
+    progress: state.Progress
+    benchmarks: dict = field(default_factory=dict)
+    log: Log | None = None  # on rank 0
+
+    def __post_init__(self):
+        config, group = self.config, self.group
+        self.out = Path(self.settings["out"])
+        self.gradients = Gradients(self.parts, config, group)
+        place = {"start": self.progress.examples, "rank": group.rank, "world": group.world}
+        place["pinned"] = group.device.type == "cuda"
+        self.batches = iter(make_loader(self.stream, config.batch, config.workers, **place))
         self.examples_per_step = config.batch * config.accumulate * group.world
 
     def train(self, stop: Stop) -> None:
@@ -158,9 +135,7 @@ class Run:
         config, progress, group = self.config, self.progress, self.group
         if group.is_main:
             self.log = Log(self.out, progress.step, config.steps, config.log_every)
-        factors = f"{config.batch} x {config.accumulate} x {group.world}"
-        clips = f"{self.examples_per_step} clips: batch x accumulate x processes = {factors}"
-        group.print_rank0(f"a step sees {clips}")
+        group.print_rank0(config.describe_batch(group.world))
         started = time.monotonic() - progress.seconds
         stopping = False
         while progress.step < config.steps and not stopping:
@@ -179,12 +154,6 @@ class Run:
                 self.draw()
         if self.log:
             self.log.close()
-        if config.is_over(progress.seconds):
-            group.print_rank0(f"{config.budget_minutes} minutes are over at step {progress.step}")
-        elif progress.step < config.steps:
-            at = f"step {progress.step} of {config.steps}"
-            group.print_rank0(f"stopped at {at}: run the same command again to resume")
-        group.print_rank0(f"{self.out}/model.safetensors is the model of step {progress.step}")
 
     def step(self, stop: Stop) -> tuple[dict[str, float], bool]:
         """One step on every rank: scalars averaged over ranks, and whether any rank is to stop."""
@@ -195,8 +164,8 @@ class Run:
             waiting = time.monotonic()
             batch = next(self.batches)
             waited += time.monotonic() - waiting
-            last = number == self.config.accumulate
-            scalars.append(self.gradients.add(batch.targets_on(group.device), last))
+            targets = batch.targets_on(group.device)
+            scalars.append(self.gradients.add(targets, last=number == self.config.accumulate))
             batches.append(replace(batch, targets=None))
         norm = optimiser.clip_gradients()
         means = {name: torch.stack([one[name] for one in scalars]).mean() for name in scalars[0]}
@@ -206,15 +175,14 @@ class Run:
                 "gradient": norm / group.world,
                 "data_wait": waited / group.world,
                 "stopping": float(stop.is_due()),
-                "elapsed": stop.elapsed / group.world,
+                "elapsed": stop.elapsed / group.world if self.config.timed else 0.0,
                 "replaced": sum(count for batch in batches for _, count, _ in batch.bad),
                 "finite": norm.isfinite() & means["loss"].isfinite(),
             }
         )
         finite = reduced.pop("finite") == group.world
         stopping = reduced.pop("stopping") > 0
-        elapsed = reduced.pop("elapsed")
-        optimiser.step(finite, elapsed if self.config.timed else 0.0)
+        optimiser.step(finite, reduced.pop("elapsed"))
         self.progress.count_step(self.examples_per_step, finite, int(reduced["replaced"]))
         self.report(batches, finite, reduced["replaced"] > 0)
         seconds = time.monotonic() - started
@@ -234,13 +202,12 @@ class Run:
         """Logs replaced clips and a skipped step of all ranks; ValueError after too many skips."""
         group, progress = self.group, self.progress
         if replaced:
-            parts = group.all_gather_object([row for batch in batches for row in batch.bad])
+            rows = group.all_gather_list([row for batch in batches for row in batch.bad])
             if self.log:
-                self.log.replaced(progress.step, [row for part in parts for row in part])
+                self.log.replaced(progress.step, rows)
         if finite:
             return
-        parts = group.all_gather_object([list(seed) for batch in batches for seed in batch.seed])
-        examples = [seed for part in parts for seed in part]
+        examples = group.all_gather_list([list(k) for batch in batches for k in batch.seed])
         if self.log:
             self.log.not_finite(progress.step, examples)
         if progress.skipped >= self.config.max_skipped_steps:
@@ -250,35 +217,31 @@ class Run:
             )
 
     def save(self) -> None:
-        save(self.out, self.settings, self.parts, self.progress, self.group)
+        state.save(self.out, self.settings, self.parts, self.progress, self.group)
 
     def evaluate(self) -> None:
         """Evaluates the model on every benchmark, over all ranks, and keeps the best so far."""
-        model, best = self.parts.optimiser.ema_model, self.settings["evaluation"]["best"]
+        model, options = self.parts.optimiser.ema_model, self.settings["evaluation"]
         for name, benchmark in self.benchmarks.items():
-            means = validate(model, benchmark, self.settings["evaluation"], self.group)
-            if not self.log:
-                continue
-            self.log.evaluation(self.progress.step, name, means)
-            if best and self.progress.is_best(best, best_value(best, name, means)):
-                card = make_card(self.settings, self.progress) | {"best": self.progress.best}
-                checkpoint.save(self.out / "best.safetensors", model, card)
+            means = validation.validate(model, benchmark, options, self.group)
+            if self.log:
+                self.log.evaluation(self.progress.step, name, means)
+                value = validation.best_value(options["best"], name, means)
+                state.save_if_best(self.out, self.settings, model, self.progress, value)
 
     def draw(self) -> None:
         """Logs pictures of the first example of the step."""
         example = self.stream[self.progress.examples - self.examples_per_step]
         clip = collate_examples([example]).to(self.group.device)
-        for name, picture in render_pictures(self.parts.model, clip).items():
+        for name, picture in validation.render_pictures(self.parts.model, clip).items():
             self.log.picture(self.progress.step, name, picture)
 
     def rehearse(self, stop: Stop, steps: int = 3) -> None:
         """Takes a few steps, writes nothing, and prints what the whole run will take."""
-        left = self.config.steps - self.progress.step
+        done, seconds = self.progress.step, self.progress.seconds
         self.step(stop)  # slower than the others
         taken = [self.step(stop)[0] for _ in range(steps)]
-        if self.config.timed:
-            rest = 60 * self.config.budget_minutes - self.progress.seconds
-            left = min(left, int(rest / taken[-1]["seconds"]))
+        left = self.config.steps_left(done, seconds, taken[-1]["seconds"])
         print_estimate(self.group, self.parts.model, taken, left)
 
 

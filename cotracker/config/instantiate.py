@@ -65,6 +65,14 @@ def build_benchmark(
     )
 
 
+def build_benchmarks(nodes: DictConfig | None, at: str) -> dict[str, Benchmark]:
+    """The benchmarks of a section of the config, which is at `at`, by name."""
+    return {
+        name: build_benchmark(node, f"{at}.{name}")
+        for name, node in (nodes.items() if nodes is not None else ())
+    }
+
+
 class _First(Sequence):
     """The first clips of a set."""
 

@@ -124,6 +124,19 @@ class TrainConfig(Settings):
         """Whether the schedule follows the time, and budget_minutes is that of the whole run."""
         return self.lr_schedule == "time"
 
+    def describe_batch(self, processes: int) -> str:
+        """How many clips a step sees, and why."""
+        clips = self.batch * self.accumulate * processes
+        factors = f"{self.batch} x {self.accumulate} x {processes}"
+        return f"a step sees {clips} clips: batch x accumulate x processes = {factors}"
+
+    def steps_left(self, step: int, seconds: float, seconds_per_step: float) -> int:
+        """How many steps come after step `step`, which the run reached after so many seconds."""
+        left = self.steps - step
+        if self.timed:
+            left = min(left, int((60 * self.budget_minutes - seconds) / seconds_per_step))
+        return left
+
     def is_over(self, seconds: float) -> bool:
         """Whether a run on a schedule of time has used its budget, over all its processes."""
         return self.timed and seconds >= 60 * self.budget_minutes

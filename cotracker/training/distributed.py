@@ -73,6 +73,10 @@ class Group:
         dist.all_gather_object(values, value)
         return values
 
+    def all_gather_list(self, values: list) -> list:
+        """The values of all ranks in one list, in the order of ranks, on every rank."""
+        return [value for part in self.all_gather_object(values) for value in part]
+
     def destroy(self) -> None:
         """Ends the group; called when nothing refers to a wrapped module.
 

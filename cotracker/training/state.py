@@ -1,6 +1,7 @@
 """A run's folder: the state from which it resumes, the checkpoint and its card."""
 
 import json
+import math
 import os
 import platform
 from dataclasses import asdict, dataclass, field
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from cotracker import __version__, checkpoint, files, provenance
-from cotracker.training.config import differences
+from cotracker.training.config import TrainConfig, differences
 from cotracker.training.distributed import Group
 from cotracker.training.parts import Parts
 
@@ -41,14 +42,19 @@ class Progress:
         self.not_finite += not finite
         self.skipped = 0 if finite else self.skipped + 1
 
-    def is_best(self, name: str, value: float) -> bool:
-        """Whether the value is the best so far of the metric `name`; it is then kept as such."""
-        if self.best.get("name") == name and value <= self.best["value"]:
-            return False
-        if not value > float("-inf"):
-            return False
-        self.best = {"name": name, "value": value, "step": self.step}
-        return True
+    def fix_block(self, batch: int, accumulate: int, mixed: bool) -> int:
+        """The examples of one step, which stay the block of a mixture when a run resumes.
+
+        batch: examples of all processes at a time, which must divide a mixture's block.
+        """
+        self.block = self.block or batch * accumulate
+        if mixed and (self.block % batch or self.examples % batch):
+            raise ValueError(
+                f"this run samples its mixture in blocks of {self.block} examples: train.batch x "
+                f"processes must divide that and the {self.examples} examples seen, and {batch} "
+                "does not"
+            )
+        return self.block
 
 
 def save(out: Path, settings: dict, parts: Parts, progress: Progress, group: Group) -> None:
@@ -64,6 +70,34 @@ def save(out: Path, settings: dict, parts: Parts, progress: Progress, group: Gro
     checkpoint.save_state(out / "last.pt", state)
     card = make_card(settings, progress)
     checkpoint.save(out / "model.safetensors", parts.optimiser.ema_model, card)
+
+
+def save_if_best(
+    out: Path, settings: dict, model: nn.Module, progress: Progress, value: float | None
+) -> None:
+    """Writes out/best.safetensors where the value of evaluation.best is the greatest so far.
+
+    value: None or NaN is no value.
+    """
+    name = settings["evaluation"]["best"]
+    before = progress.best if progress.best.get("name") == name else {}
+    if value is not None and value > before.get("value", -math.inf):
+        progress.best = {"name": name, "value": value, "step": progress.step}
+        card = make_card(settings, progress) | {"best": progress.best}
+        checkpoint.save(out / "best.safetensors", model, card)
+
+
+def describe_end(settings: dict, config: TrainConfig, progress: Progress) -> str:
+    """What a run prints at its end: why it ended, what it leaves, and what comes next."""
+    lines = [f"{settings['out']}/model.safetensors is the model of step {progress.step}"]
+    if config.is_over(progress.seconds):
+        lines.insert(0, f"{config.budget_minutes} minutes are over at step {progress.step}")
+    elif progress.step < config.steps:
+        at = f"step {progress.step} of {config.steps}"
+        lines.insert(0, f"stopped at {at}: run the same command again to resume")
+    elif settings["evaluate_with"]:
+        lines.append(f"evaluate it: python evaluate.py {settings['evaluate_with']}")
+    return "\n".join(lines)
 
 
 def make_card(settings: dict, progress: Progress) -> dict:
@@ -173,11 +207,13 @@ def read_state(out: Path, settings: dict, own: dict | None = None) -> dict | Non
     return state
 
 
-def prepare_folder(out: Path, config: str) -> None:
-    """Makes `out` with config.yaml and environment.json; removes files a killed run left partial.
+def prepare_folder(out: Path, config: str, group: Group) -> None:
+    """Makes `out` with config.yaml and environment.json, on rank 0; removes partial files.
 
     config: the text of config.yaml.
     """
+    if not group.is_main:
+        return
     out.mkdir(parents=True, exist_ok=True)
     for leftover in out.glob(f"*{files.PARTIAL}"):
         leftover.unlink()

@@ -1,6 +1,5 @@
 """What a training run shows beside its losses: held-out benchmarks, and pictures of its tracks."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -50,12 +49,14 @@ def validate(
     return mean([row for part in group.all_gather_object(rows) for row in part])
 
 
-def best_value(best: str, name: str, means: dict[str, float]) -> float:
-    """The mean that evaluation.best names, BENCHMARK/METRIC, -inf where it is not among these."""
-    benchmark, _, metric = best.partition("/")
-    if benchmark == name and metric not in means:
+def best_value(best: str | None, name: str, means: dict[str, float]) -> float | None:
+    """The mean that evaluation.best names, BENCHMARK/METRIC; None where it is not among these."""
+    benchmark, _, metric = str(best).partition("/")
+    if benchmark != name:
+        return None
+    if metric not in means:
         print(f"evaluation.best: {name} has no metric {metric}, only {', '.join(means)}")
-    return means.get(metric, -math.inf) if benchmark == name else -math.inf
+    return means.get(metric)
 
 
 @torch.no_grad()

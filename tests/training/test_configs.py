@@ -354,7 +354,8 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
         np.isfinite(step["loss"]) and step["not_finite"] == 0 for step in steps
     )
     model = checkpoint.load_model(tmp_path / "model.safetensors").config
-    own = {"neighbourhood", "radius", "query_radius", "time_code", "track_feat"} & set(whole["model"])
+    names = {"neighbourhood", "radius", "query_radius", "time_code", "track_feat"}
+    own = names & set(whole["model"])
     for field in ("stride", "window", "time_layers", "group_layers", *sorted(own)):
         assert getattr(model, field) == whole["model"][field]
 

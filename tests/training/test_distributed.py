@@ -331,7 +331,7 @@ def test_a_mixture_that_would_change_its_blocks_is_refused(together):
     jobs.run_watched([f"out={out}", *LONG, "train.batch=8"], data=MIXTURE)
     sentence = lines(out, "rank0.json")[0]["error"]
     assert (
-        sentence.startswith(f"{out} samples its mixture in blocks of 2 examples")
+        sentence.startswith("this run samples its mixture in blocks of 2 examples")
         and "\n" not in sentence
     )
     jobs.run_watched([f"out={out}", *LONG, "train.batch=2"], data=MIXTURE)
