@@ -88,8 +88,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--size", type=int, help="height and width of the frames (default: as they are)")
     crop = "a random window of each clip, as published, not all of it"
     add("--crop", action="store_true", help=crop)
-    images = "how frames are kept (default jpg)"
-    add("--images", choices=("jpg", "png"), default="jpg", help=images)
+    add("--images", choices=("jpg", "png"), default="jpg", help="how frames are kept (default jpg)")
     return parser.parse_args(argv)
 
 

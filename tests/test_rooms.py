@@ -217,6 +217,7 @@ def test_differences_name_tests_and_options_that_exist():
         assert f"def {test}(" in (ROOT / file).read_text(), (
             f"docs/differences.md names {file}::{test}"
         )
-    fields = (ROOT / "configs" / "model" / "cotracker.yaml").read_text()
+    files = sorted((ROOT / "configs" / "model").glob("*.yaml"))
+    fields = "".join(file.read_text() for file in files)
     for option in re.findall(r"model\.(\w+)=", text):
         assert f"\n{option}: " in fields, f"docs/differences.md names model.{option}"

@@ -85,8 +85,7 @@ def _make_parser() -> argparse.ArgumentParser:
         prog="cotracker",
         description="Track points through a video, check data to train on, compare results.",
     )
-    version = f"cotracker {cotracker.__version__}"
-    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument("--version", action="version", version=f"cotracker {cotracker.__version__}")
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )

@@ -45,7 +45,7 @@ def correlate(
     """
     out = []
     for level, maps in enumerate(pyramid):
-        values = read_products(maps, track_feat, cells / 2**level, radius, border)
+        values = read_products(maps, track_feat, cells / 2**level, radius, border=border)
         out.append(values if neighbourhood == "square" else _take_diamond(values, radius))
     return torch.cat(out, dim=-1) / track_feat.shape[-1] ** 0.5
 
@@ -68,12 +68,13 @@ def read_products(
     track_feat: Tensor,
     cells: Tensor,
     radius: int,
-    border: bool = False,
     whole: bool | None = None,
+    border: bool = False,
 ) -> Tensor:
     """Inner products B S N (2 radius + 1)^2 of features with the map at cells + (dx, dy), x slow.
 
     whole: which way, with every cell of the map or not (None: the faster one for its size).
+    border: as in `correlate`.
     Points are taken in chunks where a temporary grows large.
     """
     _, _, height, width, channels = maps.shape
@@ -82,12 +83,12 @@ def read_products(
     each = height * width if whole else (2 * radius + 2) ** 2 * channels
     chunk = runtime.points_at_once(maps, track_feat.shape[0] * track_feat.shape[1] * each)
     pairs = zip(track_feat.split(chunk, dim=2), cells.split(chunk, dim=2))
-    parts = [_interpolate(maps, feat, at, radius, border, whole) for feat, at in pairs]
+    parts = [_interpolate(maps, feat, at, radius, whole, border) for feat, at in pairs]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
 
 def _interpolate(
-    maps: Tensor, track_feat: Tensor, cells: Tensor, radius: int, border: bool, whole: bool
+    maps: Tensor, track_feat: Tensor, cells: Tensor, radius: int, whole: bool, border: bool
 ) -> Tensor:
     height, width = maps.shape[2:4]
     span = 2 * radius + 2

@@ -90,7 +90,7 @@ class CoTracker3(WindowedNetwork):
         self.visibility = None if iterated else nn.Linear(config.channels, 2)
 
     def build_pyramid(self, maps: Tensor) -> list[Tensor]:
-        """The levels K h w C of maps K C h w; cells of norm sqrt(C), so that products are cosines."""
+        """The levels K h w C of maps K C h w; cells of norm sqrt(C), so products are cosines."""
         maps = normalise(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         levels = pyramid(maps, self.config.levels)
         return [normalise(level) for level in levels] if self.config.normalise_levels else levels
@@ -113,7 +113,7 @@ class CoTracker3(WindowedNetwork):
     def sample_track_feat(
         self, maps: list[Tensor], queries: Tensor, point_mask: Tensor | None = None
     ) -> Tensor:
-        """The patches of all queries at once, as in a WindowState, from the maps of a whole video."""
+        """The patches of all queries at once, as in a WindowState, from a whole video's maps."""
         state = self.begin(queries, point_mask)
         return self._sample_new(state, maps, torch.zeros_like(state.point_mask))
 
@@ -243,7 +243,8 @@ class CoTracker3(WindowedNetwork):
         """
         tracks = state.queries[:, None, :, 1:].expand(-1, window, -1, -1)
         first = 0.0 if self.config.iterate_visibility else FIRST_LOGIT
-        logits = tracks.new_tensor([first, 0.0]).expand_as(tracks)
+        visibility = torch.full_like(tracks[..., 0], first)
+        logits = torch.stack([visibility, torch.zeros_like(visibility)], dim=-1)
         if state.start == 0:
             return tracks, logits
         before = shift_by_half(state.tracks)

@@ -71,7 +71,8 @@ def embed_neighbours(
     Offsets in parts of NEIGHBOUR_PIXELS, then their sines, then their cosines, wave by wave.
     Beyond the window's ends, and in frames that frame_mask B S leaves out, a point stands still.
     """
-    step = (tracks[:, 1:] - tracks[:, :-1]) / tracks.new_tensor(NEIGHBOUR_PIXELS)
+    x, y = (tracks[:, 1:] - tracks[:, :-1]).unbind(-1)
+    step = torch.stack([x / NEIGHBOUR_PIXELS[0], y / NEIGHBOUR_PIXELS[1]], dim=-1)
     if frame_mask is not None:
         step = step * (frame_mask[:, 1:] & frame_mask[:, :-1])[..., None, None]
     still = torch.zeros_like(tracks[:, :1])

@@ -66,7 +66,7 @@ class PatchCorrelation(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
     def correlate(self, pyramid: list[Tensor], patches: Tensor, cells: Tensor) -> Tensor:
-        """What the MLP reads, B N S levels (search cells x query cells), x the slow index of each."""
+        """What the MLP reads, B N S levels (search cells x query cells); x is slow in both."""
         scaled = patches * (self.gain / patches.shape[-1])
         levels = zip(pyramid, scaled.split(self.query_cells, dim=2))
         volumes = [

@@ -4,6 +4,7 @@ import pytest
 import torch
 from networks import asked, clips, same, taken, tiny
 from networks3 import FORMS, TINY3, tiny3
+from waits import Waits
 
 from cotracker.model.attention import time_bias, time_slopes
 from cotracker.model.config import CoTracker3Config, CoTrackerConfig
@@ -170,6 +171,17 @@ def test_backward_of_a_clip_is_forward_of_its_reverse(make):
     assert torch.equal(joined.xy[0, before], back[0, before])
     here = torch.arange(12)[:, None] == queries[0, :, 0]
     assert torch.equal(joined.xy[0, here], queries[:, None, :, 1:].expand_as(joined.xy)[0, here])
+
+
+@torch.no_grad()
+def test_nothing_in_a_window_waits_for_the_device(make):
+    """As a CUDA graph of `refine` needs it."""
+    model, queries = make(), asked()
+    maps = model.encode(clips(1, 8))
+    state, _ = model.step(model.begin(queries), maps)
+    with Waits() as waits:
+        model.step(state, maps)
+    assert waits.found == []
 
 
 @pytest.mark.parametrize("kind", FORMS)
