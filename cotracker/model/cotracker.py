@@ -99,7 +99,7 @@ class CoTracker(WindowedNetwork):
         frame_mask: Tensor | None,
         iters: int,
     ) -> tuple[list[Tensor], Tensor]:
-        """M iterations of one window (section 3.4): tracks of each, and the visibility after the last.
+        """M iterations of one window (section 3.4): tracks of each, and the last visibility.
 
         maps: b S h w C a level.
         track_feat: Q of the queries, B N C.

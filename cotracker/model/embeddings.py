@@ -1,4 +1,4 @@
-"""Numbers as waves: where a token stands (its position code) and how far its point has moved (eta)."""
+"""Numbers as waves: a token's position code, and how far its point has moved (eta)."""
 
 import math
 
@@ -9,7 +9,7 @@ NEIGHBOUR_PIXELS = (512.0, 384.0)  # offsets between frames are parts of a frame
 
 
 def wave_frequencies(waves: int) -> Tensor:
-    """Frequencies of eta in radians a cell: a geometric series from pi (2 cells) down to pi / 512."""
+    """Frequencies of eta in radians a cell: a geometric series from pi down to pi / 512."""
     return math.pi * 512 ** (-torch.arange(waves) / max(waves - 1, 1))
 
 
@@ -24,7 +24,7 @@ def embed_motion(offset: Tensor, frequencies: Tensor) -> Tensor:
 
 
 def embed_position(cells: Tensor, window: int, size: tuple[int, int], width: int) -> Tensor:
-    """Position codes B S N width: 1-D of the frame, 2-D of the point's first position (section 3.4).
+    """Position codes B S N width: of the frame and of the point's first cell (section 3.4).
 
     cells: B N 2, the first positions in cells.  window: S.  size: (h, w) of the map.
     """
@@ -83,7 +83,7 @@ def embed_neighbours(
 
 
 def embed_sine(position: Tensor, width: int) -> Tensor:
-    """The sinusoidal code (..., width) of positions (...): all sines, then all cosines; base 10000."""
+    """The sinusoidal code (..., width) of positions (...): sines, then cosines; base 10000."""
     half = math.ceil(width / 2)
     exponent = torch.arange(half, device=position.device, dtype=torch.float32) / (width / 2)
     angle = position[..., None] * 10000.0**-exponent
@@ -91,7 +91,7 @@ def embed_sine(position: Tensor, width: int) -> Tensor:
 
 
 def _embed_axis(cells: Tensor, width: int, size: int) -> Tensor:
-    """The code of whole cells 0..size-1, read linearly between them and held beyond: (..., width)."""
+    """The code of whole cells 0..size-1, linear between and held beyond them: (..., width)."""
     cells = cells.clamp(0, size - 1)
     below = cells.floor()
     fraction = (cells - below)[..., None]

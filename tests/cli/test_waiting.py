@@ -10,9 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIBGOMP = any((Path(find_spec("torch").origin).parent / "lib").glob("libgomp*"))
-pytestmark = pytest.mark.skipif(
-    not LIBGOMP, reason="this PyTorch has no GNU OpenMP"
-)
+pytestmark = pytest.mark.skipif(not LIBGOMP, reason="this PyTorch has no GNU OpenMP")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Correlation features: two ways to the same numbers, both equal to reading the features themselves."""
+"""Correlation features: two ways to the same numbers, both equal to reading the features
+themselves.
+"""
 
 import pytest
 import torch
@@ -9,8 +11,20 @@ from cotracker.model.correlation import correlate, offsets, read_products
 from cotracker.model.encoder import pyramid
 
 H, W, C, RADIUS = 7, 11, 6, 3
-PLACES = [(5.3, 2.7), (4.0, 3.0), (0.0, 0.0), (10.0, 6.0), (-0.5, 3.2), (10.5, 6.5), (-2.25, 8.9), (-3.999, 1.0),
-          (14.0, 3.0), (60.0, -80.0), (-1e7, 1e7), (3e9, 2.0)]  # fmt: skip
+PLACES = [
+    (5.3, 2.7),
+    (4.0, 3.0),
+    (0.0, 0.0),
+    (10.0, 6.0),
+    (-0.5, 3.2),
+    (10.5, 6.5),
+    (-2.25, 8.9),
+    (-3.999, 1.0),
+    (14.0, 3.0),
+    (60.0, -80.0),
+    (-1e7, 1e7),
+    (3e9, 2.0),
+]
 
 
 def _case(batch=2, frames=3, videos=None, seed=0):

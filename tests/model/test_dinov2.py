@@ -1,4 +1,5 @@
-"""Table 6's frozen encoder: where it looks, what learns, what a checkpoint holds, and how it is refused.
+"""Table 6's frozen encoder: where it looks, what learns, what a checkpoint holds, and how it is
+refused.
 
 With random weights in a file of their own: the published ones are not needed for any of this.
 """

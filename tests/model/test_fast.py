@@ -1,4 +1,5 @@
-"""The fast paths of inference, each held to the plain float32 one; and what a window may not do on a GPU.
+"""The fast paths of inference, each held to the plain float32 one; and what a window may not do on
+a GPU.
 
 Plain is what runs where gradients are wanted: it is what training, and the parity tests, see.
 """
@@ -45,7 +46,9 @@ def loaded() -> CoTracker:
 
 
 def film(frames: int = FRAMES, size: tuple[int, int] = SIZE) -> Tensor:
-    """uint8 1 T 3 H W: smooth noise with fine detail that moves by (1.5, 0.5) pixels a frame, read between pixels."""
+    """uint8 1 T 3 H W: smooth noise with fine detail that moves by (1.5, 0.5) pixels a frame, read
+    between pixels.
+    """
     rng = torch.Generator().manual_seed(3)
     height, width = size[0] + 2 * frames, size[1] + 2 * frames
     layers = [
@@ -140,7 +143,9 @@ def test_each_fast_path_gives_what_the_plain_one_does(name, plain):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no BADJA in {REAL}")
 def test_the_numbers_of_badja_are_those_of_the_plain_path():
-    """The first 24 frames of a horse that jumps, at half the size: seg and 3px, in percent of the joints there."""
+    """The first 24 frames of a horse that jumps, at half the size: seg and 3px, in percent of the
+    joints there.
+    """
     clip, size = BADJA(REAL)[2], (240, 432)
     parts = {
         name: getattr(clip, name)[:24] for name in ("video", "tracks", "visible", "valid", "masks")
@@ -179,7 +184,9 @@ def test_the_single_point_protocol_is_that_of_each_query_alone():
 @even_if_emulated
 def test_what_is_approximate_is_off_by_default_and_named():
     exact = load_tracker(SHIPPED, resolution=None, support_grid=0, device="cpu")
-    lower = load_tracker(SHIPPED, resolution=None, support_grid=0, precision="bfloat16", device="cpu")
+    lower = load_tracker(
+        SHIPPED, resolution=None, support_grid=0, precision="bfloat16", device="cpu"
+    )
     assert exact.model.dtype == torch.float32 and "precision" not in exact.describe()
     assert lower.describe() == exact.describe() | {"precision": "bfloat16"}
 
@@ -306,15 +313,26 @@ def test_auto_is_bfloat16_where_the_hardware_has_it(there, chosen, monkeypatch):
 
 
 def test_answers_can_be_written_to():
-    tracks = build_chain(loaded(), TrackerOptions(iters=1, resolution=None, support_grid=0))(VIDEO[:, :4], QUERIES[:, 1:3])
+    tracks = build_chain(loaded(), TrackerOptions(iters=1, resolution=None, support_grid=0))(
+        VIDEO[:, :4], QUERIES[:, 1:3]
+    )
     tracks.xy.add_(1)  # a tensor of inference_mode would refuse
     assert not tracks.xy.is_inference()
 
 
 @pytest.mark.parametrize("kind", [{}, {"neighbourhood": "square"}, {"repeat_last_frame": True}])
 def test_nothing_in_a_window_waits_for_the_device(kind):
-    model = CoTracker(channels=16, widths=(8, 8, 12, 12), fuse_width=16, hidden=32, heads=2, time_layers=1,
-                      group_layers=1, motion_waves=4, **kind)  # fmt: skip
+    model = CoTracker(
+        channels=16,
+        widths=(8, 8, 12, 12),
+        fuse_width=16,
+        hidden=32,
+        heads=2,
+        time_layers=1,
+        group_layers=1,
+        motion_waves=4,
+        **kind,
+    )
     with torch.inference_mode():
         maps = model.encode(VIDEO[:, :8])
         state = model.begin(QUERIES)

@@ -1,6 +1,8 @@
-"""What the network must keep whatever its weights: batches, orders, paddings, sizes, options, and pure steps.
+"""What the network must keep whatever its weights: batches, orders, paddings, sizes, options, and
+pure steps.
 
-Tiny networks with the head scaled by 0.01, so that an untrained one moves points by fractions of a pixel.
+Tiny networks with the head scaled by 0.01, so that an untrained one moves points by fractions of a
+pixel.
 """
 
 import subprocess
@@ -109,8 +111,11 @@ def test_padded_points_leave_gradients_finite():
     queries = torch.cat([asked(points=3), torch.full((1, 2, 3), float("nan"))], dim=1)
     real = torch.tensor([[True, True, True, False, False]])
     estimates = model(clips(), queries, point_mask=real)
-    sum((e.tracks[-1] * e.active[:, None, :, None]).sum() + e.logits[e.active[:, None].expand_as(e.logits)].sum()
-        for e in estimates).backward()  # fmt: skip
+    sum(
+        (e.tracks[-1] * e.active[:, None, :, None]).sum()
+        + e.logits[e.active[:, None].expand_as(e.logits)].sum()
+        for e in estimates
+    ).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -149,7 +154,9 @@ def test_any_number_of_frames(frames):
 
 @torch.no_grad()
 def test_a_short_last_window():
-    """By default it is a window of fewer frames; repeat_last_frame (published) lets points attend to copies."""
+    """By default it is a window of fewer frames; repeat_last_frame (published) lets points attend
+    to copies.
+    """
     queries = asked(frames=10)
     for frames, differs in ((12, False), (10, True)):
         short, filled = (
@@ -209,7 +216,9 @@ def test_both_ways_to_correlations_give_the_same_tracks(monkeypatch):
     "asked", [None, torch.rand(2, 9, generator=torch.Generator().manual_seed(1)) < 0.7]
 )
 def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
-    """Inference on a CPU takes as many tokens at once as a cache holds; here 28 of 126: 4 sequences of 7, or 3 of 9."""
+    """Inference on a CPU takes as many tokens at once as a cache holds; here 28 of 126: 4 sequences
+    of 7, or 3 of 9.
+    """
     torch.manual_seed(0)
     network = Transformer(11, 5, width=16, heads=2, time_layers=2, group_layers=2, mlp_ratio=2.0)
     tokens = torch.randn(2, 7, 9, 11)
@@ -240,8 +249,10 @@ def test_a_step_is_pure_and_forward_is_their_loop():
         for x, y in zip((*state[:5], *window), before):
             assert torch.equal(x, y)
         assert first[0].start == again[0].start == start + 4
-        for x, y in zip((*first[0][:5], *first[1].tracks, first[1].logits), (*again[0][:5], *again[1].tracks,
-                                                                           again[1].logits)):  # fmt: skip
+        for x, y in zip(
+            (*first[0][:5], *first[1].tracks, first[1].logits),
+            (*again[0][:5], *again[1].tracks, again[1].logits),
+        ):
             assert torch.equal(x, y)
         state, estimate = first
         estimates.append(estimate)
@@ -251,7 +262,9 @@ def test_a_step_is_pure_and_forward_is_their_loop():
 
 @torch.no_grad()
 def test_windows_hand_on_only_the_last_half():
-    """A change before the frames two windows share reaches the next one only through what they carry: the tracks."""
+    """A change before the frames two windows share reaches the next one only through what they
+    carry: the tracks.
+    """
     model, video = tiny(), clips(1, 12)
     queries = asked()
     queries[..., 0] = torch.tensor([0.0, 0, 1, 6, 7, 2])
@@ -278,12 +291,25 @@ def test_the_paper_counts_its_windows(window):
 
 
 OPTIONS = [
-    {"stride": 8}, {"stride": 2}, {"stride": 16}, {"window": 4}, {"window": 12}, {"window": 16},
-    {"stride": 8, "window": 16}, {"neighbourhood": "square"}, {"neighbourhood": "diamond", "radius": 4},
+    {"stride": 8},
+    {"stride": 2},
+    {"stride": 16},
+    {"window": 4},
+    {"window": 12},
+    {"window": 16},
+    {"stride": 8, "window": 16},
+    {"neighbourhood": "square"},
+    {"neighbourhood": "diamond", "radius": 4},
     {"group_layers": 0, "time_layers": 12},
-    {"time_layers": 1, "group_layers": 3}, {"levels": 1}, {"normalise_features": True}, {"motion_waves": 1},
-    {"linear_motion_waves": True}, {"scrambled_flags": True}, {"repeat_last_frame": True}, V1_COMPAT,
-]  # fmt: skip
+    {"time_layers": 1, "group_layers": 3},
+    {"levels": 1},
+    {"normalise_features": True},
+    {"motion_waves": 1},
+    {"linear_motion_waves": True},
+    {"scrambled_flags": True},
+    {"repeat_last_frame": True},
+    V1_COMPAT,
+]
 
 
 @pytest.mark.parametrize(
@@ -428,7 +454,9 @@ def test_track_features_are_read_where_and_when_asked():
 
 
 def test_no_gradient_flows_through_coordinates_between_updates():
-    """The head's bias shifts both updates alike, but only the last shift is followed: stride x, once a coordinate."""
+    """The head's bias shifts both updates alike, but only the last shift is followed: stride x,
+    once a coordinate.
+    """
     model = tiny()
     estimate = model(clips(1, 8), asked(1, 8, 3))[0]
     gradient = torch.autograd.grad(estimate.tracks[-1][..., 0].sum(), model.transformer.head.bias)[

@@ -1,6 +1,7 @@
 """The network, its losses and the evaluation chain against the numbers of the published v1 code.
 
-Tolerances: about 30 times the rounding noise that a change of convolution kernel makes (../shared/parity/README.md);
+Tolerances: about 30 times the rounding noise that a change of convolution kernel makes
+(../shared/parity/README.md);
 each wrong detail listed there moves the tracks by far more.
 """
 
@@ -167,7 +168,9 @@ def test_published_layouts_convert_strictly(layout, stride, window):
 
 
 def _published_visibility_loss(estimate, clip):
-    """v1's loss, rebuilt here only: a balanced entropy made for logits in -1..1 labels, but fed with probabilities."""
+    """v1's loss, rebuilt here only: a balanced entropy made for logits in -1..1 labels, but fed
+    with probabilities.
+    """
     frames = slice(estimate.start, estimate.start + estimate.logits.shape[1])
     asked = estimate.active[0]
     probability = estimate.logits[:, :, asked].sigmoid()
@@ -260,7 +263,9 @@ def test_joint_evaluation():
 
 
 def user_predictor(support, backward):
-    """v1's predictor: support outside of the backward pass, which therefore also reverses the support points."""
+    """v1's predictor: support outside of the backward pass, which therefore also reverses the
+    support points.
+    """
     tracker = CoTrackerPredictor(published_model(), 6, threshold=0.9, v1_compat=True)
     if backward:
         tracker = Bidirectional(tracker, v1_compat=True)

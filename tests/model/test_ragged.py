@@ -1,4 +1,6 @@
-"""A batch of clips with unequal numbers of points: whatever stands in the padding, each clip counts as by itself."""
+"""A batch of clips with unequal numbers of points: whatever stands in the padding, each clip counts
+as by itself.
+"""
 
 from dataclasses import replace
 
@@ -46,8 +48,17 @@ def singles() -> list[Clip]:
 @pytest.fixture(scope="module")
 def model() -> CoTracker:
     torch.manual_seed(0)
-    return CoTracker(window=4, channels=16, widths=(8, 8, 8, 8), fuse_width=8, hidden=32, heads=2, time_layers=1,
-                     group_layers=1, motion_waves=4)  # fmt: skip
+    return CoTracker(
+        window=4,
+        channels=16,
+        widths=(8, 8, 8, 8),
+        fuse_width=8,
+        hidden=32,
+        heads=2,
+        time_layers=1,
+        group_layers=1,
+        motion_waves=4,
+    )
 
 
 def test_collate_pads_points_that_are_nowhere_valid():
@@ -76,7 +87,7 @@ def test_collate_refuses_other_shapes_still(other):
 
 @pytest.mark.parametrize("garbage", [1e4, float("nan")])
 def test_padding_asks_nothing_and_moves_no_query(garbage):
-    """The late quarter is a quarter of a clip's own points, so a clip asks the same in any company."""
+    """A late quarter is one of a clip's own points, so that a batch changes nothing."""
     queries, real = sample_queries(ragged(garbage), late=0.5)
     for item, alone in enumerate(singles()):
         count = COUNTS[item]

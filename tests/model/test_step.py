@@ -1,4 +1,6 @@
-"""A training step in every setting: recomputed gradients, bf16 and its float32 parts, compiled parts, the benchmark."""
+"""A training step in every setting: recomputed gradients, bf16 and its float32 parts, compiled
+parts, the benchmark.
+"""
 
 import json
 from dataclasses import replace
@@ -175,7 +177,9 @@ def test_recomputing_keeps_less(monkeypatch):
 
 
 def test_recomputing_agrees_with_data_parallel_training(tmp_path):
-    """One process of a group: no warning (all are errors), and the same gradients in the second step too."""
+    """One process of a group: no warning (all are errors), and the same gradients in the second
+    step too.
+    """
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1
     )
@@ -208,7 +212,9 @@ def test_bfloat16_is_near_float32_and_its_gradients_point_the_same_way():
 
 
 def test_what_stays_float32_in_bfloat16(monkeypatch):
-    """Positions and weights of correlation, tokens, statistics of norms; while maps and products are bfloat16."""
+    """Positions and weights of correlation, tokens, statistics of norms; while maps and products
+    are bfloat16.
+    """
     model, seen = tiny(), {}
     interpolated, normalised = network.correlate, fused._normalised
 
@@ -261,7 +267,9 @@ def test_an_encoder_alone_takes_maps_of_either_layout():
 )  # torch.compile's own look at its inputs
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiled_parts_are_the_same_network(backend):
-    """With generated code (inductor) only the least of one, as a compiler takes tens of seconds for it."""
+    """With generated code (inductor) only the least of one, as a compiler takes tens of seconds for
+    it.
+    """
     layers = dict(time_layers=1, group_layers=0 if backend == "inductor" else 1)
     plain, compiled = tiny(**layers), tiny(**layers)
     compile_transformer(compiled, backend)
@@ -304,7 +312,9 @@ def test_the_benchmark_measures_every_setting(tmp_path, capsys):
 
 
 def test_gradients_of_the_shortcuts_are_right_at_widths_that_corrupted_memory():
-    """PyTorch 2.14: a strided 1x1 convolution of 8 channels, channels last, wrote beyond its memory at this size."""
+    """PyTorch 2.14: a strided 1x1 convolution of 8 channels, channels last, wrote beyond its memory
+    at this size.
+    """
     torch.manual_seed(0)
     encoder = Encoder(4, 8, (8, 8, 8, 8), 8, False)
     frames, weights = torch.rand(1, 3, 192, 256), torch.randn(1, 8, 48, 64)
@@ -323,7 +333,9 @@ def test_gradients_of_the_shortcuts_are_right_at_widths_that_corrupted_memory():
 
 
 def test_normalised_maps_that_are_read_around_points_train_in_bfloat16():
-    """Their products are bfloat16 and their rows float32, on maps too large for the product with every cell."""
+    """Their products are bfloat16 and their rows float32, on maps too large for the product with
+    every cell.
+    """
     torch.manual_seed(0)
     rows, features = (
         torch.randn(60, 8, requires_grad=True),
