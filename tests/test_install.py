@@ -101,12 +101,14 @@ def test_the_wheel_carries_what_the_checkout_has(wheel):
     assert not extra, f"the wheel would put {sorted(extra)} beside the package"
 
 
+@pytest.mark.slow
 def test_the_installed_package_tracks_and_finds_its_configs(installed):
     run, folder = installed
     package = folder / "site" / "cotracker" / "__init__.py"
     assert run(sys.executable, "-c", FIRST_CALL) == f"{package} (1, 8, 1, 2) 8\n"
 
 
+@pytest.mark.slow
 def test_the_installed_commands_work(installed):
     run, folder = installed
     assert (

@@ -77,6 +77,7 @@ def test_the_console_script():
     assert [(one.name, one.value) for one in scripts] == [("cotracker", "cotracker.cli:main")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs_say_how_they_are_called(program):
     done = subprocess.run(

@@ -13,6 +13,7 @@ TEXT = (ROOT / "README.md").read_text()
 COMMANDS = commands(TEXT)
 
 
+@pytest.mark.slow
 def test_the_python_of_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_video("my.mp4", moving_texture(9, 240, 320), 10.0, (240, 320))
@@ -38,6 +39,7 @@ def test_the_commands_are_found():
     assert {"make", "cotracker", "python"} <= set(programs) and len(COMMANDS) >= 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command, reason", [
     ("make demonstration", "the Makefile has no demonstration"),
     ("make demo FILM=x", "the Makefile has no FILM=x"),

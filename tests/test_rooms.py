@@ -151,6 +151,7 @@ def test_every_part_of_the_house_is_in_the_table():
     assert top - set(ALLOWED) - set(ENTRY_POINTS) == set()
 
 
+@pytest.mark.slow
 def test_no_entry_point_is_imported():
     for path in FILES:
         used = {

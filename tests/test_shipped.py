@@ -14,6 +14,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 ACCURACY = {"aj": 56.2, "delta_avg": 73.2, "oa": 86.8}
 
 
+@pytest.mark.slow
 def test_the_shipped_checkpoint_is_as_accurate_as_it_was():
     """Within 1: processors and libraries move lost points, by less than that in the mean."""
     words = [

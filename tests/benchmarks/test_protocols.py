@@ -71,6 +71,7 @@ def _queries_by_loops(clip, protocol):
     return asked, lambda t, query: t != query
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [first, strided])
 def test_protocol_and_metrics_equal_plain_loops(protocol):
     """Also of random answers; distances are measured by math.hypot, one by one."""

@@ -303,6 +303,7 @@ def test_only_rank_0_ends_with_what_is_missing(monkeypatch, rank, code):
     assert codes == [code]
 
 
+@pytest.mark.slow
 def test_a_partial_set_with_pictures(tmp_path):
     data = write_badja(tmp_path / "data")
     words = [

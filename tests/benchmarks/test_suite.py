@@ -103,6 +103,7 @@ def test_other_names_are_refused(arguments, sentence):
         suite.config_name(CONFIGS, arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tables/1", "tables/5_small"])
 def test_a_checkpoints_command_makes_its_file(name):
     config = suite.load(CONFIGS, name, [])

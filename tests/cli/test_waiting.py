@@ -13,6 +13,7 @@ LIBGOMP = any((Path(find_spec("torch").origin).parent / "lib").glob("libgomp*"))
 pytestmark = pytest.mark.skipif(not LIBGOMP, reason="this PyTorch has no GNU OpenMP")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["-m", "cotracker"], ["evaluate.py"], ["train.py"], ["scripts/demo.py"]]
 )

@@ -151,6 +151,7 @@ def test_points_stay_on_their_dots(effect):
     assert count > 150 and errors.abs().max() < 0.1 and errors.mean(0).abs().max() < 0.01
 
 
+@pytest.mark.slow
 def test_points_stay_on_their_dots_through_the_whole_chain():
     never, half = {"probability": 0.0}, {"probability": 0.5}
     chain = small_chain(eraser=never, replace=never, colour=half, blur=half)
@@ -553,6 +554,7 @@ def test_scale_drifts_from_where_the_crop_held_it():
     assert (sizes[:, 0] == 118).all() and sizes.min() == 118 and (sizes[:, 1] > 118).mean() > 0.25
 
 
+@pytest.mark.slow
 def test_the_window_wanders_as_published():
     _, corners = paths(ScaleAndCrop(20, 20, (1.0, 1.0), 0.0), 1500, size=(120, 120), frames=3)
     steps = np.diff(corners, axis=1).round()

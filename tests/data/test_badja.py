@@ -156,6 +156,7 @@ def test_what_is_broken_leaves_the_rest(tmp_path):
         reader[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real BADJA folder is not beside the repository")
 @pytest.mark.parametrize(
     "tracker, expected, tolerance",

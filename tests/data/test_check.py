@@ -251,6 +251,7 @@ def test_a_fault_is_named_and_nothing_else_and_repaired_safely(root, fault):
     assert not Path("/tmp/must_not_be_made_by_test_check").exists()
 
 
+@pytest.mark.slow
 def test_varied_clips_as_they_are_give_no_finding(tmp_path):
     rng = np.random.default_rng(0)
     for k in range(20):
@@ -379,6 +380,7 @@ def test_an_mp4_may_stand_for_the_frames(tmp_path):
     assert finding.kind == "frames" and "frames.mp4" in str(finding)
 
 
+@pytest.mark.slow
 def test_several_sets_and_any_number_of_workers(drawn, tmp_path):
     for name in ("first", "second"):
         shutil.copytree(drawn, tmp_path / "all" / name)

@@ -70,6 +70,7 @@ def test_records_that_tensorboard_wrote_are_read(tmp_path):
     assert path.read_bytes() == b"".join(movi_fixture.record(one) for one in written)
 
 
+@pytest.mark.slow
 def test_a_missing_library_is_named_with_what_to_do():
     script = Path(convert_kubric.__file__)
     program = "import sys, runpy; sys.modules['google_crc32c'] = None; "

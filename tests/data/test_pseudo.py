@@ -131,6 +131,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_clips_of_a_folder_are_a_function_of_the_seed(folder):
     tracker = load_tracker(iters=4, resolution=None, support_grid=0, device="cpu")
     source = PseudoLabels(
@@ -186,6 +187,7 @@ def test_agreement_is_the_share_that_is_believed():
         measure_agreement(video[:5], right, 60)
 
 
+@pytest.mark.slow
 def test_agreement_of_checkpoints_on_files(folder, capsys):
     from agreement import main
 

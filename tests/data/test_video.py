@@ -188,6 +188,7 @@ def test_slices_follow_pythons_rules(tmp_path):
     assert read[0:0, 2:4].shape == (0, 2, 3, 16, 16)
 
 
+@pytest.mark.slow
 def test_no_decoder_is_left_behind(tmp_path):
     write_video(tmp_path / "a.mp4", moving_texture(60, 320, 480), 10, (320, 480))
     read = open_video(tmp_path / "a.mp4")

@@ -78,6 +78,7 @@ def _run(model, frames, rows, iters):
     return estimates, starts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*CLIPS, *SAME])
 def test_stitched_tracks_from_each_point_s_first_window_on(case, runs, golden):
     """Streams too: the reference's own chunks are its windows."""
@@ -108,6 +109,7 @@ def test_what_each_window_starts_from(case, windows, runs, golden):
         assert np.array_equal(flags[..., 0].numpy(), golden[f"{case}.w{j}.track_mask"])
 
 
+@pytest.mark.slow
 def test_stages_of_the_first_iteration(model, golden, rows_masked):
     seen = []
     hook = model.transformer.register_forward_hook(lambda _, i, o: seen.append((i[0], o)))
@@ -127,6 +129,7 @@ def test_stages_of_the_first_iteration(model, golden, rows_masked):
     close(seen[4][1][0].transpose(0, 1), golden["w1.it0.transformer_out"], 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [63, 64])
 def test_with_as_many_points_as_virtual_tracks_the_published_mask_is_on_the_wrong_side(
     count, model, golden, rows_masked
@@ -138,6 +141,7 @@ def test_with_as_many_points_as_virtual_tracks_the_published_mask_is_on_the_wron
     close(visibility[:, :, :9][told], golden[f"N{count}.vis"][told.numpy()], PROBABILITY)
 
 
+@pytest.mark.slow
 def test_ours_has_not_that_fault(model, golden):
     asked = torch.from_numpy(golden["N64.queries"])[None]
     xy, _, _, told = stitched(model, video(8), asked, 2)
@@ -147,6 +151,7 @@ def test_ours_has_not_that_fault(model, golden):
     assert 0.05 < apart.max() < 0.5  # 0.39 px in the whole clip
 
 
+@pytest.mark.slow
 def test_a_window_of_16(golden):
     model = published("cotracker2", window=16)
     xy, visibility, _, told = stitched(model, video(20), queries(), 4)
@@ -155,6 +160,7 @@ def test_a_window_of_16(golden):
     close(visibility, golden["window16_T20.vis"], PROBABILITY)
 
 
+@pytest.mark.slow
 def test_short_clips_are_tracked_where_the_published_code_gives_zeros(model, golden):
     assert not golden["T4.tracks"].any()
     xy, _, _, told = stitched(model, video(4), queries(rows=FEW), 4)

@@ -59,6 +59,7 @@ def _run(model, frames, rows, iters):
         return model(video(frames), queries(rows=rows), iters), starts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*CLIPS, *SAME])
 def test_stitched_tracks_visibility_and_confidence(case, kind, runs, golden):
     if case in SAME and "offline" in kind:
@@ -108,6 +109,7 @@ def stages(model):
     return maps, seen
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_maps_and_correlations_of_the_first_iteration(model, stages, golden):
     maps, window = stages[0], golden["T20.w0.coords"].shape[2]

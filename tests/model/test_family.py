@@ -75,6 +75,7 @@ def test_padded_frames_change_nothing(make, length):
     same(taken(padded, slice(1, 2)), model(video[1:], queries[1:]))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_any_number_of_frames(make):
     model = make()

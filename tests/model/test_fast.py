@@ -130,6 +130,7 @@ def _compiled(model: CoTracker) -> CoTracker:
     return model
 
 
+@pytest.mark.slow
 @even_if_emulated
 @pytest.mark.parametrize("name", PATHS)
 def test_each_fast_path_gives_what_the_plain_one_does(name, plain):
@@ -141,6 +142,7 @@ def test_each_fast_path_gives_what_the_plain_one_does(name, plain):
     )  # or it would not have been another precision
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no BADJA in {REAL}")
 def test_the_numbers_of_badja_are_those_of_the_plain_path():
     """The first 24 frames of a horse that jumps, at half the size: seg and 3px, in percent of the
@@ -170,6 +172,7 @@ def test_the_numbers_of_badja_are_those_of_the_plain_path():
         assert "bfloat16" not in numbers or abs(numbers["bfloat16"][key] - value) < 4.01 * one
 
 
+@pytest.mark.slow
 def test_the_single_point_protocol_is_that_of_each_query_alone():
     tracker = Supported(CoTrackerPredictor(loaded()), 3, 3)
     queries = QUERIES[:, 3:6]
@@ -285,6 +288,7 @@ with torch.inference_mode():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("taken_away", ["ONEDNN_MAX_CPU_ISA=AVX2", "ATEN_CPU_CAPABILITY=avx2"])
 def test_without_the_instructions_the_plain_way_is_taken(taken_away):
     """A processor without them, as the variables of oneDNN and PyTorch imitate it."""

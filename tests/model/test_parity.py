@@ -38,6 +38,7 @@ def close(ours, theirs, tolerance):
     np.testing.assert_allclose(ours, np.asarray(theirs, dtype=np.float32), rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CLIPS)
 def test_stitched_tracks_and_visibilities(case):
     frames, rows, iters = CLIPS[case]
@@ -48,6 +49,7 @@ def test_stitched_tracks_and_visibilities(case):
     close(tracks.visibility, golden[f"{case}.vis"], PROBABILITY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["T20", "T22", "T20_late_only", "T8"])
 def test_every_update_of_every_window(case):
     frames, rows, iters = CLIPS[case]
@@ -65,6 +67,7 @@ def test_every_update_of_every_window(case):
         close(estimate.logits[:, :, present].sigmoid(), golden[f"{case}.w{j}.vis"], PROBABILITY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["T20", "T22", "T20_late_only"])
 def test_what_each_window_starts_from(case, monkeypatch):
     frames, rows, iters = CLIPS[case]
@@ -121,6 +124,7 @@ def stages():
     return {"maps": maps, "features": features} | seen
 
 
+@pytest.mark.slow
 def test_feature_maps_and_track_features(stages):
     golden = stored("golden")
     close(stages["maps"][0][0, 0].permute(2, 0, 1), golden["fmap_frame0_f16"], 4e-3)
@@ -182,6 +186,7 @@ def _published_visibility_loss(estimate, clip):
     )
 
 
+@pytest.mark.slow
 def test_losses_and_gradients():
     train, model = stored("train"), convert_published(published_state(), 4, 8)
     truth = [torch.from_numpy(train[key]) for key in ("gt_tracks", "gt_visible", "gt_valid")]
@@ -234,6 +239,7 @@ def chain(single_point, support):
     return build_chain(published_model(), options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["eval_single", "eval_single_late"])
 def test_single_point_evaluation(case):
     golden = stored("predictors")
@@ -255,6 +261,7 @@ def test_single_point_evaluation(case):
         )
 
 
+@pytest.mark.slow
 def test_joint_evaluation():
     golden = stored("predictors")
     tracks = chain(False, (6, 0))(video(20, *SMALL), queries(*SMALL))
@@ -296,11 +303,13 @@ def check_predictor(case, tracker, asked):
     assert np.array_equal(tracks.visible[sure].numpy(), seen[sure.numpy()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case, backward", [("pred_queries", False), ("pred_queries_back", True)])
 def test_predictor_of_queries(case, backward):
     check_predictor(case, user_predictor(6, backward), queries(*SMALL))
 
 
+@pytest.mark.slow
 def test_predictor_of_grids_and_masks():
     check_predictor("pred_grid3", user_predictor(0, False), working_grid(3))
     check_predictor("pred_grid3_from5_back", user_predictor(0, True), working_grid(3, frame=5))

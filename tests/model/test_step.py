@@ -262,6 +262,7 @@ def test_an_encoder_alone_takes_maps_of_either_layout():
     torch.testing.assert_close(ours, network(frames))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute:UserWarning"
 )  # torch.compile's own look at its inputs
@@ -286,6 +287,7 @@ def test_compiled_parts_are_the_same_network(backend):
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_every_setting(tmp_path, capsys):
     """In bfloat16 where the processor has it: its peak takes minutes where it is emulated."""
     dtype = "bfloat16" if multiplies(torch.bfloat16) else "float32"

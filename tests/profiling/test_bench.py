@@ -51,6 +51,7 @@ def row(**changed) -> dict:
     return bench.dataclasses.asdict(bench.Setting()) | NUMBERS | changed
 
 
+@pytest.mark.slow
 def test_no_repeats_measure_the_one_call_that_is_made():
     calls = []
     setting = bench.Setting(points=4, frames=8, threads=1, repeats=0)
@@ -74,6 +75,7 @@ def test_whole_runs_and_stages_are_measured_written_and_drawn(here, tmp_path, ca
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
 
 
+@pytest.mark.slow
 def test_stages_and_the_protocol_in_this_process(here):
     setting = bench.Setting(
         kind="stages",

@@ -43,6 +43,7 @@ def state():
     return published_state()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout, name, stride, window", LAYOUTS)
 def test_a_published_name_says_stride_and_window(layout, name, stride, window, convert, tmp_path):
     torch.save(published_state(layout), tmp_path / name)
@@ -75,6 +76,7 @@ def test_otherwise_the_options_say(options, expected, why, state, convert, tmp_p
     assert (config["stride"], config["window"]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, "model", "state_dict", "model_state_dict"])
 def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_path):
     wrapped = (
@@ -92,6 +94,7 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
     np.testing.assert_allclose(tracks.visibility.numpy(), golden["T5.vis"], rtol=0, atol=6e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("v1_compat", [None, True, False])
 def test_converted_weights_are_run_as_their_card_says(state, convert, tmp_path, v1_compat):
     """v1's stitching, resize and grids by default, as in evaluate.py; ours where one asks."""

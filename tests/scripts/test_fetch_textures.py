@@ -119,6 +119,7 @@ def test_pictures_come_once_and_scaled_with_their_licences(tmp_path, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_with_what_is_missing(tmp_path, capsys, monkeypatch):
     first, second, out = package(tmp_path), package(tmp_path, "more-walls"), tmp_path / "textures"
 

@@ -44,6 +44,7 @@ def test_permuting_queries_permutes_tracks(tracker):
     assert_same(tracker(video, queries[:, order]), tracker(video, queries), order)
 
 
+@pytest.mark.slow
 @every_tracker
 def test_a_batch_of_two_equals_two_of_one(tracker):
     video, queries = texture(2), some_queries(2)
@@ -88,6 +89,7 @@ def test_odd_sizes_and_queries_at_and_beyond_the_border(tracker, size):
         assert torch.equal(tracks.xy[0, int(queries[0, n, 0]), n], queries[0, n, 1:])
 
 
+@pytest.mark.slow
 @every_tracker
 def test_a_lazy_video_gives_the_same_and_is_never_held(tracker):
     video = texture(1, 26)

@@ -164,6 +164,7 @@ def test_every_model_lists_every_field(name):
     assert list(fields(node)) == list(arguments(built))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "model"])
 def test_every_model_takes_two_steps(name, tmp_path):
     small = ["channels=8", "widths=[8,8,8,8]", "fuse_width=8", "hidden=16", "heads=2", "levels=2"]
@@ -212,6 +213,7 @@ def test_an_experiment_changes_only_what_there_is(name):
     assert "$" in raw["out"] or whole["out"] == raw["out"]
 
 
+@pytest.mark.slow
 def test_no_two_experiments_share_a_folder():
     rows = [(name, []) for name in EXPERIMENTS]
     rows += [

@@ -185,6 +185,7 @@ def test_late_windows_alone_train_every_part_of_the_network():
     assert drifted.item() != loss.item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"late_window_prob": 1.0, "drift_prob": 0.5}, {"unrolled": False}]
 )

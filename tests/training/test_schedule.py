@@ -48,11 +48,13 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_a_constant_rate_rises_and_stays(constant):
     log = [json.loads(line) for line in (constant / "log.jsonl").read_text().splitlines()]
     assert [line["lr"] for line in log] == pytest.approx([5e-4, 1e-3, 1e-3, 1e-3])
 
 
+@pytest.mark.slow
 def test_a_decay_goes_on_from_the_run_and_leaves_it_as_it_was(constant, tmp_path):
     before = digests(constant)
     decay = train("train.steps=4", f"train.decay_from={constant}", f"out={tmp_path}/decay")

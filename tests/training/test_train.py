@@ -322,6 +322,7 @@ def test_the_end_of_a_run_names_the_command_that_evaluates_it(tmp_path, capsys):
     assert "evaluate it: python evaluate.py table=5 datasets=DIR" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(tmp_path, capsys):
     run(config(f"out={tmp_path}/out", "train.dry_run=true", "train.steps=1000"))
     said = capsys.readouterr().out

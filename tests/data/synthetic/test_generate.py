@@ -99,6 +99,7 @@ def uninterrupted(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
     names = [f"{k:06d}" for k in range(COUNT)]
     assert clip_names(uninterrupted) == names and sorted(os.listdir(uninterrupted)) == [

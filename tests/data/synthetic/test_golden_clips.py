@@ -65,6 +65,7 @@ def summarise(name: str, clip: Clip) -> dict[str, np.ndarray]:
     return {key: value.numpy() for key, value in arrays.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, k", CASES)
 def test_a_clip_is_as_before(name, k):
     found = summarise(name, sample(name, k))

@@ -161,6 +161,7 @@ def middle_of_ball(
     return centre + (track - centre) * cos / (cos - (radius / distance) ** 2)
 
 
+@pytest.mark.slow
 @renders
 @pytest.mark.parametrize("seed", [0, 1])
 def test_dots_fixed_to_the_objects_land_where_the_tracks_say(seed):
@@ -247,6 +248,7 @@ def test_visible_is_what_the_physics_engines_own_rays_say(seed):
     assert np.mean(agree[True]) > 0.99 and np.mean(agree[False]) > 0.99
 
 
+@pytest.mark.slow
 @renders
 @pytest.mark.parametrize("seed", [7])
 def test_visible_points_lie_on_their_own_segment_and_hidden_ones_do_not(seed):
@@ -296,6 +298,7 @@ def test_colour_under_visible_tracks_is_constant_where_light_is():
     assert np.median(off) > 3 * np.median(steady)
 
 
+@pytest.mark.slow
 @renders
 def test_same_rng_gives_identical_bytes():
     first, second = (
@@ -309,6 +312,7 @@ def test_same_rng_gives_identical_bytes():
     assert not torch.equal(first.video, other.video) and not torch.equal(first.tracks, other.tracks)
 
 
+@pytest.mark.slow
 @renders
 def test_a_worker_forked_after_rendering_renders_the_same():
     """In a process of its own: a clip here, then the same from a worker, which once hung."""
@@ -334,6 +338,7 @@ print(torch.equal(here.video, there.video[0]) and torch.equal(here.tracks, there
     assert done.stdout.strip() == "True", done.stderr
 
 
+@pytest.mark.slow
 @renders
 def test_clip_and_recording_have_the_shapes_and_flags_of_types():
     for seed in range(2):
@@ -501,6 +506,7 @@ def test_impossible_settings_are_refused():
         Scenes3D(objects=(5, 40))
 
 
+@pytest.mark.slow
 @renders
 def test_a_process_that_has_rendered_can_still_train():
     """PyTorch's optimisers load Triton, whose LLVM and OSMesa's in one process ended it."""

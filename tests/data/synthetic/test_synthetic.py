@@ -25,6 +25,7 @@ from cotracker.data.synthetic.sprites.scene import Scene
 from cotracker.geometry import sample_maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALONE)
 def test_painted_dots_land_where_the_tracks_say_by_each_motion_alone(name):
     errors, went, seen = all_dot_errors(4, **{**NEARLY_STILL, **ALONE[name]})
@@ -38,6 +39,7 @@ def test_a_scene_without_motion_stands_still():
     assert len(errors) >= 30 and max(went) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "settings"), [(0, {}), (3, {}), (6, {}), (4, BLURRED)])
 def test_painted_dots_land_where_the_tracks_say_by_all_motions_together(seed, settings):
     errors, _, seen = all_dot_errors(seed, **{**TOGETHER, **settings})
@@ -190,6 +192,7 @@ def test_same_rng_gives_identical_bytes():
     assert not torch.equal(first.video, other.video) and not torch.equal(first.tracks, other.tracks)
 
 
+@pytest.mark.slow
 def test_a_clip_has_the_shapes_and_flags_of_types():
     for seed in range(12):
         clip = Sprites(8, 96, 128, 40).clip(np.random.default_rng(seed))

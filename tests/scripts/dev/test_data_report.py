@@ -224,6 +224,7 @@ def test_what_cannot_be_is_said_in_one_sentence(words, sentence, tmp_path, capsy
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_badja_stands_beside_the_drawn(tmp_path):
     if not BADJA.is_dir():
         pytest.skip(f"{BADJA} is absent")

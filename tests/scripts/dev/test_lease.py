@@ -288,6 +288,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_done(
     assert not (lent / "calls").exists()
 
 
+@pytest.mark.slow
 @without_gpu
 def test_no_gpu_is_refused(lent):
     done = train(lent, "F", "60", "OUT", path=str(Path(sys.executable).parent))
@@ -296,6 +297,7 @@ def test_no_gpu_is_refused(lent):
     ).exists()
 
 
+@pytest.mark.slow
 @without_gpu
 def test_the_gpu_is_tested_where_pytest_timeout_is_not_there():
     line = next(line for line in TRAIN.read_text().splitlines() if "-m pytest" in line)
