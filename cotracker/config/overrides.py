@@ -89,8 +89,8 @@ def _find_misspelt_option(folder: Path, group: str, argument: str) -> str | None
         return None
     names = {path.rpartition("/")[2]: path for path in options} | {path: path for path in options}
     near = get_close_matches(option, names, 1) if option != "null" else []
-    hint = f": did you mean {group}={names[near[0]]}?" if near else ""
-    return f"there is no {group}={option}{hint}; there are {', '.join(options)}"
+    hint = f": did you mean {group}={names[near[0]]}? There" if near else "; there"
+    return f"there is no {group}={option}{hint} are {', '.join(options)}"
 
 
 def nearest(key: str, keys: list[str]) -> str | None:
