@@ -137,6 +137,17 @@ def test_names_in_results():
 def test_names_in_a_tracks_file(tmp_path):
     places = torch.zeros(1, 4, 2, 2)
     tracks = Tracks(places, places[..., 0], places[..., 0] > 0)
-    tracks_io.write_npz(tmp_path / "tracks.npz", tracks, torch.zeros(1, 2, 3), 25.0, (48, 64))
+    tracks_io.write_npz(
+        tmp_path / "tracks.npz", tracks, torch.zeros(1, 2, 3), 25.0, (48, 64), np.arange(3)
+    )
     with np.load(tmp_path / "tracks.npz") as file:
-        assert set(file) == {"xy", "visibility", "visible", "queries", "fps", "size"}
+        assert set(file) == {
+            "format",
+            "xy",
+            "visibility",
+            "visible",
+            "queries",
+            "fps",
+            "size",
+            "seconds",
+        }

@@ -120,8 +120,8 @@ def write_results(
 ) -> None:
     """Writes the OUTPUTS of one video into a folder that exists."""
     size = video.shape[-2:]
-    write_npz(folder / "tracks.npz", tracks, points, video.fps, size)
-    write_csv(folder / "tracks.csv", tracks)
+    write_npz(folder / "tracks.npz", tracks, points, video.fps, size, video.seconds)
+    write_csv(folder / "tracks.csv", tracks, video.seconds)
     pictures = overlay(video, tracks, trail, rainbow(points[0, :, 1:]))
     pictures = _with_bar(pictures, video.shape[1], "drawing")
     write_video(folder / "overlay.mp4", pictures, video.fps, size)
