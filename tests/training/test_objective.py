@@ -15,8 +15,8 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import tensors_of
 from cotracker.model.windows import Estimate
 from cotracker.queries import sample_queries
-from cotracker.training.attention import group_attention
 from cotracker.training.config import ObjectiveConfig
+from cotracker.training.group_attention import group_attention
 from cotracker.training.late_window import drift_tracks, sample_late_window, track_late_window
 from cotracker.training.losses import matching_loss, track_loss, visibility_loss
 from cotracker.training.objective import Objective
