@@ -1,30 +1,9 @@
-"""Tracks written as npz and csv."""
+"""Tracks written as csv."""
 
 import csv
 from pathlib import Path
 
-import numpy as np
-from torch import Tensor
-
 from cotracker.types import Tracks
-
-
-def write_npz(
-    path: Path, tracks: Tracks, queries: Tensor, fps: float, size: tuple[int, int]
-) -> None:
-    """Writes the Tracks of one video as numpy arrays.
-
-    xy T N 2, visibility T N, visible T N, queries N 3, fps and size (H, W).
-    """
-    np.savez_compressed(
-        path,
-        xy=tracks.xy[0].float().numpy(),
-        visibility=tracks.visibility[0].float().numpy(),
-        visible=tracks.visible[0].numpy(),
-        queries=queries[0].float().numpy(),
-        fps=np.float64(fps),
-        size=np.array(size, dtype=np.int64),
-    )
 
 
 def write_csv(path: Path, tracks: Tracks) -> None:

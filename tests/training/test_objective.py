@@ -17,9 +17,9 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import tensors_of
 from cotracker.model.windows import Estimate
 from cotracker.queries import sample_queries
-from cotracker.training.attention import group_attention
 from cotracker.training.config import ObjectiveConfig, TrainConfig
 from cotracker.training.distributed import Group
+from cotracker.training.group_attention import group_attention
 from cotracker.training.late_window import drift_tracks, sample_late_window, track_late_window
 from cotracker.training.losses import (
     confidence_loss,
