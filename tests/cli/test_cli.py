@@ -8,7 +8,7 @@ import pytest
 import torch
 from moving import STEP, Oracle, moving_texture
 from PIL import Image
-from videos import BAD, make_bad, run_ffmpeg, write_folder
+from videos import BAD, encode, make_bad, write_folder
 
 from cotracker import cli, queries
 from cotracker.data.video import open_video, write_video
@@ -133,7 +133,7 @@ def test_gif_and_folder_and_kept_files(tmp_path, loaded):
     folder = write_folder(
         tmp_path / "frames", moving_texture(5, 17, 33), [f"{k}.png" for k in range(5)]
     )
-    run_ffmpeg("-i", clip(tmp_path), tmp_path / "a.gif")
+    encode(tmp_path / "a.gif", moving_texture(9, 48, 64), "gif", 20, "rgb8")
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
