@@ -4,7 +4,7 @@ import json
 from functools import cache
 
 import numpy as np
-import recipe
+import parity_recipe as recipe
 import torch
 from parity import GOLDEN
 from torch import Tensor
