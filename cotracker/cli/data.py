@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from cotracker.cli.arguments import count_words, parse_whole
 from cotracker.data.check import Report, check
-from cotracker.data.check.benchmark import TITLES, CheckedBenchmark
 from cotracker.data.check.clip import Finding
+from cotracker.data.check.folders import TITLES, CheckedBenchmark
 from cotracker.data.check.repair import RepairReport, repair
 from cotracker.files import write_json
 

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from cotracker import queries
 from cotracker.cli import arguments as kinds
-from cotracker.cli.tracks_io import write_csv, write_npz
+from cotracker.cli.tracks_io import write_csv
 from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, read_picture, write_video
 from cotracker.files import output_folder, refuse_overwriting
 from cotracker.model.cotracker import CoTracker
@@ -120,7 +121,9 @@ def write_results(
 ) -> None:
     """Writes the OUTPUTS of one video into a folder that exists."""
     size = video.shape[-2:]
-    write_npz(folder / "tracks.npz", tracks, points, video.fps, size)
+    seconds = torch.from_numpy(video.seconds)
+    tracks = replace(tracks, queries=points, fps=video.fps, seconds=seconds, size=size)
+    tracks.save(folder / "tracks.npz")
     write_csv(folder / "tracks.csv", tracks)
     pictures = overlay(video, tracks, trail, rainbow(points[0, :, 1:]))
     pictures = _with_bar(pictures, video.shape[1], "drawing")

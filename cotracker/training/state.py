@@ -80,6 +80,9 @@ def make_card(settings: dict, progress: Progress) -> dict:
         **settings["card"],
     }
     card["data"] = card["data"] or ", ".join(source_names(settings["data"]))
+    objective = settings["objective"]
+    if objective["confidence_weight"]:
+        card["confidence_px"] = objective["confidence_px"]
     if progress.init_from:
         card["init_from"] = progress.init_from
     return card

@@ -15,8 +15,8 @@ from cotracker.trackers.build import build_chain
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
-from cotracker.training.attention import group_attention
 from cotracker.training.distributed import Group
+from cotracker.training.group_attention import group_attention
 from cotracker.types import Clip, Tracks
 from cotracker.visualize import attention_sheet, contact_sheet
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from badja_fixture import write_badja
 from hydra import compose, initialize_config_dir
-from networks import tiny
+from small_networks import tiny
 
 import evaluate
 from cotracker import checkpoint

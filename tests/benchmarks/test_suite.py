@@ -9,9 +9,9 @@ from badja_fixture import write_badja
 from fastcapture_fixture import write_fastcapture
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
-from networks import tiny
 from omegaconf import OmegaConf
 from PIL import Image
+from small_networks import tiny
 from tapvid_fixture import write_davis, write_kinetics
 
 import evaluate

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 
 from cotracker.data.augment import AugmentConfig
-from cotracker.data.augment.points import choose_points, random_crop
+from cotracker.data.augment.sampling import choose_points, random_crop
 from cotracker.data.kubric import Kubric
 from cotracker.data.loader import make_loader
 from cotracker.data.stream import Mixture, TrainingStream
@@ -292,7 +292,7 @@ def test_kubric_and_drawn_scenes_in_one_mixture(root):
     whole = composed("data=kubric_and_sprites").data.sources
     assert [whole[1][key] for key in ("frames", "height", "width", "points")] == [24, 384, 512, 256]
     augment = whole[0].augment
-    sizes = [augment.crop.height, augment.crop.width, augment.points["count"]]
+    sizes = [augment.crop.height, augment.crop.width, augment.sampling["count"]]
     assert sizes == [384, 512, 256]
 
 

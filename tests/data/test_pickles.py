@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tapvid_fixture import record
 
-from cotracker.data.pickles import load_npy_dict, machine, open_pickle
+from cotracker.data.pickles import load_npy_dict, opcodes, open_pickle
 from cotracker.data.pickles.arrays import StoredArray, StoredBytes, load_value
 from cotracker.data.tapvid import TapVid
 
@@ -186,7 +186,7 @@ def test_whatever_is_not_data_is_refused(tmp_path, attack):
 
 def test_the_number_of_instructions_is_bounded(tmp_path, monkeypatch):
     """A list of 30 million None took most of a minute."""
-    monkeypatch.setattr(machine, "MAX_INSTRUCTIONS", 1000)
+    monkeypatch.setattr(opcodes, "MAX_INSTRUCTIONS", 1000)
     with pytest.raises(ValueError, match="refused.*it holds more than 1000 instructions"):
         open_bytes(tmp_path / "a.pkl", pickle.dumps([None] * 1000))
 

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import recipe
+import parity_recipe as recipe
 import torch
 from torch import Tensor
 

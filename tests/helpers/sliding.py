@@ -3,7 +3,7 @@
 import weakref
 
 import torch
-from networks import tiny
+from small_networks import tiny
 from torch import Tensor
 
 from cotracker.baselines.dis_flow import DISFlow

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
-from networks import TINY, asked, clips
+from small_networks import TINY, random_queries, random_video
 
 from cotracker import checkpoint
 from cotracker.model import dinov2
@@ -40,7 +40,7 @@ def model(weights):
 
 def test_only_the_projection_learns(model):
     model.train()
-    estimates = model(clips(1, 8, 56, 84), asked(1, 8, 4, 56, 84))
+    estimates = model(random_video(1, 8, 56, 84), random_queries(1, 8, 4, 56, 84))
     sum(e.tracks[-1].square().mean() + e.logits.mean() for e in estimates).backward()
     names = [name for name, _ in model.named_parameters() if name.startswith("encoder.")]
     assert names == ["encoder.project.weight", "encoder.project.bias"]
@@ -72,7 +72,7 @@ def test_a_marked_patch_is_found_where_it_is(model, monkeypatch):
 
 @torch.no_grad()
 def test_its_maps_are_timms_features_of_normalised_frames(model):
-    frames = clips(1, 2, 56, 84)[0]
+    frames = random_video(1, 2, 56, 84)[0]
     network, pixels = model.encoder._frozen[0], frames / 255
     pixels = (pixels - torch.tensor(dinov2.MEAN)[:, None, None]) / torch.tensor(dinov2.DEVIATION)[
         :, None, None
@@ -95,7 +95,7 @@ def test_a_checkpoint_holds_the_projection_and_finds_the_rest(model, tmp_path, w
     loaded = checkpoint.load_model(tmp_path / "a.safetensors")
     with torch.no_grad():
         for ours, theirs in zip(
-            loaded.encode(clips(1, 1, 56, 84)), model.encode(clips(1, 1, 56, 84))
+            loaded.encode(random_video(1, 1, 56, 84)), model.encode(random_video(1, 1, 56, 84))
         ):
             assert torch.equal(ours, theirs)
     kept = model.config
@@ -117,7 +117,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(model, weights, tmp_path, mon
     with pytest.raises(
         ValueError, match=r"must be multiples of 14 \(378 x 504 in the paper\), not 40 x 56"
     ):
-        model(clips(), asked())
+        model(random_video(), random_queries())
     refused("model.encoder must be cnn or dinov2, not vit", encoder="vit")
     refused("needs model.encoder_weights=FILE", encoder_weights=None)
     refused("model.encoder_layer must be a whole number from 0 to 11, not 12", encoder_layer=12)

@@ -2,8 +2,14 @@
 
 import pytest
 import torch
-from networks import asked, clips, same, taken, tiny
 from networks3 import FORMS, TINY3, tiny3
+from small_networks import (
+    assert_same,
+    random_queries,
+    random_video,
+    select,
+    tiny,
+)
 from waits import Waits
 
 from cotracker.model.attention import time_bias, time_slopes
@@ -28,8 +34,8 @@ def make(request):
 @torch.no_grad()
 def test_points_move(make):
     """So that the equalities below are not between standing points."""
-    queries = asked()
-    estimates = make()(clips(), queries)
+    queries = random_queries()
+    estimates = make()(random_video(), queries)
     moved = (estimates[-1].tracks[-1] - queries[:, None, :, 1:]).norm(dim=-1)
     assert 0.05 < moved[:, :, estimates[-1].active[0]].mean() < 20
     assert (estimates[0].tracks[0] - estimates[0].tracks[1]).abs().max() > 0.01
@@ -37,42 +43,45 @@ def test_points_move(make):
 
 @torch.no_grad()
 def test_three_clips_at_once_equal_three_singles(make):
-    model, video, queries = make(), clips(3), asked(3)
+    model, video, queries = make(), random_video(3), random_queries(3)
     together = model(video, queries)
     for b in range(3):
-        same(taken(together, slice(b, b + 1)), model(video[b : b + 1], queries[b : b + 1]))
+        assert_same(select(together, slice(b, b + 1)), model(video[b : b + 1], queries[b : b + 1]))
 
 
 @torch.no_grad()
 def test_permuting_queries_permutes_tracks(make):
-    model, order, queries = make(), [4, 0, 5, 2, 1, 3], asked()
-    same(model(clips(), queries[:, order]), taken(model(clips(), queries), points=order))
+    model, order, queries = make(), [4, 0, 5, 2, 1, 3], random_queries()
+    assert_same(
+        model(random_video(), queries[:, order]),
+        select(model(random_video(), queries), points=order),
+    )
 
 
 @torch.no_grad()
 def test_padded_points_change_nothing(make):
-    model, queries = make(), asked(2)
+    model, queries = make(), random_queries(2)
     rubbish = torch.tensor([[float("nan"), 1e30, -5], [0, float("inf"), 3], [3, 10.0, 10]])
     point_mask = torch.ones(2, 9, dtype=torch.bool)
     point_mask[:, 6:] = False
     padded = torch.cat([queries, rubbish.expand(2, 3, 3)], dim=1)
     order = [8, 0, 1, 6, 2, 3, 7, 4, 5]
-    told = model(clips(2), padded[:, order], point_mask=point_mask[:, order])
+    told = model(random_video(2), padded[:, order], point_mask=point_mask[:, order])
     assert not any(e.active[:, [0, 3, 6]].any() for e in told)
-    same(taken(told, points=[1, 2, 4, 5, 7, 8]), model(clips(2), queries))
+    assert_same(select(told, points=[1, 2, 4, 5, 7, 8]), model(random_video(2), queries))
 
 
 @pytest.mark.parametrize("length", [3, 8, 10])
 @torch.no_grad()
 def test_padded_frames_change_nothing(make, length):
-    model, video, queries = make(), clips(2, 16).float(), asked(2, length)
+    model, video, queries = make(), random_video(2, 16).float(), random_queries(2, length)
     lengths = torch.tensor([length, 16])
     video[0, length:] = float("nan")
     padded = model(video, queries, lengths=lengths)
     for e, s in zip(padded, model(video[:1, :length], queries[:1])):
         told = s.logits.shape[1]
-        same(taken([e], slice(0, 1), frames=slice(told)), [s])
-    same(taken(padded, slice(1, 2)), model(video[1:], queries[1:]))
+        assert_same(select([e], slice(0, 1), frames=slice(told)), [s])
+    assert_same(select(padded, slice(1, 2)), model(video[1:], queries[1:]))
 
 
 @pytest.mark.slow
@@ -80,8 +89,8 @@ def test_padded_frames_change_nothing(make, length):
 def test_any_number_of_frames(make):
     model = make()
     for frames in range(1, 41):
-        queries = asked(frames=frames, height=17, width=33)
-        estimates = model(clips(1, frames, 17, 33), queries)
+        queries = random_queries(frames=frames, height=17, width=33)
+        estimates = model(random_video(1, frames, 17, 33), queries)
         assert [e.start for e in estimates] == window_starts(frames, model.window)
         assert estimates[-1].start + estimates[-1].logits.shape[1] == frames
         assert estimates[-1].active.all()
@@ -93,7 +102,7 @@ def test_any_number_of_frames(make):
 @pytest.mark.parametrize("size", [(17, 33), (9, 7), (33, 16), (1, 40), (4, 4)])
 @torch.no_grad()
 def test_odd_sizes(make, size):
-    queries = asked(frames=5, height=size[0], width=size[1])
+    queries = random_queries(frames=5, height=size[0], width=size[1])
     rng = torch.Generator().manual_seed(0)
     video = (255 * torch.rand(1, 5, 3, *size, generator=rng)).byte()
     for stride in (4, 8):
@@ -104,19 +113,19 @@ def test_odd_sizes(make, size):
 
 @torch.no_grad()
 def test_one_video_serves_many_sets_of_queries(make):
-    model, video, queries = make(), clips(), asked(3)
-    same(model(video, queries), model(video.expand(3, -1, -1, -1, -1), queries))
+    model, video, queries = make(), random_video(), random_queries(3)
+    assert_same(model(video, queries), model(video.expand(3, -1, -1, -1, -1), queries))
 
 
 @torch.no_grad()
 def test_points_see_each_other_only_once_queried(make):
     """A point queried later changes nothing before its first window, and something from it on."""
-    model, queries = make(), asked(points=4)
+    model, queries = make(), random_queries(points=4)
     queries[..., 0] = torch.tensor([0.0, 0, 2, 9])  # the last from the second window of 8 on
-    alone = model(clips(), queries[:, :3])
-    joined = taken(model(clips(), queries), points=slice(3))
+    alone = model(random_video(), queries[:, :3])
+    joined = select(model(random_video(), queries), points=slice(3))
     if model.window == 8:
-        same(alone[:1], joined[:1])
+        assert_same(alone[:1], joined[:1])
     assert (alone[-1].tracks[-1] - joined[-1].tracks[-1]).abs().max() > 1e-5
 
 
@@ -132,21 +141,21 @@ def gradients(model, video, queries):
 
 
 def test_gradients_are_finite_and_the_same_when_recomputed(make):
-    video, queries = clips(2, 10, 24, 40), asked(2, 10, 4, 24, 40)
+    video, queries = random_video(2, 10, 24, 40), random_queries(2, 10, 4, 24, 40)
     kept, again = (gradients(make(recompute=r), video, queries) for r in (False, True))
     assert kept.isfinite().all() and (kept != 0).float().mean() > 0.9
     assert (kept - again).norm() < 1e-5 * kept.norm()
 
 
 def test_gradients_of_three_clips_are_the_sum_of_singles(make):
-    model, video, queries = make(), clips(3, 10, 24, 32), asked(3, 10, 4, 24, 32)
+    model, video, queries = make(), random_video(3, 10, 24, 32), random_queries(3, 10, 4, 24, 32)
     together = gradients(model, video, queries)
     singles = sum(gradients(model, video[b : b + 1], queries[b : b + 1]) for b in range(3))
     assert (together - singles).norm() < 1e-4 * together.norm()
 
 
 def test_a_step_is_pure_and_forward_is_their_loop(make):
-    model, video, queries = make(), clips(2, 14), asked(2, 14)
+    model, video, queries = make(), random_video(2, 14), random_queries(2, 14)
     maps, estimates = model.encode(video), []
     state = model.begin(queries)
     for start in window_starts(14, model.window):
@@ -156,15 +165,15 @@ def test_a_step_is_pure_and_forward_is_their_loop(make):
         _, again = model.step(state, window)
         state, estimate = model.step(state, window)
         assert all(torch.equal(x, y) for x, y in zip((*tensors, *window), before))
-        same([estimate], [again], atol=0)
+        assert_same([estimate], [again], atol=0)
         estimates.append(estimate)
-    same(estimates, model(video, queries), atol=0)
+    assert_same(estimates, model(video, queries), atol=0)
 
 
 @torch.no_grad()
 def test_backward_of_a_clip_is_forward_of_its_reverse(make):
     """As Bidirectional has it: before each query, the tracks are those of the reversed video."""
-    tracker, video, queries = CoTrackerPredictor(make(), iters=2), clips(), asked()
+    tracker, video, queries = CoTrackerPredictor(make(), iters=2), random_video(), random_queries()
     joined = Bidirectional(tracker)(video, queries)
     flipped = torch.cat([11 - queries[..., :1], queries[..., 1:]], dim=-1)
     back = tracker(video.flip(1), flipped).xy.flip(1)
@@ -177,8 +186,8 @@ def test_backward_of_a_clip_is_forward_of_its_reverse(make):
 @torch.no_grad()
 def test_nothing_in_a_window_waits_for_the_device(make):
     """As a CUDA graph of `refine` needs it."""
-    model, queries = make(), asked()
-    maps = model.encode(clips(1, 8))
+    model, queries = make(), random_queries()
+    maps = model.encode(random_video(1, 8))
     state, _ = model.step(model.begin(queries), maps)
     with Waits() as waits:
         model.step(state, maps)
@@ -212,7 +221,7 @@ OPTIONS = [
 )
 def test_every_option_runs_forwards_and_backwards(options):
     model = tiny3(**({"window": 8} | options))
-    video, queries = clips(2, 10, 24, 40), asked(2, 10, 4, 24, 40)
+    video, queries = random_video(2, 10, 24, 40), random_queries(2, 10, 4, 24, 40)
     if options.get("group_layers") == 0:  # virtual tracks that nobody reads get no gradient
         model.transformer.virtual_tracks.requires_grad_(False)
     estimates = model(video, queries)

@@ -10,7 +10,14 @@ import sys
 
 import pytest
 import torch
-from networks import TINY, asked, clips, same, taken, tiny
+from small_networks import (
+    TINY,
+    assert_same,
+    random_queries,
+    random_video,
+    select,
+    tiny,
+)
 
 from cotracker.model import attention
 from cotracker.model.config import CoTrackerConfig
@@ -24,8 +31,8 @@ from cotracker.model.windows import window_starts
 @torch.no_grad()
 def test_the_tiny_network_moves_points():
     """So that the equalities below are not between standing points."""
-    queries = asked()
-    estimates = tiny()(clips(), queries)
+    queries = random_queries()
+    estimates = tiny()(random_video(), queries)
     moved = (estimates[1].tracks[-1] - queries[:, None, :, 1:]).norm(dim=-1)[
         :, :, estimates[1].active[0]
     ]
@@ -35,14 +42,14 @@ def test_the_tiny_network_moves_points():
 
 @torch.no_grad()
 def test_three_clips_at_once_equal_three_singles():
-    model, video, queries = tiny(), clips(3), asked(3)
+    model, video, queries = tiny(), random_video(3), random_queries(3)
     together = model(video, queries)
     for b in range(3):
-        same(taken(together, slice(b, b + 1)), model(video[b : b + 1], queries[b : b + 1]))
+        assert_same(select(together, slice(b, b + 1)), model(video[b : b + 1], queries[b : b + 1]))
 
 
 def test_gradients_of_three_clips_are_the_sum_of_singles():
-    model, video, queries = tiny(), clips(3, 10, 24, 32), asked(3, 10, 4, 24, 32)
+    model, video, queries = tiny(), random_video(3, 10, 24, 32), random_queries(3, 10, 4, 24, 32)
 
     def gradient(items):
         model.zero_grad()
@@ -58,27 +65,36 @@ def test_gradients_of_three_clips_are_the_sum_of_singles():
 @torch.no_grad()
 def test_permuting_queries_permutes_tracks():
     model, order = tiny(), [4, 0, 5, 2, 1, 3]
-    queries = asked()
-    same(model(clips(), queries[:, order]), taken(model(clips(), queries), points=order))
+    queries = random_queries()
+    assert_same(
+        model(random_video(), queries[:, order]),
+        select(model(random_video(), queries), points=order),
+    )
 
 
 @torch.no_grad()
 def test_published_scramble_does_depend_on_the_order():
     """What scrambled_flags is for, and why it is off: see docs/differences.md."""
     model, order = tiny(scrambled_flags=True), [4, 0, 5, 2, 1, 3]
-    queries = asked()
+    queries = random_queries()
     queries[..., 0] = 0
-    ours, theirs = model(clips(), queries[:, order]), taken(model(clips(), queries), points=order)
+    ours, theirs = (
+        model(random_video(), queries[:, order]),
+        select(model(random_video(), queries), points=order),
+    )
     assert (ours[0].tracks[-1] - theirs[0].tracks[-1]).abs().max() > 1e-2
 
 
 @torch.no_grad()
 def test_points_see_each_other_only_once_asked():
     """A point asked for later changes nothing before its first window, and something from it on."""
-    model, queries = tiny(), asked(points=4)
+    model, queries = tiny(), random_queries(points=4)
     queries[..., 0] = torch.tensor([0.0, 0, 2, 9])  # asked from the second window (frames 4..11) on
-    alone, joined = model(clips(), queries[:, :3]), taken(model(clips(), queries), points=slice(3))
-    same(alone[:1], joined[:1])
+    alone, joined = (
+        model(random_video(), queries[:, :3]),
+        select(model(random_video(), queries), points=slice(3)),
+    )
+    assert_same(alone[:1], joined[:1])
     assert (alone[1].tracks[-1] - joined[1].tracks[-1]).abs().max() > 1e-4
 
 
@@ -87,30 +103,30 @@ def test_points_see_each_other_only_once_asked():
 )
 @torch.no_grad()
 def test_padded_points_change_nothing(options):
-    model, queries = tiny(**options), asked(2)
+    model, queries = tiny(**options), random_queries(2)
     rubbish = torch.tensor([[float("nan"), 1e30, -5], [0, float("inf"), 3], [3, 10.0, 10]]).expand(
         2, 3, 3
     )
     real = torch.ones(2, 9, dtype=torch.bool)
     real[:, 6:] = False
-    padded = model(clips(2), torch.cat([queries, rubbish], dim=1), point_mask=real)
+    padded = model(random_video(2), torch.cat([queries, rubbish], dim=1), point_mask=real)
     assert not any(e.active[:, 6:].any() for e in padded)
-    same(taken(padded, points=slice(6)), model(clips(2), queries))
+    assert_same(select(padded, points=slice(6)), model(random_video(2), queries))
     shuffled = [8, 0, 1, 6, 2, 3, 7, 4, 5]
     if not options:
         mixed = model(
-            clips(2),
+            random_video(2),
             torch.cat([queries, rubbish], dim=1)[:, shuffled],
             point_mask=real[:, shuffled],
         )
-        same(taken(mixed, points=[1, 2, 4, 5, 7, 8]), model(clips(2), queries))
+        assert_same(select(mixed, points=[1, 2, 4, 5, 7, 8]), model(random_video(2), queries))
 
 
 def test_padded_points_leave_gradients_finite():
     model = tiny()
-    queries = torch.cat([asked(points=3), torch.full((1, 2, 3), float("nan"))], dim=1)
+    queries = torch.cat([random_queries(points=3), torch.full((1, 2, 3), float("nan"))], dim=1)
     real = torch.tensor([[True, True, True, False, False]])
-    estimates = model(clips(), queries, point_mask=real)
+    estimates = model(random_video(), queries, point_mask=real)
     sum(
         (e.tracks[-1] * e.active[:, None, :, None]).sum()
         + e.logits[e.active[:, None].expand_as(e.logits)].sum()
@@ -122,8 +138,8 @@ def test_padded_points_leave_gradients_finite():
 @pytest.mark.parametrize("length", [3, 7, 8, 10, 12])
 @torch.no_grad()
 def test_padded_frames_change_nothing(length):
-    model, video = tiny(), clips(2, 16).float()
-    queries = asked(2, length)
+    model, video = tiny(), random_video(2, 16).float()
+    queries = random_queries(2, length)
     lengths = torch.tensor([length, 16])
     for rubbish in (0.0, 1e4, float("nan")):
         video[0, length:] = rubbish
@@ -131,15 +147,15 @@ def test_padded_frames_change_nothing(length):
         short = model(video[:1, :length], queries[:1])
         for e, s in zip(padded, short):
             frames = s.logits.shape[1]
-            same(taken([e], slice(0, 1), frames=slice(frames)), [s])
-        same(taken(padded, slice(1, 2)), model(video[1:], queries[1:]))
+            assert_same(select([e], slice(0, 1), frames=slice(frames)), [s])
+        assert_same(select(padded, slice(1, 2)), model(video[1:], queries[1:]))
 
 
 @pytest.mark.parametrize("frames", range(1, 21))
 @torch.no_grad()
 def test_any_number_of_frames(frames):
-    queries = asked(frames=frames, height=17, width=33)
-    estimates = tiny()(clips(1, frames, 17, 33), queries)
+    queries = random_queries(frames=frames, height=17, width=33)
+    estimates = tiny()(random_video(1, frames, 17, 33), queries)
     assert [e.start for e in estimates] == window_starts(frames, 8)
     assert [e.logits.shape[1] for e in estimates] == [min(8, frames - e.start) for e in estimates]
     assert (
@@ -157,10 +173,10 @@ def test_a_short_last_window():
     """By default it is a window of fewer frames; repeat_last_frame (published) lets points attend
     to copies.
     """
-    queries = asked(frames=10)
+    queries = random_queries(frames=10)
     for frames, differs in ((12, False), (10, True)):
         short, filled = (
-            tiny(repeat_last_frame=r)(clips(1, frames), queries) for r in (False, True)
+            tiny(repeat_last_frame=r)(random_video(1, frames), queries) for r in (False, True)
         )
         assert (
             [e.logits.shape[1] for e in short]
@@ -182,7 +198,7 @@ def test_motion_frequencies():
 @pytest.mark.parametrize("stride", [4, 8])
 @torch.no_grad()
 def test_odd_sizes(size, stride):
-    queries = asked(frames=5, height=size[0], width=size[1])
+    queries = random_queries(frames=5, height=size[0], width=size[1])
     video = (255 * torch.rand(1, 5, 3, *size, generator=torch.Generator().manual_seed(0))).byte()
     model = tiny(stride=stride)
     maps = model.encode(video)
@@ -198,8 +214,8 @@ def test_odd_sizes(size, stride):
 @torch.no_grad()
 def test_one_video_serves_many_sets_of_queries(whole, monkeypatch):
     monkeypatch.setattr("cotracker.model.runtime.WHOLE_MAP_CELLS", 10**9 if whole else 0)
-    model, video, queries = tiny(), clips(), asked(3)
-    same(model(video, queries), model(video.expand(3, -1, -1, -1, -1), queries))
+    model, video, queries = tiny(), random_video(), random_queries(3)
+    assert_same(model(video, queries), model(video.expand(3, -1, -1, -1, -1), queries))
 
 
 @torch.no_grad()
@@ -207,8 +223,8 @@ def test_both_ways_to_correlations_give_the_same_tracks(monkeypatch):
     model, found = tiny(), []
     for cells in (0, 10**9):
         monkeypatch.setattr("cotracker.model.runtime.WHOLE_MAP_CELLS", cells)
-        found.append(model(clips(2), asked(2)))
-    same(*found)
+        found.append(model(random_video(2), random_queries(2)))
+    assert_same(*found)
 
 
 @torch.no_grad()
@@ -238,7 +254,7 @@ def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
 
 
 def test_a_step_is_pure_and_forward_is_their_loop():
-    model, video, queries = tiny(), clips(2, 14), asked(2, 14)
+    model, video, queries = tiny(), random_video(2, 14), random_queries(2, 14)
     maps = model.encode(video)
     state, estimates = model.begin(queries), []
     for start in window_starts(14, 8):
@@ -256,8 +272,10 @@ def test_a_step_is_pure_and_forward_is_their_loop():
             assert torch.equal(x, y)
         state, estimate = first
         estimates.append(estimate)
-    same(estimates, model(video, queries), atol=0)
-    same(model(video, queries), model(video, queries), atol=0)  # nothing is kept between calls
+    assert_same(estimates, model(video, queries), atol=0)
+    assert_same(
+        model(video, queries), model(video, queries), atol=0
+    )  # nothing is kept between calls
 
 
 @torch.no_grad()
@@ -265,15 +283,15 @@ def test_windows_hand_on_only_the_last_half():
     """A change before the frames two windows share reaches the next one only through what they
     carry: the tracks.
     """
-    model, video = tiny(), clips(1, 12)
-    queries = asked()
+    model, video = tiny(), random_video(1, 12)
+    queries = random_queries()
     queries[..., 0] = torch.tensor([0.0, 0, 1, 6, 7, 2])
     maps = model.encode(video)
     state, _ = model.step(model.begin(queries), [m[:, :8] for m in maps])
     tracks, logits = state.tracks.clone(), state.logits.clone()
     tracks[:, :4], logits[:, :4] = 1e3, -1e3
     second = [m[:, 4:12] for m in maps]
-    same(
+    assert_same(
         [model.step(state, second)[1]],
         [model.step(state._replace(tracks=tracks, logits=logits), second)[1]],
     )
@@ -319,7 +337,7 @@ def test_every_option_runs_forwards_and_backwards(options):
     model = tiny(**options)
     assert {k: getattr(model.config, k) for k in options} == options
     window = options.get("window", 8)
-    estimates = model(clips(1, 10, 24, 40), asked(1, 10, 4, 24, 40))
+    estimates = model(random_video(1, 10, 24, 40), random_queries(1, 10, 4, 24, 40))
     assert [e.start for e in estimates] == window_starts(10, window)
     sum(e.tracks[-1].square().mean() + e.logits.mean() for e in estimates).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -331,12 +349,15 @@ def test_every_option_runs_forwards_and_backwards(options):
 
 @torch.no_grad()
 def test_without_group_layers_points_do_not_see_each_other():
-    model, queries = tiny(group_layers=0, time_layers=12), asked()
-    same(taken(model(clips(), queries), points=[2]), model(clips(), queries[:, [2]]))
+    model, queries = tiny(group_layers=0, time_layers=12), random_queries()
+    assert_same(
+        select(model(random_video(), queries), points=[2]),
+        model(random_video(), queries[:, [2]]),
+    )
     joint = tiny()
     difference = (
-        joint(clips(), queries)[0].tracks[-1][:, :, [0]]
-        - joint(clips(), queries[:, [0]])[0].tracks[-1]
+        joint(random_video(), queries)[0].tracks[-1][:, :, [0]]
+        - joint(random_video(), queries[:, [0]])[0].tracks[-1]
     )
     assert difference.abs().max() > 1e-4
 
@@ -380,13 +401,13 @@ def test_wrong_inputs_are_refused_in_one_sentence():
     with pytest.raises(
         ValueError, match=r"video must have shape \(B, T, 3, H, W\), not \(12, 3, 40, 56\)"
     ):
-        model(clips()[0], asked())
+        model(random_video()[0], random_queries())
     with pytest.raises(ValueError, match=r"queries must have shape \(B, N, 3\), not \(1, 6, 2\)"):
-        model(clips(), asked()[..., :2])
+        model(random_video(), random_queries()[..., :2])
     with pytest.raises(ValueError, match="queries are for 3 videos, but the video holds 2"):
-        model(clips(2), asked(3))
+        model(random_video(2), random_queries(3))
     with pytest.raises(ValueError, match="iters must be at least 1, not 0"):
-        model(clips(), asked(), iters=0)
+        model(random_video(), random_queries(), iters=0)
 
 
 def test_the_default_is_the_papers_model():
@@ -408,7 +429,7 @@ def test_the_default_is_the_papers_model():
 
 @torch.no_grad()
 def test_bfloat16_keeps_coordinates_in_float32():
-    model, video, queries = tiny(), clips(2), asked(2)
+    model, video, queries = tiny(), random_video(2), random_queries(2)
     with torch.autocast("cpu", torch.bfloat16):
         estimates = model(video, queries)
     exact = model(video, queries)
@@ -420,7 +441,7 @@ def test_bfloat16_keeps_coordinates_in_float32():
 
 @torch.no_grad()
 def test_a_frames_map_depends_on_no_other_frame():
-    model, video = tiny(), clips(2, 6)
+    model, video = tiny(), random_video(2, 6)
     together = model.encode(video)
     for turn in (1, 4):
         for a, b in zip(together, model.encode(video, frames_at_once=turn)):
@@ -436,7 +457,7 @@ def test_a_frames_map_depends_on_no_other_frame():
 
 @torch.no_grad()
 def test_track_features_are_read_where_and_when_asked():
-    model, video = tiny(), clips(1, 12)
+    model, video = tiny(), random_video(1, 12)
     maps = model.encode(video)
     queries = torch.tensor([[[0.0, 8, 12], [11, 4, 20], [5, 55, 39], [5, -20, 70]]])
     features = model.sample_track_feat(maps, queries)
@@ -458,7 +479,7 @@ def test_no_gradient_flows_through_coordinates_between_updates():
     once a coordinate.
     """
     model = tiny()
-    estimate = model(clips(1, 8), asked(1, 8, 3))[0]
+    estimate = model(random_video(1, 8), random_queries(1, 8, 3))[0]
     gradient = torch.autograd.grad(estimate.tracks[-1][..., 0].sum(), model.transformer.head.bias)[
         0
     ]
@@ -469,7 +490,7 @@ def test_no_gradient_flows_through_coordinates_between_updates():
 @torch.no_grad()
 def test_a_query_at_any_frame_is_sampled_in_its_first_window():
     """One point for each frame: also those on the first and last frames of windows."""
-    model, video = tiny(), clips(1, 16)
+    model, video = tiny(), random_video(1, 16)
     queries = torch.tensor([[[float(t), 5 + 2 * t, 30 - t] for t in range(16)]])
     maps = model.encode(video)
     features, state = model.sample_track_feat(maps, queries), model.begin(queries)

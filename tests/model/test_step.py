@@ -9,7 +9,7 @@ import bench_step
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import asked, clips, tiny
+from small_networks import random_queries, random_video, tiny
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -118,13 +118,15 @@ def test_faster_forms_of_the_transformer_are_its_definitions():
 def test_the_plain_network_is_the_network(options):
     """All that runtime.py chooses at once: tracks, visibility, and gradients of all parameters."""
     model = tiny(**options)
-    ours, gradient = gradients(model, clips(), asked())
+    ours, gradient = gradients(model, random_video(), random_queries())
     with runtime.plain():
-        right, plain_gradient = gradients(model, clips(), asked())
+        right, plain_gradient = gradients(model, random_video(), random_queries())
     torch.testing.assert_close(ours[-1].tracks[-1], right[-1].tracks[-1], rtol=0, atol=1e-3)
     torch.testing.assert_close(ours[-1].logits, right[-1].logits, rtol=0, atol=1e-3)
     assert far(gradient, plain_gradient) < 1e-3
-    assert torch.equal(gradients(model, clips(), asked())[1], gradient)  # nothing is left behind
+    assert torch.equal(
+        gradients(model, random_video(), random_queries())[1], gradient
+    )  # nothing is left behind
 
 
 def test_windows_hand_their_gradients_back():
@@ -147,7 +149,7 @@ def test_recomputed_gradients_are_the_kept_ones(bfloat16, monkeypatch):
     monkeypatch.setattr(runtime, "FRAME_PIXELS", 40 * 56 * 3 * 5)
     kept, again = tiny(), tiny(recompute=True)
     (a, kept_gradient), (b, gradient) = (
-        gradients(m, clips(), asked(), bfloat16) for m in (kept, again)
+        gradients(m, random_video(), random_queries(), bfloat16) for m in (kept, again)
     )
     assert torch.equal(a[-1].tracks[-1], b[-1].tracks[-1])
     assert far(gradient, kept_gradient) < (1e-2 if bfloat16 else 1e-5)
@@ -167,7 +169,7 @@ def test_recomputing_keeps_less(monkeypatch):
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-            estimates = model(clips(), asked())
+            estimates = model(random_video(), random_queries())
             held[model] = sum(seen.values())
         return estimates
 
@@ -184,11 +186,11 @@ def test_recomputing_agrees_with_data_parallel_training(tmp_path):
         "gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1
     )
     try:
-        right = gradients(tiny(), clips(), asked())[1]
+        right = gradients(tiny(), random_video(), random_queries())[1]
         for static in (True, False):
             model = DistributedDataParallel(tiny(recompute=True), static_graph=static)
             for _ in range(2):
-                assert far(gradients(model, clips(), asked())[1], right) < 1e-5
+                assert far(gradients(model, random_video(), random_queries())[1], right) < 1e-5
     finally:
         torch.distributed.destroy_process_group()
 
@@ -196,13 +198,13 @@ def test_recomputing_agrees_with_data_parallel_training(tmp_path):
 def test_nothing_is_recomputed_without_gradients(monkeypatch):
     monkeypatch.setattr(runtime, "checkpoint", None)
     with torch.no_grad():
-        assert tiny(recompute=True)(clips(), asked())
+        assert tiny(recompute=True)(random_video(), random_queries())
 
 
 def test_bfloat16_is_near_float32_and_its_gradients_point_the_same_way():
     model = tiny()
-    exact, right = gradients(model, clips(2), asked(2))
-    half, gradient = gradients(model, clips(2), asked(2), bfloat16=True)
+    exact, right = gradients(model, random_video(2), random_queries(2))
+    half, gradient = gradients(model, random_video(2), random_queries(2), bfloat16=True)
     for ours, theirs in zip(half, exact):
         for a, b in zip(ours.tracks, theirs.tracks):
             assert a.dtype == torch.float32 and a.isfinite().all() and (a - b).abs().max() < 0.5
@@ -236,7 +238,7 @@ def test_what_stays_float32_in_bfloat16(monkeypatch):
     model.transformer.embed.register_forward_hook(
         lambda module, inputs, out: seen.update(embedded=out.dtype)
     )
-    gradients(model, clips(), asked(), bfloat16=True)
+    gradients(model, random_video(), random_queries(), bfloat16=True)
     assert {name for name, dtype in seen.items() if dtype == torch.bfloat16} == {
         "maps",
         "normed",
@@ -277,7 +279,7 @@ def test_compiled_parts_are_the_same_network(backend):
     assert plain.state_dict().keys() == compiled.state_dict().keys()
     for frames, points in ((8, 4), (10, 5)):
         (a, right), (b, gradient) = (
-            gradients(m, clips(1, frames, 24, 40), asked(1, frames, points, 24, 40))
+            gradients(m, random_video(1, frames, 24, 40), random_queries(1, frames, points, 24, 40))
             for m in (plain, compiled)
         )
         torch.testing.assert_close(b[-1].tracks[-1], a[-1].tracks[-1], rtol=0, atol=1e-4)

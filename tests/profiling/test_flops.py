@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from networks import tiny
 from networks3 import FORMS, tiny3
+from small_networks import tiny
 from torch.utils.flop_counter import FlopCounterMode
 
 from cotracker.model import runtime

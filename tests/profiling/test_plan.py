@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import tiny
+from small_networks import tiny
 
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling import bench, flops

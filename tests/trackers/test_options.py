@@ -5,8 +5,8 @@ import inspect
 
 import pytest
 import yaml
-from networks import tiny
 from sliding import MODEL
+from small_networks import tiny
 
 import cotracker
 from cotracker import checkpoint

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from numpy.random import Generator
 
 from cotracker.data.augment.photometric import Blur, ColourJitter, Eraser, Rectangles, Replace
-from cotracker.data.augment.points import ChoosePoints
+from cotracker.data.augment.sampling import ChoosePoints
 from cotracker.data.augment.spatial import Flip, Pad, ScaleAndCrop
 from cotracker.types import Clip
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cotracker.data.check.benchmark import (
+from cotracker.data.check.clip import CheckedClip, Finding, check_clip, holds_clip
+from cotracker.data.check.folders import (
     CheckedBenchmark,
     check_video,
     collect_benchmark,
     find_benchmarks,
     list_videos,
 )
-from cotracker.data.check.clip import CheckedClip, Finding, check_clip, holds_clip
 from cotracker.data.kubric.layout import clip_names
 from cotracker.data.kubric.manifest import MANIFEST, count_clips, find_leftovers, read_manifest
 from cotracker.data.workers import map_in_processes

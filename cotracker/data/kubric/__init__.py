@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from cotracker.checks import whole
-from cotracker.data.augment.points import check_least, choose_points, random_crop
+from cotracker.data.augment.sampling import check_least, choose_points, random_crop
 from cotracker.data.kubric.layout import clip_names, open_frames, read_tracks
 from cotracker.types import Clip
 

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 from cotracker.data.pickles.arrays import StoredArray, load_value, read_npy_header
-from cotracker.data.pickles.machine import TruncatedPickle, Unpickler
 from cotracker.data.pickles.names import UnsafePickle
+from cotracker.data.pickles.opcodes import TruncatedPickle, Unpickler
 
 
 def load_npy_dict(path: str | Path) -> dict:

@@ -18,17 +18,17 @@ from cotracker.data.synthetic.scenes3d import (
     mujoco_world,
     solids,
 )
-from cotracker.data.synthetic.scenes3d.camera import clearance, visible_share
+from cotracker.data.synthetic.scenes3d.camera3d import clearance, visible_share
 from cotracker.data.synthetic.scenes3d.mujoco_world import World
 from cotracker.data.synthetic.scenes3d.recording import is_in_front, record_surface, to_quaternion
-from cotracker.data.synthetic.scenes3d.scene import (
+from cotracker.data.synthetic.scenes3d.scene3d import (
     UPRIGHT,
     Body,
-    Camera,
+    Camera3D,
     Piece,
     Plane,
     Poses,
-    Scene,
+    Scene3D,
     quaternion_about,
 )
 from cotracker.geometry import sample_maps
@@ -40,7 +40,7 @@ PLAIN = dict.fromkeys((*EFFECTS, "motion_blur"), 0.0)
 def missing_opengl() -> str:
     """Why nothing can be rendered here, or None."""
     try:
-        still(World(Scene((), steps=1), 16, 16), np.zeros(3), UPRIGHT)
+        still(World(Scene3D((), steps=1), 16, 16), np.zeros(3), UPRIGHT)
     except ValueError as error:
         return str(error)
     return ""
@@ -48,7 +48,7 @@ def missing_opengl() -> str:
 
 def still(world: World, position, quaternion, fov: float = 50.0):
     """Frame H W 3, depth H W, seen H W of a world at its start."""
-    camera = Camera(np.asarray(position, float)[None], np.asarray(quaternion, float)[None], fov)
+    camera = Camera3D(np.asarray(position, float)[None], np.asarray(quaternion, float)[None], fov)
     frames, depth, seen = world.render(world.simulate(np.zeros(1, int)), camera, np.zeros(1, int))
     return frames[0], depth[0], seen[0]
 
@@ -65,7 +65,7 @@ def renders(test):
 
 
 def simulate(seed: int, **settings):
-    """A Scenes3D without effects, its World, Poses and Camera at the frames, and the Surface."""
+    """A Scenes3D without effects, its World, Poses and Camera3D at the frames, and the Surface."""
     source = Scenes3D(**{"frames": 10, "height": 128, "width": 160, **PLAIN, **settings})
     world, poses, camera, exact = source._simulate(np.random.default_rng(seed))
     _, depth, seen = world.render(poses, camera, exact)
@@ -100,7 +100,7 @@ def tracks_of(surface, seed: int, count: int):
 def test_depth_is_exact_and_seen_names_the_piece():
     """A box on the ground, looked at aslant: each ray's length against algebra."""
     box = Body((Piece("box", (0.5, 0.4, 0.3)),), position=(0, 0, 0.3), free=False)
-    world = World(Scene((box,), (Plane((0, 0, 0), UPRIGHT, (20, 20)),), steps=1), 96, 128)
+    world = World(Scene3D((box,), (Plane((0, 0, 0), UPRIGHT, (20, 20)),), steps=1), 96, 128)
     eye, turn = np.array([0.3, -3.0, 2.0]), quaternion_about((1.0, 0, 0), 1.0)
     _, depth, seen = still(world, eye, turn)
     focal = 96 / 2 / np.tan(np.radians(25))
@@ -120,10 +120,10 @@ def test_depth_is_exact_and_seen_names_the_piece():
 
 @renders
 def test_sky_is_infinitely_far_and_black_without_one():
-    frame, depth, seen = still(World(Scene((), steps=1), 16, 16), (0, 0, 1.0), UPRIGHT)
+    frame, depth, seen = still(World(Scene3D((), steps=1), 16, 16), (0, 0, 1.0), UPRIGHT)
     assert np.isinf(depth).all() and not seen.any() and not frame.any()
     faces = np.full((6 * 8, 8, 3), 200, np.uint8)
-    frame, depth, _ = still(World(Scene((), sky=faces, steps=1), 16, 16), (0, 0, 1.0), UPRIGHT)
+    frame, depth, _ = still(World(Scene3D((), sky=faces, steps=1), 16, 16), (0, 0, 1.0), UPRIGHT)
     assert np.isinf(depth).all() and abs(int(frame.min()) - 200) <= 2
 
 
@@ -397,7 +397,7 @@ def test_driven_limbs_follow_their_motion():
     piece = Piece("capsule", (0.05, 0.2, 0.0), position=(0, 0, -0.2))
     trunk = Body((Piece("box", (0.1, 0.1, 0.1)),), position=(0, 0, 2.0), motion=trunk_motion)
     limb = Body((piece,), parent=0, motion=np.linspace(0, np.pi, 41))
-    poses = World(Scene((trunk, limb), steps=41), 16, 16).simulate(np.array([0, 20, 40]))
+    poses = World(Scene3D((trunk, limb), steps=41), 16, 16).simulate(np.array([0, 20, 40]))
     assert np.allclose(poses.positions[0], [[0, 0, 2], [0.5, 0, 2], [1, 0, 2]], atol=1e-9)
     assert np.allclose(poses.positions[1], [[0, 0, 1.8], [0.3, 0, 2], [1, 0, 2.2]], atol=1e-9)
     assert np.allclose(poses.half[1], (0.05, 0.05, 0.25))
@@ -407,7 +407,7 @@ def test_driven_limbs_follow_their_motion():
 def test_thrown_objects_fly_spin_and_fall():
     turn = elements.sample_rotation(np.random.default_rng(1))
     ball = Body((Piece("sphere", (0.1,) * 3),), (0, 0, 5.0), turn, velocity=(1.0, 0, 0, 0, 0, 2.0))
-    poses = World(Scene((ball,), steps=49), 16, 16).simulate(np.array([0, 48]))
+    poses = World(Scene3D((ball,), steps=49), 16, 16).simulate(np.array([0, 48]))
     assert np.allclose(poses.positions[0, 1], (0.2, 0, 5 - 9.81 * 0.2**2 / 2), atol=0.01)
     turned = poses.rotations[0, 1] @ poses.rotations[0, 0].T
     assert np.allclose(turned, rotations(quaternion_about((0, 0, 1.0), 0.4)), atol=1e-3)
@@ -420,7 +420,7 @@ def test_a_physics_that_diverges_is_a_bad_clip():
     )
     fast = replace(inside_out[0], velocity=(500.0, 0, 0, 0, 0, 0))
     with pytest.raises(ValueError, match="physics of this scene diverged"):
-        World(Scene((*inside_out[1:], fast), steps=30), 16, 16).simulate(np.array([0, 29]))
+        World(Scene3D((*inside_out[1:], fast), steps=30), 16, 16).simulate(np.array([0, 29]))
 
 
 def test_every_mesh_is_closed_and_seen_from_outside():

@@ -11,14 +11,14 @@ from numpy.random import Generator
 
 from cotracker.data.kubric.tracks import sample_tracks
 from cotracker.data.synthetic.camera_effects import apply_camera_effects, sample_camera_effects
-from cotracker.data.synthetic.points import distance_outside, pick_points
-from cotracker.data.synthetic.scenes3d.builder import STEPS_PER_FRAME, build_scene
-from cotracker.data.synthetic.scenes3d.camera import choose_camera
+from cotracker.data.synthetic.scenes3d.builder3d import STEPS_PER_FRAME, build_scene
+from cotracker.data.synthetic.scenes3d.camera3d import choose_camera
 from cotracker.data.synthetic.scenes3d.mujoco_world import World
-from cotracker.data.synthetic.scenes3d.recipe import Recipe3D
+from cotracker.data.synthetic.scenes3d.recipe3d import Recipe3D
 from cotracker.data.synthetic.scenes3d.recording import Surface, is_in_front, record_surface
-from cotracker.data.synthetic.scenes3d.scene import Camera, Poses
+from cotracker.data.synthetic.scenes3d.scene3d import Camera3D, Poses
 from cotracker.data.synthetic.textures import Textures
+from cotracker.data.synthetic.tracked_points import distance_outside, pick_points
 from cotracker.types import Clip
 
 
@@ -71,8 +71,8 @@ class Scenes3D(Recipe3D):
         frames = apply_camera_effects(sample_camera_effects(self, rng), frames)
         return frames, record_surface(poses.at(exact), camera.at(exact), depth, seen)
 
-    def _simulate(self, rng: Generator) -> tuple[World, Poses, Camera, np.ndarray]:
-        """The World, its Poses and Camera at all shots, and which (T,) are the frames' truth."""
+    def _simulate(self, rng: Generator) -> tuple[World, Poses, Camera3D, np.ndarray]:
+        """The World, its Poses and Camera3D at all shots, and which (T,) are the frames' truth."""
         steps = self._sample_steps(rng)
         scene, azimuth = build_scene(self, self._textures, rng, steps[-1, -1] + 1)
         world = World(scene, self.height, self.width)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from cotracker.data.synthetic.motion import sample_log_uniform, sample_wave
-from cotracker.data.synthetic.scenes3d.scene import (
+from cotracker.data.synthetic.scenes3d.scene3d import (
     UPRIGHT,
     Body,
     Piece,

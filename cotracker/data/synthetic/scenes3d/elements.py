@@ -5,7 +5,7 @@ import numpy as np
 from numpy.random import Generator
 
 from cotracker.data.synthetic.motion import sample_log_uniform
-from cotracker.data.synthetic.scenes3d.scene import (
+from cotracker.data.synthetic.scenes3d.scene3d import (
     Body,
     Light,
     Piece,

@@ -1,8 +1,8 @@
-"""A Scene as a compiled model of MuJoCo; the module comes as an argument, since it loads OpenGL."""
+"""A Scene3D as a compiled model of MuJoCo; the module is an argument: it loads OpenGL."""
 
 import numpy as np
 
-from cotracker.data.synthetic.scenes3d.scene import Body, Light, Piece, Plane, Scene
+from cotracker.data.synthetic.scenes3d.scene3d import Body, Light, Piece, Plane, Scene3D
 
 NEAR, FAR = 0.05, 80.0  # metres
 # Who collides with whom, as MuJoCo's pairs of bits: limbs do not with limbs, and what is driven
@@ -10,12 +10,12 @@ NEAR, FAR = 0.05, 80.0  # metres
 OBJECT, PLANE, LIMB, DRIVEN = (1, 7), (1, 3), (2, 1), (4, 0)
 
 
-def list_pieces(scene: Scene) -> list[Piece]:
+def list_pieces(scene: Scene3D) -> list[Piece]:
     """The pieces of all bodies, in order."""
     return [piece for body in scene.bodies for piece in body.pieces]
 
 
-def compile_model(mj, scene: Scene, height: int, width: int):
+def compile_model(mj, scene: Scene3D, height: int, width: int):
     """The MjModel of `scene`, which renders height x width.  ValueError: it cannot be built."""
     spec = mj.MjSpec()
     spec.compiler.usethread = False  # each process makes its own clips
@@ -43,7 +43,7 @@ def compile_model(mj, scene: Scene, height: int, width: int):
         raise ValueError(f"this scene cannot be built ({str(error).splitlines()[0]})") from error
 
 
-def _add_textures(mj, spec, scene: Scene) -> None:
+def _add_textures(mj, spec, scene: Scene3D) -> None:
     kinds = mj.mjtTexture
     cube = kinds.mjTEXTURE_CUBE
     images = [(f"texture{n}", image, cube) for n, image in enumerate(scene.textures)]
@@ -86,7 +86,7 @@ def _add_light(mj, spec, light: Light) -> None:
         lamp.pos = light.position
 
 
-def _add_bodies(mj, spec, scene: Scene) -> None:
+def _add_bodies(mj, spec, scene: Scene3D) -> None:
     nodes = []
     number = 0
     for n, body in enumerate(scene.bodies):

@@ -1,4 +1,4 @@
-"""A Scene simulated and rendered, with depth and segments; the only file that imports MuJoCo."""
+"""A Scene3D simulated and rendered, with depth and segments; the only file that imports MuJoCo."""
 
 import ctypes.util
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cotracker.data.synthetic.scenes3d.mujoco_model import FAR, compile_model, list_pieces
-from cotracker.data.synthetic.scenes3d.scene import Body, Camera, Poses, Scene
+from cotracker.data.synthetic.scenes3d.scene3d import Body, Camera3D, Poses, Scene3D
 
 FASTEST = 60.0  # metres a second: faster means that the physics diverged
 OPENGL_PACKAGES = {"egl": "libegl1", "osmesa": "libosmesa6"}
@@ -70,9 +70,9 @@ def _explain_no_opengl(error: Exception) -> str:
 
 
 class World:
-    """A Scene that MuJoCo simulates; `render` its states as often as needed."""
+    """A Scene3D that MuJoCo simulates; `render` its states as often as needed."""
 
-    def __init__(self, scene: Scene, height: int, width: int):
+    def __init__(self, scene: Scene3D, height: int, width: int):
         self.mujoco = load_mujoco()
         self.size = height, width
         self.model = compile_model(self.mujoco, scene, height, width)
@@ -110,7 +110,7 @@ class World:
             raise ValueError("the physics of this scene diverged (something flew off)")
 
     def render(
-        self, poses: Poses, camera: Camera, exact: np.ndarray
+        self, poses: Poses, camera: Camera3D, exact: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Frames M H W 3 uint8 of all states; depth and seen, T H W, of the states `exact` (T,).
 
@@ -149,7 +149,7 @@ class World:
         renderer.disable_segmentation_rendering()
         return np.where(depth < 0.999 * FAR, depth, np.inf), seen
 
-    def _set_state(self, poses: Poses, camera: Camera, moment: int) -> None:
+    def _set_state(self, poses: Poses, camera: Camera3D, moment: int) -> None:
         self.data.qpos[:] = poses.states[moment]
         self.model.cam_pos[0] = camera.positions[moment]
         self.model.cam_quat[0] = camera.quaternions[moment]

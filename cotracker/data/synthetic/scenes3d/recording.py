@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cotracker.data.kubric.tracks import Recording, rotations
-from cotracker.data.synthetic.scenes3d.scene import Camera, Poses
+from cotracker.data.synthetic.scenes3d.scene3d import Camera3D, Poses
 
 SKY = 10_000.0  # metres: so far that no camera seems to move in it
 CORNERS = np.array([(x, y, z) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
@@ -19,7 +19,7 @@ class Surface:
     points: np.ndarray
 
 
-def record_surface(poses: Poses, camera: Camera, depth: np.ndarray, seen: np.ndarray) -> Surface:
+def record_surface(poses: Poses, camera: Camera3D, depth: np.ndarray, seen: np.ndarray) -> Surface:
     """The Surface of T frames.
 
     poses, camera: at the times of the frames.

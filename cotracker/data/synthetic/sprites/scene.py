@@ -8,10 +8,10 @@ import torch
 from numpy.random import Generator
 
 from cotracker.data.synthetic.camera_effects import CameraEffects, apply_camera_effects
-from cotracker.data.synthetic.points import distance_outside, pick_points
 from cotracker.data.synthetic.sprites.layers import Layer, find_top_layer, is_hidden
 from cotracker.data.synthetic.sprites.render_opencv import render_layers
 from cotracker.data.synthetic.sprites.render_torch import render_batch
+from cotracker.data.synthetic.tracked_points import distance_outside, pick_points
 from cotracker.types import Clip, collate
 
 

@@ -12,8 +12,8 @@ from cotracker.data.synthetic.scenes3d.creatures import (
     sample_creature,
     sample_trunk_motion,
 )
-from cotracker.data.synthetic.scenes3d.recipe import Recipe3D
-from cotracker.data.synthetic.scenes3d.scene import Body, Scene
+from cotracker.data.synthetic.scenes3d.recipe3d import Recipe3D
+from cotracker.data.synthetic.scenes3d.scene3d import Body, Scene3D
 from cotracker.data.synthetic.textures import Textures
 
 STEPS_PER_FRAME = 20  # of physics
@@ -21,8 +21,8 @@ STEPS_PER_FRAME = 20  # of physics
 
 def build_scene(
     recipe: Recipe3D, textures: Textures, rng: Generator, steps: int
-) -> tuple[Scene, float]:
-    """A Scene of `steps` steps of physics, and an azimuth (radians) from where it is well seen."""
+) -> tuple[Scene3D, float]:
+    """A Scene3D of `steps` physics steps, and an azimuth (radians) from where it is well seen."""
     step = 1 / (STEPS_PER_FRAME * recipe.fps)
     count = rng.integers(recipe.objects[0], recipe.objects[1] + 1)
     wide = min(4 * recipe.height, 1024)
@@ -43,7 +43,7 @@ def build_scene(
     lights, ambient = elements.sample_lights(rng, recipe.shadows)
     bodies = _BodyBuilder(recipe, rng, step * np.arange(steps)).build_bodies(numbers)
     shine = rng.uniform(0, 0.8, len(images)) * (rng.random(len(images)) < 0.4)
-    scene = Scene(
+    scene = Scene3D(
         bodies=tuple(bodies),
         planes=tuple(planes),
         lights=tuple(lights),

@@ -29,14 +29,14 @@ def tiny(seed=0, **options):
     return model.eval()
 
 
-def clips(batch=1, frames=12, height=40, width=56, seed=0):
+def random_video(batch=1, frames=12, height=40, width=56, seed=0):
     rng = torch.Generator().manual_seed(seed)
     coarse = torch.rand(batch * frames, 3, height // 4, width // 4, generator=rng)
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
     return (255 * smooth).byte().unflatten(0, (batch, frames))
 
 
-def asked(batch=1, frames=12, points=6, height=40, width=56, seed=1):
+def random_queries(batch=1, frames=12, points=6, height=40, width=56, seed=1):
     """Queries B N 3 at mixed frames; the first point of each set at frame 0."""
     rng = torch.Generator().manual_seed(seed)
     time = torch.randint(0, frames, (batch, points, 1), generator=rng).float()
@@ -50,16 +50,16 @@ def asked(batch=1, frames=12, points=6, height=40, width=56, seed=1):
     )
 
 
-def same(ours, theirs, atol=1e-3):
+def assert_same(ours, theirs, atol=1e-3):
     """Two lists of Estimates tell the same: tracks and logits of each iteration, who is active."""
     assert [e.start for e in ours] == [e.start for e in theirs]
     for a, b in zip(ours, theirs):
         assert torch.equal(a.active, b.active)
-        for one, other in zip(_told(a), _told(b), strict=True):
+        for one, other in zip(_outputs(a), _outputs(b), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=atol)
 
 
-def taken(estimates, items=slice(None), points=slice(None), frames=slice(None)):
+def select(estimates, items=slice(None), points=slice(None), frames=slice(None)):
     """The Estimates of some clips and points."""
 
     def some(values):
@@ -77,7 +77,7 @@ def taken(estimates, items=slice(None), points=slice(None), frames=slice(None)):
     ]
 
 
-def _told(estimate):
+def _outputs(estimate):
     return [
         *estimate.tracks,
         estimate.logits,

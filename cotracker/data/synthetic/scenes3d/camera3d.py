@@ -6,12 +6,12 @@ from numpy.random import Generator
 
 from cotracker.data.kubric.tracks import rotations
 from cotracker.data.synthetic.motion import sample_log_uniform, sample_wave
-from cotracker.data.synthetic.scenes3d.recipe import Recipe3D
-from cotracker.data.synthetic.scenes3d.scene import (
-    Camera,
+from cotracker.data.synthetic.scenes3d.recipe3d import Recipe3D
+from cotracker.data.synthetic.scenes3d.scene3d import (
+    Camera3D,
     Plane,
     Poses,
-    Scene,
+    Scene3D,
     direction_at,
     multiply_quaternions,
     quaternion_about,
@@ -23,9 +23,14 @@ CLEARANCE = 0.25  # metres that a camera keeps from everything
 
 
 def choose_camera(
-    recipe: Recipe3D, rng: Generator, scene: Scene, times: np.ndarray, poses: Poses, azimuth: float
-) -> Camera:
-    """The first sampled Camera that stands free and sees enough, or else the best of them.
+    recipe: Recipe3D,
+    rng: Generator,
+    scene: Scene3D,
+    times: np.ndarray,
+    poses: Poses,
+    azimuth: float,
+) -> Camera3D:
+    """The first sampled Camera3D that stands free and sees enough, or else the best of them.
 
     times: (M,) seconds of the poses.
     azimuth: radians, about the side on which it stands.
@@ -47,8 +52,8 @@ def choose_camera(
 
 def _sample_camera(
     recipe: Recipe3D, rng: Generator, times: np.ndarray, poses: Poses, azimuth: float
-) -> Camera:
-    """A Camera that looks at or past the pieces, or follows one."""
+) -> Camera3D:
+    """A Camera3D that looks at or past the pieces, or follows one."""
     followed = None
     if len(poses.positions) and rng.random() < recipe.following_camera:
         followed = poses.positions[rng.integers(len(poses.positions))]
@@ -74,7 +79,7 @@ def _sample_camera(
     swing = np.radians(rng.uniform(0, 6))
     roll = roll + sample_wave(rng, FRAMES_PER_SECOND * times, swing, (12, 60))
     hand = _sample_hand_shake(rng, times, roll, shake)
-    return Camera(positions, multiply_quaternions(_look_along(aims - positions), hand), fov)
+    return Camera3D(positions, multiply_quaternions(_look_along(aims - positions), hand), fov)
 
 
 def _sample_course(
@@ -139,7 +144,7 @@ def _sample_hand_shake(
     return rotation
 
 
-def visible_share(camera: Camera, poses: Poses, aspect: float) -> float:
+def visible_share(camera: Camera3D, poses: Poses, aspect: float) -> float:
     """The share of pieces and times whose middle is within the frame."""
     if not len(poses.positions):
         return 1.0
@@ -151,7 +156,7 @@ def visible_share(camera: Camera, poses: Poses, aspect: float) -> float:
     return float(inside.mean())
 
 
-def clearance(camera: Camera, poses: Poses, planes: tuple[Plane, ...]) -> float:
+def clearance(camera: Camera3D, poses: Poses, planes: tuple[Plane, ...]) -> float:
     """The least distance in metres between the camera and a piece's box or a plane.
 
     It is negative within them.

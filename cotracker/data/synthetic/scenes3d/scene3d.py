@@ -93,7 +93,7 @@ class Light:
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene3D:
     """All that physics and rendering need.
 
     textures: uint8, H W 3 for planes and 6w w 3 (right, left, up, down, front, back) for pieces.
@@ -116,7 +116,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Camera:
+class Camera3D:
     """Where a camera is at M moments; it looks along its -Z with +Y up.
 
     positions: (M, 3).
@@ -128,8 +128,8 @@ class Camera:
     quaternions: np.ndarray
     fov: float
 
-    def at(self, moments: np.ndarray) -> "Camera":
-        """The Camera at some of its moments, by number."""
+    def at(self, moments: np.ndarray) -> "Camera3D":
+        """The Camera3D at some of its moments, by number."""
         return replace(
             self, positions=self.positions[moments], quaternions=self.quaternions[moments]
         )
