@@ -5,12 +5,13 @@ C channels, H W pixels, h w cells.
 Pixels are (x, y); an integer is a pixel centre, so 0 <= x <= W-1. Visible, never occluded.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from cotracker.tracks import Moves, Tracks
 
 
 class Video(Protocol):
@@ -25,25 +26,8 @@ class Video(Protocol):
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor: ...
 
 
-class _Moves:
-    """Mixin: `.to(device)` and `.pin_memory()` of every field that is a tensor."""
-
-    def to(self, device, non_blocking: bool = False):
-        return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self):
-        return self._changed(Tensor.pin_memory)
-
-    def _changed(self, change: Callable[[Tensor], Tensor]):
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(
-            self,
-            **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)},
-        )
-
-
 @dataclass(frozen=True)
-class Clip(_Moves):
+class Clip(Moves):
     """A video with its truth, as every reader returns it; collated, B is in front of each shape.
 
     video: T 3 H W uint8 RGB, or a lazy Video without its B, for benchmarks.
@@ -68,35 +52,7 @@ class Clip(_Moves):
 
 
 @dataclass(frozen=True)
-class Tracks(_Moves):
-    """Where the queried points are, in every frame and for every query.
-
-    xy: B T N 2 float32 pixels of the video handed over.
-    visibility: B T N float in 0..1.
-    visible: B T N bool, the tracker's own rule.
-    confidence: B T N float in 0..1, the probability that the error is below the tracker's number
-        of pixels; None where a tracker has none.
-    Before its query a forward-only tracker repeats the query, unseen.
-    """
-
-    xy: Tensor
-    visibility: Tensor
-    visible: Tensor
-    confidence: Tensor | None = None
-
-
-def map_tracks(change: Callable[..., Tensor], *tracks: Tracks) -> Tracks:
-    """Tracks whose tensors are `change` of those of all `tracks`; what is None in one is None."""
-    values = {}
-    for field in fields(Tracks):
-        parts = [getattr(one, field.name) for one in tracks]
-        missing = any(part is None for part in parts)
-        values[field.name] = None if missing else change(*parts)
-    return Tracks(**values)
-
-
-@dataclass(frozen=True)
-class EvalTargets(_Moves):
+class EvalTargets(Moves):
     """What a protocol evaluates in one clip.
 
     queries: B N 3 (t, x, y).

@@ -15,7 +15,6 @@ from hydra.utils import get_object
 
 from cotracker import checkpoint
 from cotracker.benchmarks.results import make_heading
-from cotracker.cli import tracks_io
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.types import Tracks
 
@@ -136,7 +135,15 @@ def test_names_in_results():
 
 def test_names_in_a_tracks_file(tmp_path):
     places = torch.zeros(1, 4, 2, 2)
-    tracks = Tracks(places, places[..., 0], places[..., 0] > 0)
-    tracks_io.write_npz(tmp_path / "tracks.npz", tracks, torch.zeros(1, 2, 3), 25.0, (48, 64))
+    tracks = Tracks(
+        places,
+        places[..., 0],
+        places[..., 0] > 0,
+        queries=torch.zeros(1, 2, 3),
+        fps=25.0,
+        size=(48, 64),
+    )
+    tracks.save(tmp_path / "tracks.npz")
+    names = {"xy", "visibility", "visible", "queries", "fps", "size", "format"}
     with np.load(tmp_path / "tracks.npz") as file:
-        assert set(file) == {"xy", "visibility", "visible", "queries", "fps", "size"}
+        assert set(file) == names

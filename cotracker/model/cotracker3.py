@@ -50,6 +50,8 @@ WHOLE_CLIP = 2**20  # the window, in frames, of a model that sees clips as a who
 class CoTracker3(WindowedNetwork):
     """The tracker network of a CoTracker3Config, or of its fields by name."""
 
+    has_confidence = True
+
     def __init__(self, config: CoTracker3Config | None = None, **fields):
         config = config or CoTracker3Config(**fields)
         super().__init__(config, config.window or WHOLE_CLIP, normalise=False)

@@ -21,6 +21,8 @@ class WindowedNetwork(nn.Module, ABC):
     stored between calls; all that one window hands to the next is the WindowState.
     """
 
+    has_confidence = False  # whether its Estimates hold confidence logits
+
     def __init__(self, config: CoTrackerConfig | CoTracker3Config, window: int, normalise: bool):
         super().__init__()
         self.config, self.window = config, window

@@ -10,7 +10,8 @@ from cotracker.model.windows import window_starts
 from cotracker.trackers.options import check_threshold
 from cotracker.trackers.tracker import Tracker, check_frames
 from cotracker.trackers.views import MappedVideo
-from cotracker.types import Tracks, Video, map_tracks
+from cotracker.tracks import Tracks, map_tracks
+from cotracker.types import Video
 
 THRESHOLD = 0.5  # of visibility, where neither the options nor the checkpoint's card have one
 

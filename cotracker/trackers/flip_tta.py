@@ -9,7 +9,8 @@ from cotracker.geometry import flip_points
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import flip_view
 from cotracker.trackers.wrappers import Wrapper
-from cotracker.types import Tracks, Video, map_tracks
+from cotracker.tracks import Tracks, map_tracks
+from cotracker.types import Video
 
 NEAR = 1 / 64  # of the frame's width: 8 pixels of 512
 

@@ -22,7 +22,8 @@ from cotracker.trackers.views import (
     reverse_view,
     select_clip,
 )
-from cotracker.types import Tracks, Video, map_tracks
+from cotracker.tracks import Tracks, map_tracks
+from cotracker.types import Video
 
 
 class Wrapper(Tracker):

@@ -55,7 +55,9 @@ def from_section(kind: type[Section], values: Any) -> Section:
 
 def text(name: str, value: Any) -> str:
     """The value, a text that is not empty."""
-    if not isinstance(value, str) or not value:
+    if value == "":
+        raise ValueError(f"{name} is empty: pass {name}=VALUE, or leave it out")
+    if not isinstance(value, str):
         raise ValueError(f"{name} must be a text, not {value}")
     return value
 
@@ -144,12 +146,18 @@ class TrainConfig(Settings):
 
 @dataclass(frozen=True)
 class ObjectiveConfig(Settings):
-    """Settings `objective.*`: the loss of section 3.3; late windows and matching are additions.
+    """Settings `objective.*`: the loss of section 3.3, that of CoTracker3, and additions.
 
     gamma: discount of early iterations (eq. 2).
     unrolled: windows follow each other through a clip; False trains each by itself (table 5).
     late_queries: share of points whose query is at any frame where they are visible; the others'
         is at their first (appendix A).
+    tracks_weight, visibility_weight, confidence_weight: of the terms; a network without confidence
+        needs 0.
+    huber_px: the loss of visible points is Huber's of this many pixels; None: their |error|.
+    hidden_share: visible and hidden frames are averaged by themselves, and the hidden ones weigh
+        this much, from 0 to 1; None: all are one mean, as in eq. 2.
+    confidence_px: confidence is the probability of an error of at most so many pixels.
     log_loss_weight: adds this times log(1 + |error|) to the |error| of eq. 2, in pixels.
     late_window_prob: share of the batches that train one late window by itself, see late_window.py;
         of clips of at least 1.5 windows. It is drawn once a batch.
@@ -164,7 +172,12 @@ class ObjectiveConfig(Settings):
 
     gamma: float = setting(0.8, checks.number, 0, MANY)
     unrolled: bool = setting(True, checks.switch)
+    tracks_weight: float = setting(1.0, checks.number, 0, MANY)
+    huber_px: float | None = setting(None, checks.number, 1e-9, MANY)
+    hidden_share: float | None = setting(None, checks.share)
     visibility_weight: float = setting(10.0, checks.number, 0, MANY)
+    confidence_weight: float = setting(0.0, checks.number, 0, MANY)
+    confidence_px: float = setting(12.0, checks.number, 1e-9, MANY)
     late_queries: float = setting(0.25, checks.share)
     log_loss_weight: float = setting(0.0, checks.number, 0, MANY)
     late_window_prob: float = setting(0.0, checks.share)
@@ -199,6 +212,8 @@ class CheckpointConfig(Settings):
 def check_settings(settings: dict) -> TrainConfig:
     """The settings under train; ValueError, one sentence, for a setting that no run can have."""
     checks.whole("seed", settings["seed"], 0, 2**63 - 1)
+    if settings["out"] == "":
+        raise ValueError("out is empty: pass out=DIR, the folder of the run")
     text("out", settings["out"])
     train = from_section(TrainConfig, settings["train"])
     from_section(CheckpointConfig, settings["checkpoint"])

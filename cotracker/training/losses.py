@@ -1,4 +1,7 @@
-"""The losses of section 3.3, and the matching loss: each a mean over clips of the clip's own."""
+"""The losses of section 3.3, those of CoTracker3, and the matching loss.
+
+Each is a mean over clips of the clip's own.
+"""
 
 import math
 
@@ -26,28 +29,64 @@ def window_targets(estimate: Estimate, clip: Clip) -> tuple[Tensor, Tensor, Tens
 
 
 def track_loss(
-    estimate: Estimate, clip: Clip, gamma: float, log_loss_weight: float = 0.0
+    estimate: Estimate,
+    clip: Clip,
+    gamma: float,
+    log_loss_weight: float = 0.0,
+    huber_px: float | None = None,
+    hidden_share: float | None = None,
 ) -> Tensor:
     """Eq. 2 for one window: mean |error| in pixels over frames, points and axes.
 
     Iterations are discounted by gamma and averaged.
     log_loss_weight: the loss of an |error| is |error| + log_loss_weight x log(1 + |error|).
+    huber_px: where points are visible, Huber's loss of this many pixels replaces the |error|.
+    hidden_share: the mean where visible + hidden_share x the mean where hidden; None: one mean.
     """
-    tracks, _, mask = window_targets(estimate, clip)
-    last = len(estimate.tracks) - 1
-    errors = [(xy - tracks).abs() for xy in estimate.tracks]
-    if log_loss_weight:
-        errors = [error + log_loss_weight * error.log1p() for error in errors]
-    terms = [
-        gamma ** (last - m) * masked_mean(error.mean(-1), mask) for m, error in enumerate(errors)
-    ]
-    return sum(terms) / len(terms)
+    tracks, visible, mask = window_targets(estimate, clip)
+    groups = [(1.0, mask)]
+    if hidden_share is not None:
+        groups = [(1.0, mask & visible), (hidden_share, mask & ~visible)]
+    last, total = len(estimate.tracks) - 1, 0.0
+    for m, xy in enumerate(estimate.tracks):
+        error = loss = (xy - tracks).abs()
+        if huber_px is not None:
+            huber = F.huber_loss(xy, tracks, reduction="none", delta=huber_px)
+            loss = torch.where(visible[..., None], huber, error)
+        if log_loss_weight:
+            loss = loss + log_loss_weight * error.log1p()
+        loss = loss.mean(-1)
+        total = total + gamma ** (last - m) * sum(
+            share * masked_mean(loss, group) for share, group in groups
+        )
+    return total / len(estimate.tracks)
 
 
 def visibility_loss(estimate: Estimate, clip: Clip) -> Tensor:
-    """L2 of section 3.3 for one window: cross entropy of the visibility logits."""
+    """L2 of section 3.3 for one window: cross entropy of the visibility logits.
+
+    Of a network that iterates them, the mean over its iterations.
+    """
     _, visible, mask = window_targets(estimate, clip)
-    entropy = F.binary_cross_entropy_with_logits(estimate.logits, visible.float(), reduction="none")
+    told = estimate.visibility or [estimate.logits]
+    return sum(_cross_entropy(logits, visible, mask) for logits in told) / len(told)
+
+
+def confidence_loss(estimate: Estimate, clip: Clip, radius: float) -> Tensor:
+    """Cross entropy of the confidence logits of one window, where points are visible.
+
+    True is what lies within `radius` pixels of the truth at that iteration; mean over iterations.
+    """
+    tracks, visible, mask = window_targets(estimate, clip)
+    told = estimate.confidence
+    positions = estimate.tracks[-len(told) :]  # a network that reads it once reads it last
+    near = [(xy.detach() - tracks).norm(dim=-1) <= radius for xy in positions]
+    terms = [_cross_entropy(some, yes, mask & visible) for some, yes in zip(told, near)]
+    return sum(terms) / len(told)
+
+
+def _cross_entropy(logits: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    entropy = F.binary_cross_entropy_with_logits(logits, truth.float(), reduction="none")
     return masked_mean(entropy, mask)
 
 

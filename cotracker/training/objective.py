@@ -1,4 +1,4 @@
-"""The loss of a model on one batch (section 3.3): tracks, visibility and matching."""
+"""The loss of a model on one batch: tracks, visibility, confidence and matching."""
 
 import math
 
@@ -11,6 +11,7 @@ from cotracker.model.windows import Estimate
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.late_window import track_late_window
 from cotracker.training.losses import (
+    confidence_loss,
     matching_loss,
     track_loss,
     training_metrics,
@@ -69,11 +70,16 @@ class Objective(nn.Module):
         config = self.config
         clip = Clip(targets.video, targets.tracks, targets.visible, targets.valid)
         estimates = self._estimates(model, clip, maps, targets)
-        tracks = sum(track_loss(e, clip, config.gamma, config.log_loss_weight) for e in estimates)
+        shape = config.log_loss_weight, config.huber_px, config.hidden_share
+        tracks = sum(track_loss(e, clip, config.gamma, *shape) for e in estimates)
         visibility = sum(visibility_loss(e, clip) for e in estimates)
-        metrics = training_metrics(estimates, clip)
-        scalars = {"tracks": tracks, "visibility": visibility} | metrics
-        return tracks + config.visibility_weight * visibility, scalars
+        scalars = {"tracks": tracks, "visibility": visibility}
+        loss = config.tracks_weight * tracks + config.visibility_weight * visibility
+        if config.confidence_weight:
+            confidence = sum(confidence_loss(e, clip, config.confidence_px) for e in estimates)
+            loss = loss + config.confidence_weight * confidence
+            scalars["confidence"] = confidence
+        return loss, scalars | training_metrics(estimates, clip)
 
     def _estimates(
         self, model: CoTracker, clip: Clip, maps: list[Tensor], targets: TrainingTargets

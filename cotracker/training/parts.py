@@ -46,6 +46,11 @@ def build_parts(
     """The parts on the group's device."""
     if config.cuda_graphs and (group.device.type != "cuda" or group.world > 1):
         raise ValueError("train.cuda_graphs=true needs a GPU and one process: leave it out here")
+    if objective.confidence_weight and not model.has_confidence:
+        raise ValueError(
+            "objective.confidence_weight needs a network with confidence: "
+            "set it to 0, or choose model=cotracker3_online"
+        )
     model = model.to(group.device)
     loss = Objective(objective).to(group.device)
     if objective.points == 0:  # only the encoder takes part in the matching loss

@@ -28,7 +28,7 @@ from cotracker.trackers.wrappers import (
     Reversed,
     Supported,
 )
-from cotracker.types import Tracks, map_tracks
+from cotracker.tracks import Tracks, map_tracks
 
 
 def test_resized_rescales_there_and_back():

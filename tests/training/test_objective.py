@@ -2,10 +2,12 @@
 
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from networks3 import FORMS, tiny3
 from waits import Waits
 
 from cotracker.data.loader import make_loader
@@ -15,11 +17,18 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import tensors_of
 from cotracker.model.windows import Estimate
 from cotracker.queries import sample_queries
-from cotracker.training.config import ObjectiveConfig
+from cotracker.training.config import ObjectiveConfig, TrainConfig
+from cotracker.training.distributed import Group
 from cotracker.training.group_attention import group_attention
 from cotracker.training.late_window import drift_tracks, sample_late_window, track_late_window
-from cotracker.training.losses import matching_loss, track_loss, visibility_loss
+from cotracker.training.losses import (
+    confidence_loss,
+    matching_loss,
+    track_loss,
+    visibility_loss,
+)
 from cotracker.training.objective import Objective
+from cotracker.training.parts import build_parts
 from cotracker.training.targets import (
     TargetSampler,
     TrainingBatch,
@@ -29,6 +38,7 @@ from cotracker.training.targets import (
 )
 from cotracker.types import Clip
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "losses_head.npz"  # of parity/metrics/golden.npz
 TINY = dict(
     iters=2,
     channels=16,
@@ -109,6 +119,76 @@ def test_the_log_loss_by_hand():
         )
         assert plain == pytest.approx(error, rel=1e-4)
         assert sharp == pytest.approx(error + 4 * np.log1p(error), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def published():
+    """Two windows of three iterations, and the losses of CoTracker3's published code on them."""
+    with np.load(GOLDEN) as file:
+        names = [key for key in file.files if key.startswith("losses_head.")]
+        return {key.partition(".")[2]: torch.from_numpy(file[key]) for key in names}
+
+
+def windows_of(published):
+    for j in range(2):
+        truth = Clip(
+            torch.zeros(1, 6, 3, 8, 8),
+            published["gt"][j],
+            published["visible"][j].bool(),
+            published["valid"][j].bool(),
+        )
+        told = [[p.logit() for p in published[f"{name}_pred"][j]] for name in ("vis", "conf")]
+        active = torch.ones(1, 5, dtype=torch.bool)
+        yield Estimate(0, list(published["pred"][j]), told[0][-1], active, *told), truth
+
+
+def test_the_losses_of_cotracker3_are_the_published_ones(published):
+    """Theirs of positions are the mean of two windows; of visibility, wherever truth is stored."""
+    pairs = list(windows_of(published))
+    for huber, only in ((None, 0), (None, 1), (6.0, 1)):
+        ours = [track_loss(e, c, 0.8, 0.0, huber, 0.0 if only else None) for e, c in pairs]
+        theirs = published[f"sequence_huber{int(huber is not None)}_visible_only{only}"]
+        assert (sum(ours) / 2).item() == pytest.approx(theirs.item(), rel=1e-5)
+    every = [(e, replace(c, valid=torch.ones_like(c.valid))) for e, c in pairs]
+    ours = sum(visibility_loss(e, c) for e, c in every) / 2
+    assert ours.item() == pytest.approx(published["visibility_bce"].item(), rel=1e-5)
+    # theirs divides by all places, not by the visible ones, whose share is known
+    shares = [c.visible.float().mean() for _, c in every]
+    ours = sum(s * confidence_loss(e, c, 12.0) for s, (e, c) in zip(shares, every)) / 2
+    assert ours.item() == pytest.approx(published["confidence"].item(), rel=1e-5)
+
+
+def test_hidden_frames_weigh_their_share(published):
+    found, truth = next(windows_of(published))
+
+    def loss(share, clip=truth):
+        return track_loss(found, clip, 0.8, 4.0, None, share).item()
+
+    only_hidden = replace(truth, valid=truth.valid & ~truth.visible)
+    hidden = loss(None, only_hidden)
+    assert hidden > 1 and loss(0.0, only_hidden) == 0
+    for share in (0.0, 0.2, 1.0):
+        assert loss(share) == pytest.approx(loss(0.0) + share * hidden, rel=1e-5)
+
+
+def test_confidence_is_trained_in_networks_that_have_it():
+    with pytest.raises(ValueError, match="needs a network with confidence: set it to 0"):
+        build_parts(
+            tiny_model(),
+            ObjectiveConfig(confidence_weight=1.0),
+            TrainConfig(),
+            Group(0, 1, torch.device("cpu")),
+        )
+    for form in ("online", "offline", "like v1"):
+        model = tiny3(**FORMS[form])
+        loss, scalars = loss_of(
+            model, clip(frames=12), confidence_weight=1.0, huber_px=6.0, hidden_share=0.2
+        )
+        loss.backward()
+        assert scalars["confidence"].item() > 0.1
+        head = model.visibility or model.transformer.head
+        row = 1 if model.visibility else 3
+        assert head.weight.grad[row].norm() > 0
 
 
 def test_a_late_window_is_initialised_as_the_windows_before_it_would():
