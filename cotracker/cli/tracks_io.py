@@ -7,15 +7,21 @@ from cotracker.types import Tracks
 
 
 def write_csv(path: Path, tracks: Tracks) -> None:
-    """Writes a row point,frame,x,y,visibility,visible for each point and frame, by points."""
+    """Writes a row for each point and frame, by points, under a header.
+
+    The columns are point, frame, seconds, x, y, visibility, visible; name where points have names.
+    """
     xy = tracks.xy[0].tolist()
     visibility = tracks.visibility[0].tolist()
     visible = tracks.visible[0].int().tolist()
+    seconds = tracks.seconds.tolist()
+    header = ["point", "frame", "seconds", "x", "y", "visibility", "visible"]
     with open(path, "w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["point", "frame", "x", "y", "visibility", "visible"])
+        rows.writerow(header if tracks.names is None else [*header, "name"])
         for point in range(tracks.xy.shape[2]):
-            for frame in range(tracks.xy.shape[1]):
-                x, y = xy[frame][point]
-                score = f"{visibility[frame][point]:.4f}"
-                rows.writerow([point, frame, f"{x:.4f}", f"{y:.4f}", score, visible[frame][point]])
+            name = [] if tracks.names is None else [tracks.names[point]]
+            for frame, time in enumerate(seconds):
+                place = [f"{value:.4f}" for value in (*xy[frame][point], visibility[frame][point])]
+                shown = visible[frame][point]
+                rows.writerow([point, frame, f"{time:.6f}", *place, shown, *name])

@@ -87,10 +87,14 @@ def test_the_csv_says_what_the_npz_says(tmp_path, loaded):
     saved = results(tmp_path / "out")
     with open(tmp_path / "out/tracks.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["point", "frame", "x", "y", "visibility", "visible"]
+    assert list(rows[0]) == ["point", "frame", "seconds", "x", "y", "visibility", "visible"]
     assert [(int(row["point"]), int(row["frame"])) for row in rows] == [
         (p, t) for p in range(4) for t in range(9)
     ]
+    np.testing.assert_allclose(saved["seconds"], np.arange(9) / 12.5)
+    np.testing.assert_allclose(
+        [float(row["seconds"]) for row in rows], np.tile(saved["seconds"], 4), atol=1e-6
+    )
     xy = (
         np.array([[float(row["x"]), float(row["y"])] for row in rows])
         .reshape(4, 9, 2)

@@ -19,7 +19,8 @@ FOLDER_FPS = 24.0  # a folder has no rate; DAVIS, the usual one, has 24
 
 
 class VideoFile:
-    """A Video (see cotracker.types) decoded on demand: `.shape` (1, T, 3, H, W), `.fps`, `.name`.
+    """A Video (see cotracker.types) decoded on demand: `.shape` (1, T, 3, H, W), `.fps`, `.name`,
+    and `.seconds`, the times of the frames from the first on.
 
     `video[:, a:b]` is uint8 RGB 1 n 3 H W. Reading forward decodes each frame once. Going back
     enters the file so much earlier that the backward slices that follow are in the cache, which
@@ -34,9 +35,11 @@ class VideoFile:
         count: int,
         size: tuple,
         fps: float,
+        seconds: np.ndarray | None = None,
     ):
         self.name = name
         self.fps = fps
+        self.seconds = np.arange(count) / fps if seconds is None else seconds
         self.shape = (1, count, 3, *size)
         self._decode = decode
         self._frames = decode(0)  # a generator: it starts with the first frame that is read
@@ -98,7 +101,8 @@ def open_video(path: str | Path) -> VideoFile:
         raise ValueError(f"{path} is an empty file: copy it again")
     index = ffmpeg.index_video(path)
     decode = partial(ffmpeg.decode, index)
-    return VideoFile(path.stem, decode, len(index.times), index.size, index.fps)
+    seconds = np.array([float(time - index.times[0]) for time in index.times])
+    return VideoFile(path.stem, decode, len(seconds), index.size, index.fps, seconds)
 
 
 def write_video(
