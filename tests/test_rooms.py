@@ -28,6 +28,7 @@ ALLOWED = {
         "model",
         "checkpoint",
         "queries",
+        "trackers.inputs",
         "trackers.tracker",
         "trackers.options",
         "trackers.views",
