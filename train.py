@@ -6,6 +6,7 @@ Run the same command again to resume from OUT/last.pt. Many GPUs: torchrun train
 import os
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +17,9 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import build_benchmarks, instantiate
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.loader import collate_examples, make_loader
@@ -28,9 +29,11 @@ from cotracker.trackers.tracker import resolve_device
 from cotracker.training import state, validation
 from cotracker.training.config import TrainConfig, check_settings
 from cotracker.training.distributed import Group, export_slurm, join_group, own_device
+from cotracker.training.folder import hold_folder, prepare_folder
 from cotracker.training.log import Log, print_estimate
 from cotracker.training.parts import Gradients, Parts, build_parts
 from cotracker.training.precision import allow_tf32
+from cotracker.training.progress import Progress
 from cotracker.training.stopping import Stop
 from cotracker.training.targets import TargetSampler, TrainingBatch
 
@@ -38,19 +41,10 @@ from cotracker.training.targets import TargetSampler, TrainingBatch
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 @record
 def main(cfg: DictConfig) -> None:
-    try:
+    with end_in_a_sentence("train.py", "interrupted; run the same command again to resume"):
         signal = run(cfg)
         if signal and HydraConfig.get().mode == RunMode.MULTIRUN:
             sys.exit(128 + signal)  # ends the sweep
-    except MissingMandatoryValue as error:
-        key = error.full_key.replace("[", ".").replace("]", "")
-        print(f"train.py: {key} is required: pass {key}=…", file=sys.stderr)
-        sys.exit(2)
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise  # torchrun names the rank that failed first, and its error
-        print(f"train.py: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def run(cfg: DictConfig) -> int | None:
@@ -69,12 +63,29 @@ def run(cfg: DictConfig) -> int | None:
     source = instantiate(cfg.data, "data")
     model, objective = instantiate(cfg.model, "model"), instantiate(cfg.objective, "objective")
     parts = build_parts(model, objective, train, group)
-    progress = state.resume(Path(cfg.out), settings, parts, group)
-    if progress.step >= train.steps or train.is_over(progress.seconds):
-        group.print_rank0(f"{cfg.out} is trained: {cfg.out}/model.safetensors is the model")
-        return group.destroy()
+    out = Path(cfg.out)
+    with nullcontext() if train.dry_run else hold_folder(out, group):
+        progress = state.resume(out, settings, parts, group)
+        if progress.step >= train.steps or train.is_over(progress.seconds):
+            group.print_rank0(f"{out} is trained: {out}/model.safetensors is the model")
+            return group.destroy()
+        stop = run_held(cfg, settings, train, source, parts, progress, group)
+    return stop.pass_on()
+
+
+def run_held(
+    cfg: DictConfig,
+    settings: dict,
+    train: TrainConfig,
+    source,
+    parts: Parts,
+    progress: Progress,
+    group: Group,
+) -> Stop:
+    """Trains the parts from where they are, while no other process writes into the run's folder."""
+    objective, model = parts.objective, parts.model
     stream = build_stream(cfg, train, source, progress, group)
-    stream.prepare = TargetSampler(objective, model.window, pad_points=train.cuda_graphs)
+    stream.prepare = TargetSampler(objective.config, model.window, pad_points=train.cuda_graphs)
     stream[progress.examples]  # errors in the data come before anything is written
     whole = Run(settings, train, group, stream, parts, progress)
     if train.evaluate_every:
@@ -84,16 +95,18 @@ def run(cfg: DictConfig) -> int | None:
         if train.dry_run:
             whole.rehearse(stop)
         else:
-            state.prepare_folder(Path(cfg.out), OmegaConf.to_yaml(cfg, resolve=True), group)
+            prepare_folder(whole.out, OmegaConf.to_yaml(cfg, resolve=True), group)
+            if not progress.step:  # a killed run resumes, and a full disk is found before the work
+                state.save_state(whole.out, settings, parts, progress, group)
             whole.train(stop)
             group.print_rank0(state.describe_end(settings, train, progress))
         del whole  # with what holds the group
         group.destroy()
-    return stop.pass_on()
+    return stop
 
 
 def build_stream(
-    cfg: DictConfig, train: TrainConfig, source, progress: state.Progress, group: Group
+    cfg: DictConfig, train: TrainConfig, source, progress: Progress, group: Group
 ) -> TrainingStream:
     """The stream of examples; a mixture's blocks are those of a step, and stay so on resume."""
     augment = instantiate(cfg.augment, "augment")
@@ -117,7 +130,7 @@ class Run:
     group: Group
     stream: TrainingStream
     parts: Parts
-    progress: state.Progress
+    progress: Progress
     benchmarks: dict = field(default_factory=dict)
     log: Log | None = None  # on rank 0
 

@@ -6,6 +6,7 @@ No code from a file is run.
 import hashlib
 import json
 import re
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -112,21 +113,37 @@ def find(name_or_path: str | Path) -> Path:
 
 
 def save_state(path: str | Path, state: dict) -> None:
-    """Writes a run's state (tensors and plain values) at `path`, atomically."""
+    """Writes a run's state (tensors and plain values) at `path`, atomically, with checksums.
+
+    OSError: it cannot be written; what was there is kept.
+    """
     with replace_file(path) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # what torch makes of an OSError
+            raise OSError(
+                f"{path} cannot be written ({error.__context__ or _first_line(error)}): "
+                "make room; what was saved before is kept"
+            ) from error
 
 
 def load_state(path: str | Path) -> dict:
-    """A run's state from `path`, without running its code; ValueError: it cannot be read."""
+    """A run's state from `path`, without running its code; ValueError: it cannot be read.
+
+    Its checksums, which torch.load does not look at, are those of the zip file that it is.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as stored:
+            damaged = stored.testzip()
+        if damaged is None:
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (
         Exception
     ) as error:  # torch raises many kinds, and its advice to run the file's code is not ours
         raise ValueError(
             f"{path} cannot be read as tensors and plain values: it is damaged, or holds code"
         ) from error
+    raise ValueError(f"{path} is damaged, as its checksum says: take an older one, or start anew")
 
 
 def convert_published(state: dict, stride: int, window: int) -> CoTracker:

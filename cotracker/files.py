@@ -1,16 +1,25 @@
 """Files and folders that appear whole or not at all, and JSON read with clear errors."""
 
 import json
+import math
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+import psutil
+from filelock import FileLock, Timeout
+
 PARTIAL = ".partial"  # ends the names of files that are being written
 PARTIAL_FOLDER = ".cotracker-partial-"  # begins the names of folders that are being written
+LOCK = ".lock"  # the file by which a process keeps a folder to itself
+DEEPEST = 50  # containers within containers of a JSON text; ours have six
+LONGEST_NUMBER = 20  # characters of a whole number in a JSON text
 
 
 @contextmanager
@@ -52,10 +61,45 @@ def write_json(path: str | Path, value: dict | list) -> Path:
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def parse_json(text: str | bytes) -> object:
+    """The value of a JSON text; ValueError where it is none, or holds what no file of ours does.
+
+    That is NaN, infinity, numbers of more than 64 bits, and nesting deeper than DEEPEST.
+    """
+    try:
+        value = json.loads(
+            text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_short
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    todo = [(value, 0)]
+    while todo:
+        value_within, depth = todo.pop()
+        if depth > DEEPEST:
+            raise ValueError("it is nested too deeply")
+        if isinstance(value_within, dict):
+            todo += [(one, depth + 1) for one in value_within.values()]
+        elif isinstance(value_within, list):
+            todo += [(one, depth + 1) for one in value_within]
+    return value
+
+
+def _refuse_number(text: str) -> float:
+    raise ValueError(f"it holds the number {text[:20]}")
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse_number(text)
+
+
+def _short(text: str) -> int:
+    return int(text) if len(text) <= LONGEST_NUMBER else _refuse_number(text)
+
+
 def read_json(path: str | Path) -> dict:
     """The dictionary in a JSON file; ValueError, one sentence, where there is none."""
     try:
-        value = json.loads(Path(path).read_text())
+        value = parse_json(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{path} cannot be read as JSON: it is missing or damaged, remove it"
@@ -63,6 +107,50 @@ def read_json(path: str | Path) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"{path} is not what evaluate.py wrote: it should hold a JSON object")
     return value
+
+
+@contextmanager
+def lock_folder(folder: Path, wait: float = 10.0) -> Iterator[None]:
+    """Makes the folder where it is missing, and keeps other processes from writing there.
+
+    A folder that was made here and in which nothing was written is removed.
+    wait: seconds for another process to end; the workers of one that was killed end a little later.
+    ValueError: it is a file, cannot be written to, or another process is writing there.
+    """
+    lock = FileLock(folder / LOCK)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise ValueError(
+            f"another process is writing into {folder}: wait for it or choose another folder"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"cannot write into {folder} ({error.strerror}): choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        if made and [path.name for path in folder.iterdir()] == [LOCK]:
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+                for path in made:
+                    path.rmdir()
+        lock.release()
+
+
+def remove_partial(folder: Path, names: Iterable[str]) -> None:
+    """Removes what a killed process left of its unfinished files of these names, and nothing else.
+
+    Called while no other process writes into the folder.
+    """
+    for name in names:
+        own = re.compile(rf"{re.escape(name)}\w{{8}}{re.escape(PARTIAL)}")  # as tempfile names it
+        for path in folder.glob(f"{name}*{PARTIAL}"):
+            if own.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -81,8 +169,9 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
             f"{nearest} is a file, so nothing can be written into {path}: choose another --out"
         )
     _refuse_folders(path, names)
+    _remove_orphans(nearest)
     try:  # within `path` when it exists: the same file system, so that moving is one step
-        temporary = Path(tempfile.mkdtemp(prefix=PARTIAL_FOLDER, dir=nearest))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=nearest))
     except PermissionError:
         raise ValueError(f"{nearest} cannot be written to: choose another --out") from None
     try:
@@ -94,6 +183,20 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
             os.replace(file, path / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _own_prefix() -> str:
+    """How the names of this machine's unfinished folders begin; then comes the process."""
+    return f"{PARTIAL_FOLDER}{socket.gethostname()}-"
+
+
+def _remove_orphans(folder: Path) -> None:
+    """Removes the unfinished folders of this machine's processes that were killed."""
+    for path in folder.glob(f"{PARTIAL_FOLDER}*"):
+        number = path.name.removeprefix(_own_prefix()).partition("-")[0]
+        if path.name.startswith(_own_prefix()) and number.isdecimal():
+            if not psutil.pid_exists(int(number)):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def refuse_overwriting(path: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:

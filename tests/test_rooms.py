@@ -22,12 +22,16 @@ ALLOWED = {
     "cotracker.data": [],
     "cotracker.checkpoint": ["model"],
     "cotracker.trackers": ["model", "checkpoint", "queries"],
+    "cotracker.trackers.inputs": ["data.video"],  # of a path
+    "cotracker.trackers.asked": ["trackers", "queries", "data.video"],
     "cotracker.baselines": [
         "model",
         "checkpoint",
         "queries",
+        "trackers.inputs",
         "trackers.tracker",
         "trackers.options",
+        "trackers.views",
         "trackers.wrappers",
     ],
     "cotracker.training": ["model", "queries", "checkpoint"],
@@ -40,7 +44,13 @@ ALLOWED = {
         "trackers",
         "visualize",
     ],
-    "cotracker.benchmarks": ["trackers.tracker", "trackers.views", "trackers.wrappers", "queries"],
+    "cotracker.benchmarks": [
+        "trackers.inputs",
+        "trackers.tracker",
+        "trackers.views",
+        "trackers.wrappers",
+        "queries",
+    ],
     "cotracker.benchmarks.failures": [
         "benchmarks",
         "trackers.tracker",
@@ -50,7 +60,15 @@ ALLOWED = {
     "cotracker.benchmarks.paper": ["benchmarks", "checkpoint", "visualize"],
     "cotracker.visualize": [],
     "cotracker.pseudo": ["data", "trackers", "baselines", "queries"],
-    "cotracker.profiling": ["model", "trackers", "data", "checkpoint", "queries", "visualize"],
+    "cotracker.profiling": [
+        "model",
+        "trackers",
+        "baselines",
+        "data",
+        "checkpoint",
+        "queries",
+        "visualize",
+    ],
     "cotracker.config": ["benchmarks"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
@@ -78,7 +96,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "einops": [],
     "timm": ["cotracker.model.dinov2"],
     "matplotlib": ["cotracker.visualize.plots"],
-    "torchvision": [],
+    "torchvision": ["cotracker.baselines.raft"],
 }
 FILES = sorted(
     [

@@ -55,7 +55,9 @@ def from_section(kind: type[Section], values: Any) -> Section:
 
 def text(name: str, value: Any) -> str:
     """The value, a text that is not empty."""
-    if not isinstance(value, str) or not value:
+    if value == "":
+        raise ValueError(f"{name} is empty: pass {name}=VALUE, or leave it out")
+    if not isinstance(value, str):
         raise ValueError(f"{name} must be a text, not {value}")
     return value
 
@@ -210,6 +212,8 @@ class CheckpointConfig(Settings):
 def check_settings(settings: dict) -> TrainConfig:
     """The settings under train; ValueError, one sentence, for a setting that no run can have."""
     checks.whole("seed", settings["seed"], 0, 2**63 - 1)
+    if settings["out"] == "":
+        raise ValueError("out is empty: pass out=DIR, the folder of the run")
     text("out", settings["out"])
     train = from_section(TrainConfig, settings["train"])
     from_section(CheckpointConfig, settings["checkpoint"])

@@ -9,9 +9,10 @@ import numpy as np
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from cotracker.files import write_text
 from cotracker.training.distributed import Group
 
-FILES = ("log.jsonl", "evaluations.jsonl", "replaced.jsonl", "not_finite.jsonl")
+LOGS = ("log.jsonl", "evaluations.jsonl", "replaced.jsonl", "not_finite.jsonl")
 NOT_PRINTED = ("seconds", "frames_per_second", "peak_memory")
 PRINTED_IF_ANY = ("replaced", "not_finite")
 
@@ -26,10 +27,10 @@ class Log:
         self.out = out
         self.start, self.steps, self.every = start, steps, every
         self.started = time.monotonic()
-        for name in FILES:
+        for name in LOGS:
             _drop_after(out / name, start)
-        self.lines = (out / FILES[0]).open("a")
-        self.board = SummaryWriter(str(out), purge_step=start)
+        self.lines = (out / LOGS[0]).open("a")
+        self.board = SummaryWriter(str(out), purge_step=start + 1)
 
     def step(self, step: int, scalars: dict[str, float]) -> None:
         """Logs the scalars of step number `step`, 1 for the first."""
@@ -85,12 +86,39 @@ class Log:
         self.board.close()
 
 
+def check_logs(out: Path) -> None:
+    """Nothing where every line of the logs in `out` is one of a run's; else ValueError names it."""
+    for name in LOGS:
+        _read_lines(out / name)
+
+
 def _drop_after(path: Path, step: int) -> None:
     """Drops the lines of a file that are of later steps, or incomplete."""
+    lines = _read_lines(path)
+    kept = [line for line, number in lines if number <= step]
+    if path.exists() and (len(kept) < len(lines) or not path.read_bytes().endswith(b"\n")):
+        write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _read_lines(path: Path) -> list[tuple[str, int]]:
+    """The lines of a log with their steps, without a last one that was cut; ValueError names one.
+
+    A file that is not there has none.
+    """
     if not path.exists():
-        return
-    whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
-    path.write_text("".join(line + "\n" for line in whole if json.loads(line)["step"] <= step))
+        return []
+    lines, found = path.read_bytes().split(b"\n"), []
+    for number, line in enumerate(lines[:-1], start=1):  # what follows the last "\n" was cut
+        try:
+            text = line.decode()
+            step = json.loads(text)["step"]
+            assert isinstance(step, int)
+        except (AssertionError, LookupError, RecursionError, TypeError, ValueError):
+            raise ValueError(
+                f"{path}: line {number} is no step of a run: take it out, or pass another out=DIR"
+            ) from None
+        found.append((text, step))
+    return found
 
 
 def _hours(seconds: float) -> str:

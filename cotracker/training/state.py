@@ -1,10 +1,8 @@
-"""A run's folder: the state from which it resumes, the checkpoint and its card."""
+"""What a run saves: the state from which it resumes, the checkpoint and its card."""
 
 import json
 import math
-import os
-import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,51 +12,23 @@ from cotracker import __version__, checkpoint, files, provenance
 from cotracker.training.config import TrainConfig, differences
 from cotracker.training.distributed import Group
 from cotracker.training.parts import Parts
+from cotracker.training.progress import Progress
 
 STATE_KEYS = {"model", "objective", "optimiser", "progress", "settings", "random"}
 DECAY_KEYS = "steps schedule_extra_steps lr lr_schedule warmup decay_from init_from".split()
 CARD_KEYS = "hash data licence steps examples training_hours commit mean_of init_from".split()
 
 
-@dataclass
-class Progress:
-    """How far a run is; all of it is in its state."""
-
-    step: int = 0
-    examples: int = 0  # over all processes
-    seconds: float = 0.0
-    block: int = 0  # consecutive examples that come from one source of a mixture
-    replaced: int = 0  # bad clips that were replaced
-    not_finite: int = 0  # skipped steps
-    skipped: int = 0  # the last steps that were skipped in a row
-    best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
-    init_from: dict = field(default_factory=dict)  # of the card of train.init_from
-
-    def count_step(self, examples: int, finite: bool, replaced: int) -> None:
-        """Counts a step of so many examples, of which some replaced bad ones."""
-        self.step += 1
-        self.examples += examples
-        self.replaced += replaced
-        self.not_finite += not finite
-        self.skipped = 0 if finite else self.skipped + 1
-
-    def fix_block(self, batch: int, accumulate: int, mixed: bool) -> int:
-        """The examples of one step, which stay the block of a mixture when a run resumes.
-
-        batch: examples of all processes at a time, which must divide a mixture's block.
-        """
-        self.block = self.block or batch * accumulate
-        if mixed and (self.block % batch or self.examples % batch):
-            raise ValueError(
-                f"this run samples its mixture in blocks of {self.block} examples: train.batch x "
-                f"processes must divide that and the {self.examples} examples seen, and {batch} "
-                "does not"
-            )
-        return self.block
-
-
 def save(out: Path, settings: dict, parts: Parts, progress: Progress, group: Group) -> None:
     """Writes out/last.pt, from which a run resumes, and out/model.safetensors, its (EMA) model."""
+    save_state(out, settings, parts, progress, group)
+    if group.is_main:
+        card = make_card(settings, progress)
+        checkpoint.save(out / "model.safetensors", parts.optimiser.ema_model, card)
+
+
+def save_state(out: Path, settings: dict, parts: Parts, progress: Progress, group: Group) -> None:
+    """Writes out/last.pt, from which a run resumes."""
     random = group.all_gather_object(torch.get_rng_state())
     if not group.is_main:
         return
@@ -68,8 +38,6 @@ def save(out: Path, settings: dict, parts: Parts, progress: Progress, group: Gro
         "random": random,
     }
     checkpoint.save_state(out / "last.pt", state)
-    card = make_card(settings, progress)
-    checkpoint.save(out / "model.safetensors", parts.optimiser.ema_model, card)
 
 
 def save_if_best(
@@ -140,11 +108,25 @@ def resume(out: Path, settings: dict, parts: Parts, group: Group) -> Progress:
     state = group.broadcast_object(state)
     if state is None:
         return begin(settings, parts, group)
-    parts.load_state_dict(state)
-    if len(state["random"]) == group.world:
-        torch.set_rng_state(state["random"][group.rank])
-    progress = Progress(**state["progress"])
+    progress = load_state(out / "last.pt", state, parts, group)
     group.print_rank0(f"resuming {out}/last.pt at step {progress.step}")
+    return progress
+
+
+def load_state(
+    path: Path, state: dict, parts: Parts, group: Group, schedule: bool = True
+) -> Progress:
+    """The progress of a state, which is loaded into the parts; ValueError where it does not fit."""
+    try:
+        progress = Progress.read(state["progress"])
+        parts.load_state_dict(state, schedule)
+        if schedule and len(state["random"]) == group.world:
+            torch.set_rng_state(state["random"][group.rank])
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise ValueError(
+            f"{path} does not fit the run, or was changed ({reason}): pass another folder with out="
+        ) from e
     return progress
 
 
@@ -166,8 +148,7 @@ def begin_decay(folder: Path, settings: dict, parts: Parts, group: Group) -> Pro
     state = group.broadcast_object(state)
     if state is None:
         raise ValueError(f"train.decay_from={folder} has no last.pt: pass the folder of a run")
-    parts.load_state_dict(state, schedule=False)
-    before = Progress(**state["progress"])
+    before = load_state(folder / "last.pt", state, parts, group, schedule=False)
     card = checkpoint.read_card(folder / "model.safetensors")
     kept = {key: card[key] for key in CARD_KEYS if key in card}
     return Progress(examples=before.examples, block=before.block, init_from=kept)
@@ -196,37 +177,17 @@ def read_state(out: Path, settings: dict, own: dict | None = None) -> dict | Non
     if not path.exists():
         return None
     state = checkpoint.load_state(path)
-    if not isinstance(state, dict) or not STATE_KEYS <= state.keys():
+    try:
+        assert isinstance(state, dict) and STATE_KEYS <= state.keys()
+        theirs = files.parse_json(state["settings"])
+        theirs["train"] |= own or {}
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is not the state of a training run: pass another folder with out="
-        )
-    theirs = json.loads(state["settings"])
-    theirs["train"] |= own or {}
+        ) from error
     found = differences(theirs, settings)
     if found:
         raise ValueError(
             f"{out} holds a run with other settings ({found}): pass another folder with out="
         )
     return state
-
-
-def prepare_folder(out: Path, config: str, group: Group) -> None:
-    """Makes `out` with config.yaml and environment.json, on rank 0; removes partial files.
-
-    config: the text of config.yaml.
-    """
-    if not group.is_main:
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(f"*{files.PARTIAL}"):
-        leftover.unlink()
-    files.write_text(out / "config.yaml", config)
-    cpu = platform.processor() or platform.machine()
-    environment = {
-        "commit": provenance.commit(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
-        "threads": torch.get_num_threads(),
-        **provenance.versions(),
-        "processes": int(os.environ.get("WORLD_SIZE", 1)),
-    }
-    files.write_json(out / "environment.json", environment)
