@@ -149,7 +149,7 @@ def _leave_to_parent() -> None:
         video._start(0)
 
 
-if hasattr(os, "register_at_fork"):
+if os.name == "posix":
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
