@@ -6,10 +6,11 @@ from pathlib import Path
 from cotracker.types import Tracks
 
 
-def write_csv(path: Path, tracks: Tracks) -> None:
+def write_csv(path: Path, tracks: Tracks, first: int = 0) -> None:
     """Writes a row for each point and frame, by points, under a header.
 
     The columns are point, frame, seconds, x, y, visibility, visible; name where points have names.
+    first: the number of the first frame.
     """
     xy = tracks.xy[0].tolist()
     visibility = tracks.visibility[0].tolist()
@@ -24,4 +25,4 @@ def write_csv(path: Path, tracks: Tracks) -> None:
             for frame, time in enumerate(seconds):
                 place = [f"{value:.4f}" for value in (*xy[frame][point], visibility[frame][point])]
                 shown = visible[frame][point]
-                rows.writerow([point, frame, f"{time:.6f}", *place, shown, *name])
+                rows.writerow([point, first + frame, f"{time:.6f}", *place, shown, *name])
