@@ -1,6 +1,7 @@
 """`cotracker track` with a tracker that knows the truth; and bad input, refused whole."""
 
 import csv
+import json
 import warnings
 from fractions import Fraction
 
@@ -293,6 +294,19 @@ def test_a_part_of_a_video_keeps_its_numbers(tmp_path, loaded):
         rows = list(csv.DictReader(file))
     assert [int(row["frame"]) for row in rows] == [4, 5, 6, 7] * 2 and rows[0]["name"] == "nose"
     assert len(open_video(tmp_path / "out/overlay.mp4")) == 4
+
+
+def test_data_check_decodes_a_video(tmp_path, capsys):
+    for name, code, message in [
+        ("base.mp4", 0, "base.mp4 with 20 frames: nothing wrong"),
+        ("keybad.mp4", 1, "damaged near frame 30, 12 frames cannot be decoded"),
+        ("zeros_mid.mp4", 1, "damaged near frames 17, 19, 24, 3 frames cannot be decoded"),
+    ]:
+        report = tmp_path / "report.json"
+        assert cli.main(["data", "check", str(FAILING / name), "--json", str(report)]) == code
+        assert message in capsys.readouterr().out
+        assert len(json.loads(report.read_text())["findings"]) == code
+    assert cli.main(["data", "check", str(FAILING / "base.mp4"), "--repair"]) == 2
 
 
 def test_the_overlay_keeps_pixels_that_are_not_square(tmp_path, loaded):
