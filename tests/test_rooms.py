@@ -28,6 +28,7 @@ ALLOWED = {
         "queries",
         "trackers.tracker",
         "trackers.options",
+        "trackers.views",
         "trackers.wrappers",
     ],
     "cotracker.training": ["model", "queries", "checkpoint"],
@@ -50,7 +51,15 @@ ALLOWED = {
     "cotracker.benchmarks.paper": ["benchmarks", "checkpoint", "visualize"],
     "cotracker.visualize": [],
     "cotracker.pseudo": ["data", "trackers", "baselines", "queries"],
-    "cotracker.profiling": ["model", "trackers", "data", "checkpoint", "queries", "visualize"],
+    "cotracker.profiling": [
+        "model",
+        "trackers",
+        "baselines",
+        "data",
+        "checkpoint",
+        "queries",
+        "visualize",
+    ],
     "cotracker.config": ["benchmarks"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
@@ -78,7 +87,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "einops": [],
     "timm": ["cotracker.model.dinov2"],
     "matplotlib": ["cotracker.visualize.plots"],
-    "torchvision": [],
+    "torchvision": ["cotracker.baselines.raft"],
 }
 FILES = sorted(
     [

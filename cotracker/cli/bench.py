@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from cotracker import provenance
+from cotracker.baselines.registry import NAMES
 from cotracker.profiling import bench, setting
 from cotracker.profiling import report as bench_report
 
@@ -45,7 +46,9 @@ def _add_grid(add: Callable) -> None:
 
 def _add_tracker(add: Callable) -> None:
     """What is measured, on which device, how often."""
-    model = "full, the paper's with random weights, or a checkpoint"
+    model = "full, with random weights (default), or a checkpoint"
+    other = "another system (docs/trackers.md), with --model its published file"
+    add("--tracker", choices=["cotracker", *NAMES], default="cotracker", help=other)
     add("--model", default=setting.FULL, metavar="NAME", help=model)
     device = "default: auto, a GPU where there is one"
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help=device)
@@ -101,9 +104,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
     """All combinations of the arguments."""
+    if arguments.tracker != "cotracker" and arguments.kind != ["joint"]:
+        raise ValueError("--tracker goes with --kind joint alone")
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     common = setting.Setting(
         model=arguments.model,
+        tracker=arguments.tracker,
         device=auto if arguments.device == "auto" else arguments.device,
         iters=arguments.iters,
         repeats=arguments.repeats,

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cotracker import queries
+from cotracker.baselines.registry import NAMES, build_baseline
 from cotracker.cli import arguments as kinds
 from cotracker.cli.tracks_io import write_csv
 from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, read_picture, write_video
@@ -71,6 +72,8 @@ def _add_tracker(command: argparse.ArgumentParser) -> None:
     graphs = "on a GPU, run windows as CUDA graphs: up to seven times as fast"
     precision = "bfloat16 is faster on many machines (default: float32)"
     default = TrackerOptions()
+    other = "another system (docs/trackers.md), with --checkpoint its published file"
+    add("--tracker", choices=["cotracker", *NAMES], default="cotracker", help=other)
     add("--checkpoint", metavar="NAME_OR_FILE", help="default: the one that ships")
     add("--device", choices=kinds.DEVICES, default="auto", help="default: a GPU if there is one")
     add("--iters", type=positive, default=default.iters, metavar="M", help=iters)
@@ -180,6 +183,8 @@ def make_tracker(
     arguments: argparse.Namespace, points: Tensor, video: VideoFile
 ) -> tuple[Tracker, int]:
     """The Tracker of the arguments, and how often it reads each frame."""
+    if arguments.tracker != "cotracker":
+        return _make_baseline(arguments, points)
     options = TrackerOptions(
         iters=arguments.iters,
         resolution=arguments.resolution,
@@ -193,14 +198,39 @@ def make_tracker(
     at_once = arguments.points_at_once
     if at_once is None:
         at_once = _plan_chunks(arguments, options, tracker, points, video)
-    tracker = Chunked(tracker, at_once)
-    if arguments.direction == "backward":
-        tracker = Reversed(tracker)
-    elif arguments.direction == "both" and not tracker.both_directions and points[..., 0].any():
-        tracker = Bidirectional(tracker)
+    tracker = _direct(Chunked(tracker, at_once), arguments, points)
     chunks = -(-points.shape[1] // at_once)
     passes = chunks * (2 if tracker.both_directions else 1) * (2 if arguments.flip_tta else 1)
     return tracker, passes
+
+
+def _make_baseline(arguments: argparse.Namespace, points: Tensor) -> tuple[Tracker, int]:
+    """make_tracker for another system, with its own settings."""
+    default = TrackerOptions()
+    ours = {
+        "--iters": arguments.iters != default.iters,
+        "--threshold": arguments.threshold is not None,
+        "--resolution": arguments.resolution != default.resolution,
+        "--memory": arguments.memory is not None,
+        "--flip-tta": arguments.flip_tta,
+        "--cuda-graphs": arguments.cuda_graphs,
+        "--precision": arguments.precision != default.precision,
+    }
+    for name in (name for name, given in ours.items() if given):
+        raise ValueError(f"{name} is for CoTracker alone: leave it out of --tracker")
+    tracker = build_baseline(arguments.tracker, arguments.checkpoint, arguments.device)
+    at_once = arguments.points_at_once or points.shape[1]
+    tracker = _direct(Chunked(tracker, at_once), arguments, points)
+    return tracker, -(-points.shape[1] // at_once) * (2 if tracker.both_directions else 1)
+
+
+def _direct(tracker: Tracker, arguments: argparse.Namespace, points: Tensor) -> Tracker:
+    """The tracker in the direction of the arguments."""
+    if arguments.direction == "backward":
+        return Reversed(tracker)
+    if arguments.direction == "both" and not tracker.both_directions and points[..., 0].any():
+        return Bidirectional(tracker)
+    return tracker
 
 
 def _plan_chunks(

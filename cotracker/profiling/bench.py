@@ -29,6 +29,7 @@ from cotracker.profiling.setting import (
     MovingNoise,
     Setting,
     make_model,
+    make_other,
     make_queries,
     make_tracker,
     make_video,
@@ -63,9 +64,14 @@ def measure(setting: Setting) -> list[dict]:
 
 
 def measure_run(setting: Setting) -> dict:
-    """One row: a whole run of a loaded model from frames to Tracks."""
-    model, video = make_model(setting), make_video(setting)
-    tracker, queries = make_tracker(setting, model), make_queries(setting)
+    """One row: a whole run of a loaded model from frames to Tracks.
+
+    Of other systems than CoTracker operations are not counted.
+    """
+    other = setting.tracker != "cotracker"
+    model, video = None if other else make_model(setting), make_video(setting)
+    tracker = make_other(setting) if other else make_tracker(setting, model)
+    queries = make_queries(setting)
     setting = dataclasses.replace(setting, frames=video.shape[1])
     sets = queries.split(1, dim=1) if setting.kind == "alone" else [queries]
 
@@ -73,7 +79,8 @@ def measure_run(setting: Setting) -> dict:
         for one in sets:
             tracker(video, one)
 
-    return dataclasses.asdict(setting) | _time(run, _operations(setting, model), setting)
+    operations = 0 if other else _operations(setting, model)
+    return dataclasses.asdict(setting) | _time(run, operations, setting)
 
 
 def measure_stages(setting: Setting) -> list[dict]:

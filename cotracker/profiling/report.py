@@ -8,10 +8,10 @@ import numpy as np
 from cotracker.files import write_json
 from cotracker.visualize.plots import plot_log
 
-FORMAT = 2  # of the JSON file; another number whenever a name in it changes
+FORMAT = 3  # of the JSON file; another number whenever a name in it changes
 SETTING = (
-    "kind model points frames height width dtype threads device iters compiled cuda_graphs video "
-    "points_at_once stage"
+    "kind model tracker points frames height width dtype threads device iters compiled cuda_graphs "
+    "video points_at_once stage"
 ).split()
 
 
@@ -120,4 +120,5 @@ def _label(row: dict) -> str:
     if "stage" in row:
         return row["stage"]
     compiled = " compiled" if row["compiled"] else ""
-    return row["kind"] + compiled + (" graphs" if row["cuda_graphs"] else "")
+    name = row["kind"] if row["tracker"] == "cotracker" else row["tracker"]
+    return name + compiled + (" graphs" if row["cuda_graphs"] else "")

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from cotracker import checkpoint
+from cotracker.baselines.registry import LEARNED, build_baseline
+from cotracker.baselines.weights import RANDOM
 from cotracker.data.video import open_video
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.runtime import compile_transformer
@@ -27,12 +29,14 @@ class Setting:
     kind: joint, all points together; single, the single-point protocol with 6x6 + 6x6 support
     points; alone, the same with an encoding of the video for each query; stages, parts of a run.
     model: FULL, or a checkpoint.
+    tracker: "cotracker", or another system of cotracker.baselines, whose weights FULL makes random.
     cuda_graphs: windows as CUDA graphs.
     video: a file, resized; None renders frames.
     """
 
     kind: str = "joint"
     model: str = FULL
+    tracker: str = "cotracker"
     points: int = 256
     frames: int = 24
     height: int = 384
@@ -64,6 +68,14 @@ def make_model(setting: Setting) -> CoTracker:
     if setting.compiled:
         compile_transformer(model)
     return lower_precision(model.eval().to(setting.device), setting.dtype)
+
+
+def make_other(setting: Setting) -> Tracker:
+    """The other system to measure, all points at once."""
+    random = setting.model == FULL and setting.tracker in LEARNED
+    source = RANDOM if random else None if setting.model == FULL else setting.model
+    tracker = build_baseline(setting.tracker, source, setting.device)
+    return tracker if setting.video is None else Resized(tracker, setting.size)
 
 
 def make_video(setting: Setting) -> Video:

@@ -18,7 +18,7 @@ from cotracker.data.augment.photometric import (
     Replace,
     recolour,
 )
-from cotracker.data.augment.spatial import Flip, Pad, ScaleAndCrop
+from cotracker.data.augment.spatial import Flip, Pad, Roll, ScaleAndCrop
 from cotracker.geometry import inside_frame, resize_video
 from cotracker.types import Clip
 
@@ -125,6 +125,29 @@ def test_the_dots_are_where_the_tracks_say_before_anything():
 
 
 # Where points go
+
+
+def test_a_rolled_frame_holds_each_point_where_its_track_says():
+    """Each point has a colour of its own; outside the frame its truth is unknown afterwards."""
+    rng = np.random.default_rng(0)
+    tracks = torch.from_numpy(rng.integers(-6, 40, (12, 30, 2)))
+    frames = np.zeros((12, 28, 36, 3), np.uint8)
+    inside = inside_frame(tracks.float(), (28, 36))
+    for t, n in torch.nonzero(inside).tolist():
+        x, y = tracks[t, n].tolist()
+        frames[t, y, x] = n + 1
+    latest = torch.zeros_like(inside)
+    for t, n in torch.nonzero(inside).tolist():
+        x, y = tracks[t, n].tolist()
+        latest[t, n] = int(frames[t, y, x, 0]) == n + 1
+    clip = Roll(1.0, (0.05, 0.2))(clip_of(frames, tracks, visible=latest), rng)
+    assert torch.equal(clip.valid, inside) and torch.equal(clip.visible, latest)
+    for t, n in torch.nonzero(latest).tolist():
+        x, y = clip.tracks[t, n].int().tolist()
+        assert clip.video[t, 0, y, x] == n + 1
+    steps = (clip.tracks[1:] - tracks[1:]) - (clip.tracks[:-1] - tracks[:-1])
+    both = latest[1:] & latest[:-1]
+    assert (steps[both].abs().max() > 20) and (steps[both] != 0).any(), "nothing went round"
 
 
 @pytest.mark.parametrize("effect", MOVING, ids=str)

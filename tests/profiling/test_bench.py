@@ -136,7 +136,7 @@ def test_runs_with_and_without_graphs_are_different_settings(tmp_path, capsys):
 @pytest.mark.parametrize("text", ["[1]", '{"rows": []}'])
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(ValueError, match="is not a file of `cotracker bench --json` of format 2"):
+    with pytest.raises(ValueError, match="is not a file of `cotracker bench --json` of format 3"):
         bench_report.read(tmp_path / "a.json")
 
 

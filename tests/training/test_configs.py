@@ -325,7 +325,7 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
                 for key in ("crop.height=32", "crop.width=48", "points.count=8", "points.least=2")
             ]
         elif "root" in source:
-            small += [f"{at}.root={clips}"]
+            small += [f"{at}.root={clips}", f"{at}.frames=24"]
             augmented = "crop" in whole["augment"]
             small += [
                 f"augment.{key}"

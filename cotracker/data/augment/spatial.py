@@ -1,6 +1,6 @@
-"""Augmentations that move points with the image: padding, scale and crop, flips (appendix A)."""
+"""Augmentations that move points with the image: appendix A's, and a roll of the frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -9,6 +9,8 @@ from numpy.random import Generator
 
 from cotracker import checks
 from cotracker.data.augment.common import move_points, to_frames
+from cotracker.data.synthetic.motion import sample_log_uniform, sample_path
+from cotracker.geometry import inside_frame
 from cotracker.types import Clip
 
 LEAST_SCALE, MOST_SCALE = 0.2, 2.0  # to which drift is clipped
@@ -143,3 +145,37 @@ class Flip:
         x, y = clip.tracks.unbind(-1)
         tracks = torch.stack([wide - 1 - x if across else x, high - 1 - y if down else y], dim=-1)
         return move_points(clip, flipped, tracks)
+
+
+@dataclass(frozen=True)
+class Roll:
+    """Each frame shifted in a circle: what leaves on one side comes in again on the other.
+
+    So points leave and return far from where they left.  It is not the paper's.
+
+    probability: of a clip.
+    speed: mean speed of the shift, in frame widths a frame, log-uniform; the path is smooth.
+
+    The truth about a point outside the frame before the shift is not known afterwards.
+    """
+
+    probability: float = 0.3
+    speed: tuple[float, float] = (0.002, 0.03)
+
+    def __post_init__(self):
+        checks.share("roll.probability", self.probability)
+        checks.pair("roll.speed", self.speed, 1e-6, 1)
+
+    def __call__(self, clip: Clip, rng: Generator) -> Clip:
+        if rng.random() >= self.probability:
+            return clip
+        frames = to_frames(clip)
+        total, high, wide, _ = frames.shape
+        speed = wide * sample_log_uniform(rng, *self.speed)
+        shifts = np.rint(sample_path(rng, np.arange(total), speed)).astype(int)
+        rolled = np.stack([np.roll(f, (y, x), (0, 1)) for f, (x, y) in zip(frames, shifts)])
+        inside = inside_frame(clip.tracks, (high, wide))
+        tracks = clip.tracks + torch.from_numpy(shifts)[:, None]
+        wrapped = tracks.remainder(clip.tracks.new_tensor([wide, high]))
+        moved = move_points(clip, rolled, torch.where(inside[..., None], wrapped, tracks))
+        return replace(moved, valid=moved.valid & inside)

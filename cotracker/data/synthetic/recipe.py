@@ -30,6 +30,7 @@ class Recipe:
     bends over time; sampled for each, log-uniform.
     tilt: most degrees out of the plane.
     background_points: the share of points on the background.
+    cover_frames: for how long a cover hides its object, log-uniform; it may outlast the clip.
     shutter: the share of a frame's time that it is open, in clips with motion blur.
 
     All others are probabilities.  Of a clip:
@@ -47,6 +48,7 @@ class Recipe:
     bending, tilting, turning.
     returning: it leaves and comes back.
     twins: it is there twice.
+    covered: another object slides before it, stays there for cover_frames, and slides on.
     shadows: it casts one.
     shading: its light changes.
     rounded: it is darker towards the rim.
@@ -68,6 +70,7 @@ class Recipe:
     liveliness: tuple[float, float] = (0.1, 1.0)
     tilt: float = 50.0
     background_points: float = 0.4
+    cover_frames: tuple[float, float] = (10, 60)
     shutter: tuple[float, float] = (0.2, 0.8)
     still_camera: float = 0.12
     shaking_camera: float = 0.3
@@ -83,6 +86,7 @@ class Recipe:
     turning: float = 0.6
     returning: float = 0.12
     twins: float = 0.1
+    covered: float = 0.0
     shadows: float = 0.3
     shading: float = 0.5
     rounded: float = 0.3
@@ -106,6 +110,7 @@ class Recipe:
                 )
         checks.pair("objects of Sprites", self.objects, 0, whole=True)
         checks.pair("shutter of Sprites", self.shutter, 0)
+        checks.pair("cover_frames of Sprites", self.cover_frames, 1)
         for name in ("object_size", "shake", "liveliness"):
             checks.pair(f"{name} of Sprites", getattr(self, name), TINY)
         for name in ("speed", "camera_speed"):  # frame widths a frame

@@ -91,6 +91,19 @@ def test_forward_undoes_backward_on_every_layer(seed):
             )
 
 
+def test_a_cover_hides_its_object_for_as_long_as_asked_and_goes():
+    settings = {"covered": 1.0, "cover_frames": (10, 10), "objects": (1, 1), "foreground": 0.0}
+    source = Sprites(48, *SIZE, **{**PLAIN, **settings, "returning": 0.0})
+    hidden, back = [], 0
+    for seed in range(6):
+        layers, frame_of, middle = source.sample_layers(np.random.default_rng(seed))
+        centre = layers[-2].object_to_frame[:, :2, 2] / layers[-2].object_to_frame[:, 2:, 2]
+        covered = layers[-1].alpha_at(centre, np.arange(len(centre))) > 0.5
+        hidden.append(covered.sum())
+        back += bool(covered.any() and not covered[-1])
+    assert np.median(hidden) >= 10 and back >= 2
+
+
 @pytest.mark.parametrize("seed", (0, 3))
 def test_visible_equals_a_layer_test_of_every_pixel(seed):
     layers, frame_of, middle = moving(

@@ -90,6 +90,22 @@ class Animator:
         path = motion.sample_path(rng, times, recipe.sample_speed(rng, self.speed))
         return path, self._sample_early_time()
 
+    def sample_cover_path(self, reach: float) -> np.ndarray:
+        """Where a cover is from the middle of what it covers, (K, 2) pixels.
+
+        It comes from at least `reach` pixels away, stays for the recipe's cover_frames, and goes.
+        """
+        rng, times = self.rng, self.times
+        stay = motion.sample_log_uniform(rng, *self.recipe.cover_frames)
+        slide = motion.sample_log_uniform(rng, 4, 16)
+        begin = times[0] + slide + rng.uniform(0, max(np.ptp(times) - stay, np.ptp(times) / 2))
+        angles = rng.uniform(0, 2 * np.pi, 2)
+        ways = np.column_stack([np.cos(angles), np.sin(angles)])  # from where, and to where
+        before = np.maximum(begin - times, 0) / slide
+        after = np.maximum(times - begin - stay, 0) / slide
+        wobble = motion.sample_wave(rng, times, 0.05 * reach)[:, None]
+        return reach * np.column_stack([before, after]) @ ways + wobble
+
     def _sample_early_time(self) -> int:
         return int(self.rng.integers(0, max(len(self.times) * 6 // 10, 1)))
 

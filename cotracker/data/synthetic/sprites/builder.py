@@ -57,11 +57,17 @@ class SceneBuilder:
         return (low + high - size) / 2, (int(size[0]), int(size[1]))
 
     def build_object(self, parallax: float, behind: np.ndarray) -> list[Layer]:
-        """The layers of one object from the back: a shadow, its parts, a twin; not always all."""
-        body = sample_body(self.recipe, self.textures, self.rng, behind)
+        """The layers of one object from the back.
+
+        A shadow, its parts, a twin, a cover; not always all.
+        """
+        rng, recipe = self.rng, self.recipe
+        body = sample_body(recipe, self.textures, rng, behind)
         layers = self._animate(body, parallax)
-        if self.rng.random() < self.recipe.twins:
+        if rng.random() < recipe.twins:
             layers += self._animate(body, parallax)
+        if recipe.covered > 0 and rng.random() < recipe.covered:
+            layers.append(self._build_cover(layers[-1].object_to_frame, body.radius, behind))
         return layers
 
     def _animate(self, body: Body, parallax: float) -> list[Layer]:
@@ -107,6 +113,23 @@ class SceneBuilder:
         sway = motion.sample_wave(rng, self.times, 0.01, (12, 60)) + rng.normal(0, 0.08)
         still = np.ones(len(self.times))
         view = view @ motion.translation(start) @ motion.similarity(still, sway)
+        pose = np.broadcast_to(motion.translation(offset), view.shape)
+        return Layer(shade_rim(canvas, rng.uniform(0, 0.8)), pose, view, still)
+
+    def _build_cover(self, covered: np.ndarray, radius: float, behind: np.ndarray) -> Layer:
+        """A blob that slides before an object and hides it for a while.
+
+        covered: object -> frame (K, 3, 3) of that object, whose radius is `radius` pixels.
+        """
+        rng = self.rng
+        size = radius * rng.uniform(1.1, 1.5)
+        part = shapes.Part(shapes.sample_blob(rng))
+        ((canvas, offset),) = cut_parts(self.recipe, self.textures, rng, [part], size, behind)
+        centre = motion.project(covered, np.zeros(2))
+        start = centre + self.animator.sample_cover_path(radius + size)
+        still = np.ones(len(self.times))
+        sway = rng.normal(0, 0.3) + motion.sample_wave(rng, self.times, 0.1)
+        view = motion.translation(start) @ motion.similarity(still, sway)
         pose = np.broadcast_to(motion.translation(offset), view.shape)
         return Layer(shade_rim(canvas, rng.uniform(0, 0.8)), pose, view, still)
 

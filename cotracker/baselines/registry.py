@@ -1,0 +1,38 @@
+"""The trackers of this package by name, for the command line."""
+
+from importlib import import_module
+from pathlib import Path
+
+from cotracker import checks
+from cotracker.trackers.tracker import Tracker
+
+CLASSICAL = {  # name: module.class; they need no file
+    "static": "static.Static",
+    "lucas_kanade": "lucas_kanade.LucasKanade",
+    "dis_flow": "dis_flow.DISFlow",
+}
+LEARNED = {  # they need a published file
+    "raft": "raft.RAFT",
+}
+NAMES = (*CLASSICAL, *LEARNED)
+
+
+def build_baseline(
+    name: str, checkpoint: str | Path | None = None, device: str = "auto"
+) -> Tracker:
+    """The tracker of that name with its method's own settings.
+
+    checkpoint: the published file of a learned one; "random" for untrained weights.
+    ValueError, one sentence: there is no such tracker, or its file cannot be used.
+    """
+    checks.choice("tracker", name, NAMES)
+    if name in LEARNED:
+        return _class(LEARNED[name])(checkpoint=checkpoint, device=device)
+    if checkpoint is not None:
+        raise ValueError(f"tracker {name} has no weights: leave out the checkpoint")
+    return _class(CLASSICAL[name])()
+
+
+def _class(place: str) -> type[Tracker]:
+    module, _, name = place.partition(".")
+    return getattr(import_module(f"cotracker.baselines.{module}"), name)

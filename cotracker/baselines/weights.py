@@ -1,0 +1,99 @@
+"""Published files of other systems: read without running their code, and fitted strictly."""
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cotracker import checkpoint
+
+RANDOM = "random"  # in place of a file: weights as they are initialised, to measure time
+Source = str | Path | dict[str, Tensor]  # a file, RANDOM, or the published state dict itself
+_told: set[str] = set()  # licences that were named in this process
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a system's published files.
+
+    system: its name.
+    files: what they are called.
+    licence: of the weights.
+    commercial: whether it allows commercial use; where not, loading says so once.
+    container: the key under which the file keeps its tensors, where it has one.
+    renames: (pattern, replacement) pairs that make our names of the published ones, in order.
+    """
+
+    system: str
+    files: str
+    licence: str
+    commercial: bool = True
+    container: str | None = None
+    renames: tuple[tuple[str, str | Callable], ...] = ()
+
+    def load(
+        self, network: nn.Module, source: Source | None, read: Callable = checkpoint.load_state
+    ) -> dict:
+        """{name, hash, licence} of the weights, which `network` then has, in evaluation mode.
+
+        source: the file, a state dict with the published names, or RANDOM.
+        read: path -> the file's contents.
+        ValueError, one sentence or a list of differing tensors: it holds other weights.
+        """
+        network.eval().requires_grad_(False)
+        if source is None:
+            raise ValueError(f"{self.system} needs checkpoint=FILE, one of {self.files}")
+        if source == RANDOM:
+            return {"name": "random weights", "hash": None}
+        tensors = self.rename(self.unwrap(read(source) if is_file(source) else source))
+        name = Path(source).name if is_file(source) else self.system
+        difference = checkpoint.keys_difference(network, tensors)
+        if difference:
+            raise ValueError(f"{name} does not hold the weights of {self.files}:\n{difference}")
+        network.load_state_dict(tensors)
+        self._tell_licence()
+        digest = checkpoint.weights_hash(tensors)
+        return {"name": Path(name).stem, "hash": digest, "licence": self.licence}
+
+    def unwrap(self, state: dict) -> dict:
+        """The state dict, out of its container."""
+        return state[self.container] if self.container in state else state
+
+    def rename(self, state: dict) -> dict[str, Tensor]:
+        """The tensors under our names; one that is published under two names comes once."""
+        out = {}
+        for name, value in state.items():
+            for pattern, replacement in self.renames:
+                name = re.sub(pattern, replacement, name)
+            if isinstance(value, Tensor):
+                out[name] = value
+        return out
+
+    def _tell_licence(self) -> None:
+        if self.commercial or self.system in _told:
+            return
+        _told.add(self.system)
+        warnings.warn(
+            f"the weights of {self.system} are for non-commercial use only ({self.licence})",
+            stacklevel=4,
+        )
+
+
+def is_file(source: Source) -> bool:
+    """Whether the source is a path, which must exist: ValueError."""
+    if isinstance(source, dict):
+        return False
+    if not Path(source).is_file():
+        raise ValueError(f"checkpoint {source} does not exist: pass a published file")
+    return True
+
+
+def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    """build() with the same random weights each time; the global state of randomness stays."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(0)
+        return build()
