@@ -60,7 +60,14 @@ ALLOWED = {
         "queries",
         "visualize",
     ],
-    "cotracker.config": ["benchmarks"],
+    "cotracker.config": [
+        "benchmarks",
+        "data.stream",
+        "model.config",
+        "training.config",
+        "training.progress",
+        "trackers.options",
+    ],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
 ENTRY_POINTS = [

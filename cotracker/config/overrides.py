@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cotracker.config.synonyms import note, synonym
-from cotracker.config.values import find_wrong_value, find_without_effect
+from cotracker.config.values import find_without_effect, find_wrong_value
 from cotracker.config.words import SHOWING, SWEEP, foreign_flag, parse, quote_words
 
 MANY_RUNS = 10_000  # of a sweep; no more are checked one by one
@@ -58,17 +58,20 @@ def find_problem(
     if len(every) > MANY_RUNS:
         return f"this sweep has more than {MANY_RUNS} runs: sweep fewer settings at once"
     outs: dict[str, list[str]] = {}
-    for line in every:
-        try:
-            with initialize_config_dir(str(Path(folder).resolve()), version_base=None):
+    bases: dict[tuple, DictConfig] = {}
+    with initialize_config_dir(str(Path(folder).resolve()), version_base=None):
+        for line in every:
+            try:
                 config = compose(name, overrides=line)
-            problem = find_wrong_value(name, config)
-            outs.setdefault(str(config.get("out")), []).append(" ".join(line))
-        except (HydraException, OmegaConfBaseException) as error:
-            problem = str(error).splitlines()[0]
-        if problem:
-            where = f" (in the run {' '.join(line)})" if len(every) > 1 else ""
-            return problem + where
+                groups = _chosen_groups(Path(folder), line)
+                base = bases.get(groups) or compose(name, overrides=list(groups))
+                bases[groups] = base
+                problem = find_wrong_value(name, config, base)
+                outs.setdefault(str(config.get("out")), []).append(" ".join(line))
+            except (HydraException, OmegaConfBaseException) as error:
+                problem = str(error).splitlines()[0]
+            if problem:
+                return problem + (f" (in the run {' '.join(line)})" if len(every) > 1 else "")
     shared = next((out for out, runs in outs.items() if len(runs) > 1), None)
     if shared is not None:
         swept = next(key for key, values in _sweeps(words).items() if len(values) > 1)
@@ -80,6 +83,11 @@ def find_problem(
     for sentence in find_without_effect(name, config, typed):
         print(f"{name}.py: {sentence}", file=sys.stderr)
     return None
+
+
+def _chosen_groups(folder: Path, words: list[str]) -> tuple[str, ...]:
+    """The words that choose a file of configs/."""
+    return tuple(word for word in words if (folder / parse(word).key_or_group).is_dir())
 
 
 def _sweeps(words: list[str]) -> dict[str, list[str]]:

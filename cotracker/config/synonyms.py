@@ -2,7 +2,8 @@
 
 SYNONYMS = {  # our name, or the end of it -> other names
     "train.lr": "learning_rate base_lr max_lr peak_lr lr_max init_lr step_size lrate eta",
-    "train.batch": "batch_size bs batchsize train_batch_size per_device_train_batch_size mini_batch",
+    "train.batch": "batch_size bs batchsize train_batch_size mini_batch minibatch "
+    "per_device_train_batch_size",
     "train.accumulate": "accumulation accumulation_steps grad_accum gradient_accumulation "
     "gradient_accumulation_steps grad_accum_steps accumulate_grad_batches accum_iter",
     "train.steps": "epochs num_epochs n_epochs max_epochs epoch max_steps num_steps n_steps "

@@ -1,12 +1,14 @@
 """The words of a command line as Hydra reads them: paths of any spelling, and no foreign flags."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+KINDS = ("table", "figure")
 SWEEP = ("-m", "--multirun")
 SHOWING = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p")
 SHOWING += ("--package", "-i", "--info", "-sc", "--shell-completion")  # Hydra's; nothing is run
@@ -17,6 +19,7 @@ TEXTS = set(  # last names of settings whose value is a text, taken as it is
 READ_BY_HYDRA = re.compile(r"null|\[.*\]|\{.*\}|'.*'|\".*\"|", re.DOTALL)  # not taken as they are
 
 
+@cache  # reading takes a millisecond or two
 def parse(word: str) -> Override | None:
     """`key=value` as Hydra reads it, or None where it cannot be read."""
     try:
@@ -72,3 +75,23 @@ def foreign_flag(words: list[str]) -> str | None:
                 "configs/ is chosen by its group, such as experiment=NAME"
             )
     return None
+
+
+def config_name(configs: Path, arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The config that table=N or figure=N names, such as tables/2, or None; the other arguments.
+
+    ValueError where both are given, there is no such table or figure, or experiment= is given.
+    """
+    chosen = [one for one in arguments if one.partition("=")[0] in KINDS]
+    others = [one for one in arguments if one not in chosen]
+    if any(one.startswith("experiment=") for one in others):
+        raise ValueError("evaluate.py has no experiment=: pass table=N or figure=N (table=2)")
+    if not chosen:
+        return None, others
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(chosen)} are two: pass one table=N or figure=N")
+    kind, _, name = chosen[0].partition("=")
+    names = [path.stem for path in sorted((configs / f"{kind}s").glob("[0-9]*.yaml"))]
+    if name not in names:
+        raise ValueError(f"there is no {kind}={name}: pass one of {', '.join(names)}")
+    return f"{kind}s/{name}", others

@@ -56,7 +56,8 @@ def from_section(kind: type[Section], values: Any) -> Section:
 
 def device(name: str, value: Any) -> str:
     """The value, the name of a device; whether it is there, PyTorch says."""
-    if not isinstance(value, str) or not re.fullmatch(r"(auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?)", value):
+    known = r"auto|cpu|mps|(cuda|xpu)(:\d+)?"
+    if not isinstance(value, str) or not re.fullmatch(known, value):
         raise ValueError(f"{name} must be auto, cpu, mps, cuda or one such as cuda:1, not {value}")
     return value
 
