@@ -89,6 +89,26 @@ def names(name: str, value: object) -> tuple[str, ...]:
     return tuple(text(name, one) for one in value)
 
 
+def fits(value: object, shape: object) -> bool:
+    """Whether a value read from a file has this shape.
+
+    shape: a type, or a tuple of types (True and False are no numbers); [shape], a list of such;
+    {str: shape}, a dictionary of such; {"key": shape, "key?": shape}, one with these keys, of which
+    the last may be missing, beside others.
+    """
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(one, shape[0]) for one in value)
+    if isinstance(shape, dict) and str in shape:
+        return isinstance(value, dict) and all(fits(one, shape[str]) for one in value.values())
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            fits(value[key.rstrip("?")], one) if key.rstrip("?") in value else key.endswith("?")
+            for key, one in shape.items()
+        )
+    kinds = shape if isinstance(shape, tuple) else (shape,)
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
 def _is(kind: type, value: object) -> bool:
     try:
         return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)

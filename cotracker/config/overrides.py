@@ -153,7 +153,7 @@ def find_misspelt(folder: str | Path, name: str, words: list[str]) -> str | None
             config = compose(name, overrides=groups)
     except (HydraException, OmegaConfBaseException) as error:
         return str(error).splitlines()[0]
-    return _find_unknown(config, settings, added, _groups(folder))
+    return _find_unknown(config, settings, added, ["experiment"] if name == "train" else [])
 
 
 def _find_unknown(
@@ -183,17 +183,13 @@ def _may_be_added(key: str, config: DictConfig) -> bool:
 
 
 def _no_setting(key: str, keys: list[str]) -> str:
-    meant = synonym(key, keys)
+    same = get_close_matches(key, keys, 1, 0.9)  # one letter is missing, or two changed places
+    meant = same[0] if same else synonym(key, keys)
     said = None if meant else note(key)
     if said:
         return f"there is no setting {key}: {said}"
     near = meant or nearest(key, keys)
     return f"there is no setting {key}" + (f": did you mean {near}?" if near else "")
-
-
-def _groups(folder: Path) -> list[str]:
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    return [name for name in names if name not in ("tables", "figures")]
 
 
 def _find_misspelt_option(folder: Path, group: str, argument: str) -> str | None:
