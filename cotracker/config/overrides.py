@@ -183,8 +183,11 @@ def _may_be_added(key: str, config: DictConfig) -> bool:
 
 
 def _no_setting(key: str, keys: list[str]) -> str:
-    same = get_close_matches(key, keys, 1, 0.9)  # one letter is missing, or two changed places
-    meant = same[0] if same else synonym(key, keys)
+    section, _, name = key.rpartition(".")
+    siblings = [one for one in keys if one.rpartition(".")[0] == section]
+    names = [one.rpartition(".")[2] for one in siblings]
+    same = get_close_matches(name, names, 1, 0.9)  # a letter is missing, or two changed places
+    meant = siblings[names.index(same[0])] if same else synonym(key, keys)
     said = None if meant else note(key)
     if said:
         return f"there is no setting {key}: {said}"
