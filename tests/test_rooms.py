@@ -69,6 +69,7 @@ ALLOWED = {
         "queries",
         "visualize",
     ],
+    "cotracker.interchange": ["data.pickles"],
     "cotracker.config": ["benchmarks"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
@@ -97,6 +98,14 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "timm": ["cotracker.model.dinov2"],
     "matplotlib": ["cotracker.visualize.plots"],
     "torchvision": ["cotracker.baselines.raft"],
+    "pandas": ["cotracker.interchange.deeplabcut"],
+    "tables": ["cotracker.interchange.deeplabcut"],
+    "h5py": ["cotracker.interchange.deeplabcut"],
+    "sleap_io": ["cotracker.interchange.sleap"],
+    "xarray": ["cotracker.interchange.movement"],
+    "h5netcdf": ["cotracker.interchange.movement"],
+    "pycolmap": ["cotracker.interchange.colmap"],
+    "bpy": ["cotracker.interchange.blender_import"],
 }
 FILES = sorted(
     [

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from cotracker import queries
 from cotracker.baselines.registry import NAMES, build_baseline
 from cotracker.cli import arguments as kinds
-from cotracker.cli.tracks_io import write_csv
 from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, read_picture, write_video
 from cotracker.files import output_folder, refuse_overwriting
+from cotracker.interchange.labels import Labels, holds_labels, read_labels
+from cotracker.interchange.tables import write_long
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling.machine import peak_memory
 from cotracker.profiling.plan import MOST_POINTS, Workload, plan, working_bytes
@@ -47,10 +48,11 @@ def _add_points(command: argparse.ArgumentParser) -> None:
     video = "mp4, mov, avi, mkv, webm, gif, or a folder of pictures"
     trail = "length of the trails (default: 12, none: 0)"
     both = ["forward", "backward", "both"]
+    points = "csv with the header frame,x,y, or labels of DeepLabCut, SLEAP, COCO, poseinterface"
     add("video", type=Path, metavar="VIDEO", help=video)
     add("--out", type=Path, required=True, metavar="DIR", help=f"where {WRITTEN} go")
     add("--grid", type=kinds.parse_grid, metavar="N", help="N x N points (default: 10)")
-    add("--points", type=Path, metavar="CSV", help="a file of points with the header frame,x,y")
+    add("--points", type=Path, metavar="FILE", help=points)
     add("--mask", type=Path, metavar="PNG", help="only grid points where this is not black")
     add("--query-frame", type=int, metavar="K", help="the frame of the grid (default: 0)")
     add("--direction", choices=both, default="both", help="from the query (default: both)")
@@ -94,11 +96,12 @@ def track(arguments: argparse.Namespace) -> None:
         closing(open_video(arguments.video)) as video,
         output_folder(arguments.out, OUTPUTS) as folder,
     ):
-        points = make_queries(arguments, video)
+        points, names, individuals = make_queries(arguments, video)
         tracker, passes = make_tracker(arguments, points, video)
         begin = time.perf_counter()
         tracks = track_with_bar(tracker, video, points, passes)
         seconds = time.perf_counter() - begin
+        tracks = replace(tracks, names=names, individuals=individuals)
         write_results(folder, video, points, tracks, arguments.trail)
     frames = video.shape[1]
     print(
@@ -127,14 +130,14 @@ def write_results(
     seconds = torch.from_numpy(video.seconds)
     tracks = replace(tracks, queries=points, fps=video.fps, seconds=seconds, size=size)
     tracks.save(folder / "tracks.npz")
-    write_csv(folder / "tracks.csv", tracks)
+    write_long(folder / "tracks.csv", tracks)
     pictures = overlay(video, tracks, trail, rainbow(points[0, :, 1:]))
     pictures = _with_bar(pictures, video.shape[1], "drawing")
     write_video(folder / "overlay.mp4", pictures, video.fps, size)
 
 
-def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
-    """The queries 1 N 3 of a points file, or of a grid on one frame, perhaps within a mask."""
+def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Labels:
+    """The queries of a points file, or of a grid on one frame, perhaps within a mask."""
     frames, size = video.shape[1], video.shape[-2:]
     if arguments.points is not None:
         if (arguments.grid, arguments.mask, arguments.query_frame) != (None, None, None):
@@ -142,7 +145,9 @@ def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
                 "--points has its own positions and frames: "
                 "leave out --grid, --mask and --query-frame"
             )
-        return queries.read_points(arguments.points, frames, size)
+        if holds_labels(arguments.points):
+            return read_labels(arguments.points, frames)
+        return Labels(queries.read_points(arguments.points, frames, size))
     frame = arguments.query_frame or 0
     if not 0 <= frame < frames:
         raise ValueError(
@@ -151,7 +156,9 @@ def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
         )
     side = arguments.grid or 10
     points = queries.default_grid(side, size, frame)
-    return points if arguments.mask is None else _keep_in_mask(points, arguments.mask, size, side)
+    if arguments.mask is not None:
+        points = _keep_in_mask(points, arguments.mask, size, side)
+    return Labels(points)
 
 
 def _keep_in_mask(points: Tensor, path: Path, size: tuple[int, int], side: int) -> Tensor:

@@ -170,7 +170,7 @@ def test_options_reach_the_tracker(tmp_path, loaded):
 def test_the_default_grid_lies_within_narrow_pictures(tmp_path, loaded, height, width):
     folder = write_folder(tmp_path / "frames", moving_texture(1, height, width), ["0.png"])
     arguments = cli._make_parser().parse_args(["track", str(folder), "--out", "x"])
-    positions = cli.track.make_queries(arguments, open_video(folder))[0, :, 1:]
+    positions = cli.track.make_queries(arguments, open_video(folder)).queries[0, :, 1:]
     assert (positions >= 0).all() and (positions <= torch.tensor([width - 1, height - 1])).all()
     if (height, width) == (48, 64):
         assert torch.equal(positions, queries.grid(10, (48, 64), margin=1)[0, :, 1:])
