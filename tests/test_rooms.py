@@ -88,7 +88,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "tensorboard": ["cotracker.training.log"],
     "torch.utils.tensorboard": ["cotracker.training.log"],
     "safetensors": ["cotracker.checkpoint", "cotracker.model.dinov2"],
-    "imageio_ffmpeg": ["cotracker.data.video.ffmpeg"],
+    "av": ["cotracker.data.video"],
     "google": ["cotracker.data.kubric.tfrecord"],
     "google_crc32c": ["cotracker.data.kubric.tfrecord"],
     "mujoco": ["cotracker.data.synthetic.scenes3d.mujoco_world"],

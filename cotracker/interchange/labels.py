@@ -9,7 +9,7 @@ from torch import Tensor
 from cotracker.interchange import find_format, read_tracks
 from cotracker.tracks import Tracks
 
-NOT_LABELS = ("csv-wide", "npz")  # a csv that begins with frame,x,y is read by queries.read_points
+NOT_LABELS = ("csv", "csv-wide", "npz")  # such a csv is read by queries.read_points
 
 
 class Labels(NamedTuple):
@@ -29,20 +29,24 @@ def holds_labels(path: str | Path) -> bool:
         return False
 
 
-def read_labels(path: str | Path, frames: int) -> Labels:
+def read_labels(path: str | Path, frames: int, first: int = 0) -> Labels:
     """The queries of a file of labels: each point in the first frame where it is seen.
 
-    frames: of the video.
+    frames, first: of the video, and the number of its first, from which queries count.
     ValueError, one sentence naming the file: it cannot be read, no point in it is seen anywhere, or
     one is seen first in a frame that the video does not have.
     """
     labels = first_seen(read_tracks(path))
     if not labels.queries.shape[1]:
         raise ValueError(f"{path} holds no point that is seen: label one in a frame at least")
-    late = int(labels.queries[..., 0].max())
-    if late >= frames:
-        raise ValueError(f"{path} labels frame {late}, but the video has frames 0 to {frames - 1}")
-    return labels
+    numbers = labels.queries[..., 0]
+    for late in (int(numbers.min()), int(numbers.max())):
+        if not first <= late < first + frames:
+            raise ValueError(
+                f"{path} labels frame {late}, but the video has frames {first} to "
+                f"{first + frames - 1}"
+            )
+    return labels._replace(queries=labels.queries - labels.queries.new_tensor([first, 0, 0]))
 
 
 def first_seen(tracks: Tracks) -> Labels:

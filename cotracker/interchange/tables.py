@@ -15,11 +15,12 @@ NEEDED = ("point", "frame", "x", "y")  # the columns without which a file is no 
 SCORES = ("visibility", "confidence")
 
 
-def write_long(path: Path, tracks: Tracks) -> Path:
+def write_long(path: Path, tracks: Tracks, first: int = 0) -> Path:
     """The path of a csv with a row for each point and frame, point by point, under a header.
 
     The columns are point, frame, seconds, x, y, visibility, visible; then confidence, id, name and
     individual, where the tracks have them. A place that nobody knows is nan.
+    first: the number of the first frame.
     """
     tracks = one_clip(tracks)
     columns = _columns(tracks)
@@ -28,7 +29,7 @@ def write_long(path: Path, tracks: Tracks) -> Path:
     for point in range(points):
         for frame in range(frames):
             cells = (column(frame, point) for column in columns.values())
-            lines.append(f"{point},{frame},{','.join(cells)}")
+            lines.append(f"{point},{first + frame},{','.join(cells)}")
     return write_text(path, "\n".join(lines) + "\n")
 
 
