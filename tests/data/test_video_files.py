@@ -55,7 +55,7 @@ def hashed(frames: torch.Tensor) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["base.mp4", "sar.mp4", "reschange.ts"])
-def test_frames_are_those_of_ffmpeg(name):
+def test_frames_are_those_of_ffmpeg(name, recwarn):
     with open_video(find(name)) as read:
         assert hashed(read[:, :]) == HASHES[name] and read.fps == 25
         assert read.aspect == (Fraction(32, 27) if name == "sar.mp4" else 1)
@@ -67,6 +67,11 @@ def test_frames_are_those_of_ffmpeg(name):
 def test_planes_are_those_of_ffmpeg(name, pixels):
     frames = [frame.reformat(format=pixels).to_ndarray() for _, frame in decode_marked(find(name))]
     assert [hashlib.md5(f.tobytes()).hexdigest()[:16] for f in frames] == HASHES[name]
+
+
+def test_a_change_of_size_is_said():
+    with pytest.warns(UserWarning, match="changes its size to 240x180 at frame 10"):
+        assert open_video(find("reschange.ts"))[:, 10:12].shape == (1, 2, 3, 120, 160)
 
 
 def test_hdr_is_tone_mapped():

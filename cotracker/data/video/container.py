@@ -39,6 +39,7 @@ class FileSource:
         self._stamp = _stamp(path)
         self._damage: Damage | None = None
         self._threads = self._seeks = True
+        self._has_said_size = False
         packets = read_packets(path)
         self._check_cut(packets)
         first = _first_frame(path)
@@ -79,14 +80,23 @@ class FileSource:
         convert = ToRGB(self._look)
         rank, picture = -1, None
         with closing(self._enter(shown[0])) as stored:
-            for wanted in shown:
+            for number, wanted in enumerate(shown, start):
                 if rank < wanted:
                     later = (one for one in stored if one[0] >= wanted)
                     rank, frame = next(later, (-1, None))
                     if rank != wanted:
                         return
+                    self._say_size(number, frame)
                     picture = convert(frame)
                 yield picture
+
+    def _say_size(self, number: int, frame: av.VideoFrame) -> None:
+        if not self._has_said_size and (frame.height, frame.width) != self._look.stored:
+            self._has_said_size = True
+            _warn(
+                f"{self.path} changes its size to {frame.width}x{frame.height} at frame {number}: "
+                "from there on frames are scaled to the size of the first"
+            )
 
     def _enter(self, wanted: int) -> Generator[tuple[int, av.VideoFrame], None, None]:
         """Ranks and frames, ascending, from rank `wanted` on, or from the first after it."""

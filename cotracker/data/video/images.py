@@ -14,6 +14,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _ORIENTATION = 0x0112  # the EXIF tag; 5 and more are quarter turns
 _ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _PNG_DEPTH = 24  # the byte that says how many bits a channel has
+_TIFF_BITS = 258  # the tag that says the same
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,9 @@ def _is_deep(path: Path, image: Image.Image) -> bool:
     if image.format == "PNG":
         with open(path, "rb") as file:
             return file.read(_PNG_DEPTH + 1)[-1] == 16
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(_TIFF_BITS, 1)
+        return max(bits if isinstance(bits, tuple) else (bits,)) > 8
     return image.mode[0] in "IF"
 
 

@@ -75,6 +75,7 @@ def read_packets(path: Path) -> Packets:
     is_cut = (is_cut and name not in CAPTURES) or any(
         phrase in line[2] for line in said for phrase in _CUT_SHORT
     )
+    is_cut |= name == "gif" and not _ends_as_gif(path)
     pts = [row[0] for row in rows]
     has_times = None not in pts
     by_dts = name.startswith("mov")  # its index holds the times of decoding
@@ -92,6 +93,13 @@ def read_packets(path: Path) -> Packets:
         ordered=bool(rows) and has_times and _are_times(marks),
         is_cut=is_cut,
     )
+
+
+def _ends_as_gif(path: Path) -> bool:
+    """Whether the file's last byte but for padding is a gif's trailer."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return file.read().rstrip(b"\0\r\n ").endswith(b";")
 
 
 def _are_times(marks: np.ndarray) -> bool:
