@@ -79,7 +79,6 @@ SYNONYMS = {  # our name, or the end of it -> other names
     "objective.visibility_weight": "vis_weight lambda_vis occlusion_weight visibility_loss_weight",
     "objective.gamma": "sequence_loss_gamma discount loss_gamma",
     "objective.unrolled": "unroll unrolling sliding",
-    "data.noise": "dropout",
     "limit": "max_videos num_videos n_videos max_samples videos count subset num_samples",
     "pictures": "visualize vis plots num_pictures save_pictures visualise images",
     "count": "num n number num_clips n_clips clips num_samples samples num_videos size limit",
