@@ -101,6 +101,7 @@ class CoTrackerPredictor(Tracker):
         keys = [(self.model, *video.frame_key(number)) for number in range(start, stop)]
         found = [video.cache.get(key) for key in keys]
         missing = [i for i, maps in enumerate(found) if maps is None]
+        video.skip(len(keys) - (missing[-1] - missing[0] + 1 if missing else 0))
         if missing:
             first, last = missing[0], missing[-1]
             levels = self._encode_frames(video, start + first, start + last + 1)
