@@ -27,6 +27,7 @@ ALLOWED = {
         "checkpoint",
         "queries",
         "trackers.tracker",
+        "trackers.live",
         "trackers.options",
         "trackers.views",
         "trackers.wrappers",

@@ -6,10 +6,12 @@ from torch import Tensor
 from cotracker import checks
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import CudaGraphs
-from cotracker.model.windows import window_starts
+from cotracker.model.windows import Estimate, window_starts
+from cotracker.trackers.live import Live, LiveOptions
 from cotracker.trackers.options import check_threshold
 from cotracker.trackers.tracker import Tracker, check_frames
 from cotracker.trackers.views import MappedVideo
+from cotracker.trackers.window_live import WindowLive
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
 
@@ -54,7 +56,10 @@ class CoTrackerPredictor(Tracker):
         return map_tracks(lambda values: values.clone().to(queries.device), tracks)
 
     def _track(self, video: Video, queries: Tensor) -> Tracks:
-        xy, logits = self._stitch(video, queries)
+        return self._conclude(*self._stitch(video, queries), queries)
+
+    def _conclude(self, xy: Tensor, logits: Tensor, queries: Tensor) -> Tracks:
+        """The Tracks of stitched xy B T N 2 and logits B T N; queries count from the first T."""
         visibility = logits.sigmoid()
         if not self.v1_compat:
             xy, visibility = _pin_queries(xy, visibility, queries)
@@ -96,22 +101,34 @@ class CoTrackerPredictor(Tracker):
     def _encode(self, video: Video, start: int, stop: int) -> list[Tensor]:
         """The pyramid of frames start..stop-1, b n h w C a level; from the video's cache if any."""
         if not isinstance(video, MappedVideo) or video.cache is None:
-            return self._encode_frames(video, start, stop)
+            return self.encode_frames(video[:, start:stop])
         numbers = list(video.frames[start:stop])
         found = {number: video.cache.get(number) for number in numbers}
         missing = [i for i, number in enumerate(numbers) if found[number] is None]
         if missing:
             first, last = missing[0], missing[-1]
-            levels = self._encode_frames(video, start + first, start + last + 1)
+            levels = self.encode_frames(video[:, start + first : start + last + 1])
             for i, number in enumerate(numbers[first : last + 1]):
                 found[number] = [level[:, i : i + 1] for level in levels]
                 video.cache.put(number, found[number])
         return [torch.cat(level, dim=1) for level in zip(*(found[number] for number in numbers))]
 
-    def _encode_frames(self, video: Video, start: int, stop: int) -> list[Tensor]:
-        frames = check_frames(video[:, start:stop]).to(self.device)
+    def encode_frames(self, frames: Tensor) -> list[Tensor]:
+        """The pyramid of frames b n 3 H W, b n h w C a level."""
+        frames = check_frames(frames).to(self.device)
         at_once = 1 if self.device.type == "cpu" else None  # one frame's activations fit a cache
         return self.model.encode(frames, at_once)
+
+    def read_window(self, estimate: Estimate, queries: Tensor) -> Tracks:
+        """The Tracks of one window alone; queries B N 3 count from its first frame."""
+        active = estimate.active[:, None]
+        xy = torch.where(active[..., None], estimate.tracks[-1], 0.0)
+        return self._conclude(xy, torch.where(active, estimate.logits, 0.0), queries)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        if self.model.config.window is None:
+            return super().start_live(size, options)
+        return WindowLive(self, options.provisional, options.iters)
 
     def describe(self) -> dict:
         described = {

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cotracker.trackers.live import Live, LiveOptions
 from cotracker.types import Tracks, Video
 
 
@@ -30,6 +31,34 @@ class Tracker(nn.Module, ABC):
     @abstractmethod
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         """The Tracks of checked float32 queries B N 3 in a checked video."""
+
+    def stream(
+        self,
+        queries: object = None,
+        *,
+        mode: str = "window",
+        provisional: bool = True,
+        iters: int | None = None,
+        context: int | None = None,
+    ):
+        """A Stream of queries N 3 (t, x, y): frames in, tracks out, in bounded memory.
+
+        The settings are those of LiveOptions.  ValueError, one sentence: this tracker cannot follow
+        a stream, or a setting or a query cannot be.
+        """
+        from cotracker.trackers.stream import Stream
+
+        options = LiveOptions(mode, provisional, iters, context)
+        stream = Stream(self, queries, options)
+        stream.describe()  # makes what follows it once: this refuses now and not at the first frame
+        return stream
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        """What follows frames of a size (H, W); ValueError where a tracker cannot."""
+        raise ValueError(
+            f"{type(self).__name__} cannot follow a stream: take a tracker that goes forward, "
+            "frame by frame or window by window, with all points together"
+        )
 
     @property
     def device(self) -> torch.device:

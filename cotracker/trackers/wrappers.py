@@ -7,6 +7,7 @@ call of the outermost tracker.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from cotracker import checks
 from cotracker.geometry import rescale_points, reverse_time
 from cotracker.queries import around, grid
+from cotracker.trackers.live import Live, LiveOptions, ResizedLive, SupportedLive
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import (
     FeatureCache,
@@ -55,12 +57,26 @@ class Resized(Wrapper):
         size = tuple(video.shape[-2:])
         rescaled = self._rescale(queries[..., 1:], size, self.size)
         view = resize_view(video, self.size, align_corners=not self.v1_compat)
-        answer = self.tracker.forward(view, torch.cat([queries[..., :1], rescaled], dim=-1))
-        xy = self._rescale(answer.xy, self.size, size)
-        if not self.v1_compat:  # there and back again would move a query by rounding
-            unmoved = (answer.xy == rescaled[:, None]).all(dim=-1, keepdim=True)
-            xy = torch.where(unmoved, queries[:, None, :, 1:], xy)
-        return replace(answer, xy=xy)
+        there = torch.cat([queries[..., :1], rescaled], dim=-1)
+        answer = self.tracker.forward(view, there)
+        return replace(answer, xy=self._back(size, answer.xy, queries, there))
+
+    def _back(self, size: tuple[int, int], xy: Tensor, queries: Tensor, there: Tensor) -> Tensor:
+        """Positions B T N 2 in pixels of a video of `size`; queries B N 3 in it, and resized."""
+        unmoved = (xy == there[:, None, :, 1:]).all(dim=-1, keepdim=True)
+        xy = self._rescale(xy, self.size, size)
+        if self.v1_compat:
+            return xy
+        # there and back again would move a query by rounding
+        return torch.where(unmoved, queries[:, None, :, 1:], xy)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        return ResizedLive(
+            self.tracker.start_live(self.size, options),
+            lambda frames: resize_view(frames, self.size, not self.v1_compat)[:, :],
+            lambda xy: self._rescale(xy, size, self.size),
+            partial(self._back, size),
+        )
 
     def _rescale(self, xy: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
         if self.v1_compat:
@@ -105,6 +121,16 @@ class Supported(Wrapper):
             parts.append(points_of_grid.expand(batch, -1, -1))
         answer = self.tracker.forward(video, torch.cat(parts, dim=1))
         return map_tracks(lambda values: values[:, :, :points], answer)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        points = grid(self.support_grid, size)[0] if self.support_grid else None
+        local = self.local_support_grid
+
+        def around(queries: Tensor) -> Tensor:
+            return self._local_points(queries[None])[0]
+
+        inner = self.tracker.start_live(size, options)
+        return SupportedLive(inner, points, around if local else None)
 
     def _local_points(self, queries: Tensor) -> Tensor:
         """B N*K 3: the K points around each query, in the query's frame."""
