@@ -4,10 +4,11 @@ __version__ = "0.1.0"
 __all__ = ["Tracks", "load_tracker", "open_video", "track_video"]
 
 LAZY = {
-    "Tracks": "cotracker.types",
+    "Tracks": "cotracker.tracks",
     "open_video": "cotracker.data.video",
     "track_video": "cotracker.trackers.track",
 }
+MODULES = ("checkpoint", "data", "queries", "trackers", "types", "visualize")
 
 
 def load_tracker(
@@ -56,9 +57,11 @@ def load_tracker(
 
 
 def __getattr__(name: str):
-    """The names of __all__ that need PyTorch, imported when they are first used."""
-    if name not in LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """The names of __all__ that need PyTorch, and MODULES, imported when they are first used."""
     from importlib import import_module
 
+    if name in MODULES:
+        return import_module(f"cotracker.{name}")
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(LAZY[name]), name)

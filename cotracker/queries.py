@@ -148,3 +148,10 @@ def _parse_row(
     if not (-width / 2 <= x <= 1.5 * width and -height / 2 <= y <= 1.5 * height):
         raise ValueError(f"{where}: x {x:g}, y {y:g} lies far outside the {width}x{height} picture")
     return frame, x, y
+
+
+def default_grid(side: int, size: tuple[int, int], frame: int = 0) -> Tensor:
+    """Queries 1 side*side 3 over a frame (H, W), with margins that suit narrow frames too."""
+    margin = max(1, size[1] // 64)
+    vertical, horizontal = (min(margin, max(1, (length - 1) / 2)) for length in size)
+    return grid(side, size, frame, margin=(vertical, horizontal))

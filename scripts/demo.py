@@ -20,10 +20,11 @@ from torch import Tensor
 import cotracker
 from cotracker import cli
 from cotracker.benchmarks.metrics import tapvid
-from cotracker.cli.track import OUTPUTS, default_grid, track_with_bar, write_results
+from cotracker.cli.track import OUTPUTS, track_with_bar, write_results
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.video import VideoFile, write_video
 from cotracker.files import output_folder
+from cotracker.queries import default_grid
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Clip, EvalTargets, Tracks
 from cotracker.visualize import contact_sheet, rainbow, write_png

@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 
 from cotracker import checkpoint
+from cotracker.baselines.registry import CLASSICAL, LEARNED
 from cotracker.benchmarks.results import make_heading
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.types import Tracks
@@ -25,17 +26,16 @@ cotracker.checkpoint.load_model cotracker.checkpoint.read_card cotracker.checkpo
 cotracker.types.Clip cotracker.types.Tracks cotracker.visualize.overlay
 """.split()
 TARGETS = """
-cotracker.model.cotracker.CoTracker cotracker.model.cotracker3.CoTracker3
+cotracker.model.cotracker.CoTracker cotracker.model.cotracker3.CoTracker3 cotracker.model.pips.PIPs
 cotracker.training.config.ObjectiveConfig
 cotracker.load_tracker cotracker.pseudo.PseudoLabels cotracker.pseudo.Trust
-cotracker.baselines.static.Static cotracker.baselines.lucas_kanade.LucasKanade
-cotracker.baselines.dis_flow.DISFlow
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric
 cotracker.data.augment.AugmentConfig cotracker.data.augment.no_augmentation
 cotracker.data.synthetic.sprites.Sprites cotracker.data.synthetic.scenes3d.Scenes3D
 cotracker.data.heldout.HeldOut cotracker.data.tapvid.TapVid cotracker.data.badja.BADJA
 cotracker.data.fastcapture.FastCapture
 """.split()
+TARGETS += [f"cotracker.baselines.{place}" for place in (CLASSICAL | LEARNED).values()]
 FUNCTIONS = """
 cotracker.benchmarks.protocols.first cotracker.benchmarks.protocols.strided
 cotracker.benchmarks.protocols.from_first_frame cotracker.benchmarks.metrics.tapvid

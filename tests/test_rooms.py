@@ -22,10 +22,13 @@ ALLOWED = {
     "cotracker.data": [],
     "cotracker.checkpoint": ["model"],
     "cotracker.trackers": ["model", "checkpoint", "queries"],
+    "cotracker.trackers.inputs": ["data.video"],  # of a path
+    "cotracker.trackers.asked": ["trackers", "queries", "data.video"],
     "cotracker.baselines": [
         "model",
         "checkpoint",
         "queries",
+        "trackers.inputs",
         "trackers.tracker",
         "trackers.live",
         "trackers.options",
@@ -42,7 +45,13 @@ ALLOWED = {
         "trackers",
         "visualize",
     ],
-    "cotracker.benchmarks": ["trackers.tracker", "trackers.views", "trackers.wrappers", "queries"],
+    "cotracker.benchmarks": [
+        "trackers.inputs",
+        "trackers.tracker",
+        "trackers.views",
+        "trackers.wrappers",
+        "queries",
+    ],
     "cotracker.benchmarks.failures": [
         "benchmarks",
         "trackers.tracker",

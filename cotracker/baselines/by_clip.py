@@ -5,7 +5,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from cotracker.trackers.tracker import Tracker, check_frames, resolve_device
+from cotracker.trackers.inputs import check_frames
+from cotracker.trackers.tracker import Tracker, resolve_device
 from cotracker.trackers.views import select_clip
 from cotracker.types import Tracks, Video
 

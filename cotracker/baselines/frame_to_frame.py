@@ -61,9 +61,7 @@ class FrameToFrame(Tracker):
             with _single_thread():
                 return gray(frame[0], working)
 
-        def follow(
-            before: np.ndarray, after: np.ndarray, points: Tensor
-        ) -> tuple[Tensor, Tensor]:
+        def follow(before: np.ndarray, after: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
             with _single_thread():
                 moved, found = self.move(before, after, points.numpy())
             return torch.from_numpy(moved), torch.from_numpy(found)

@@ -21,4 +21,8 @@ class Static(Tracker):
 
     def start_live(self, size: tuple[int, int], options: LiveOptions) -> Chain:
         """A Chain that moves nothing."""
-        return Chain(size, lambda frame: None, lambda before, after, points: (points, points[:, 0] == points[:, 0]))
+        return Chain(
+            size,
+            lambda frame: None,
+            lambda before, after, points: (points, points[:, 0] == points[:, 0]),
+        )

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import Errors
-from cotracker.trackers.tracker import Tracker, check_queries
+from cotracker.trackers.inputs import check_queries
+from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import MappedVideo
 from cotracker.trackers.wrappers import Bidirectional
 from cotracker.types import Clip, EvalTargets, Tracks
@@ -87,22 +89,26 @@ def read(benchmark: Benchmark, index: int) -> tuple[Clip, EvalTargets]:
         raise Unreadable(name, _one_line(error)) from error
     targets = benchmark.protocol(clip)
     try:
-        check_queries(targets.queries, MappedVideo(clip.video))
+        queries = check_queries(targets.queries, MappedVideo(clip.video))
     except ValueError as error:
         raise Unreadable(clip.name, f"{clip.name}: {_one_line(error)}") from error
     if not benchmark.both_directions and _counts_before_query(targets):
         raise ValueError(
             f"benchmark {benchmark.name} counts frames before a query: set both_directions to true"
         )
-    return clip, targets
+    return clip, replace(targets, queries=queries)
 
 
 @torch.no_grad()
 def predict(tracker: Tracker, clip: Clip, targets: EvalTargets) -> Tracks:
-    """The tracker's answer to the targets' queries, on the CPU; ValueError for NaN positions."""
+    """The tracker's answer to the targets' checked queries, on the CPU, as it comes.
+
+    By `forward`: a call would make `visible` False outside the frame, which metrics judge.
+    ValueError for NaN positions.
+    """
     device = tracker.device
     video = MappedVideo(_DecodedVideo(clip), change=lambda frames: frames.to(device))
-    tracks = tracker(video, targets.queries.to(device)).to("cpu")
+    tracks = tracker.forward(video, targets.queries.to(device)).to("cpu")
     if not torch.isfinite(tracks.xy).all():
         raise ValueError(
             f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged"

@@ -150,15 +150,8 @@ def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
             f"which has frames 0 to {frames - 1}"
         )
     side = arguments.grid or 10
-    points = default_grid(side, size, frame)
+    points = queries.default_grid(side, size, frame)
     return points if arguments.mask is None else _keep_in_mask(points, arguments.mask, size, side)
-
-
-def default_grid(side: int, size: tuple[int, int], frame: int = 0) -> Tensor:
-    """Queries 1 side*side 3 over a frame (H, W), with margins that suit narrow frames too."""
-    margin = max(1, size[1] // 64)
-    vertical, horizontal = (min(margin, max(1, (length - 1) / 2)) for length in size)
-    return queries.grid(side, size, frame, margin=(vertical, horizontal))
 
 
 def _keep_in_mask(points: Tensor, path: Path, size: tuple[int, int], side: int) -> Tensor:

@@ -44,12 +44,7 @@ class CoTracker(WindowedNetwork):
         self.transformer = Transformer(
             inputs=2 + 4 * waves + corr + config.channels + 2,
             outputs=2 + config.channels,
-            width=config.hidden,
-            heads=config.heads,
-            time_layers=config.time_layers,
-            group_layers=config.group_layers,
-            mlp_ratio=config.mlp_ratio,
-            virtual_tracks=config.virtual_tracks,
+            config=config,
         )
         self.feature_norm = nn.LayerNorm(config.channels)
         self.feature_update = nn.Linear(config.channels, config.channels)

@@ -75,12 +75,7 @@ class CoTracker3(WindowedNetwork):
         self.transformer = Transformer(
             inputs=flags + config.levels * config.corr_channels + moved + appearance,
             outputs=self.read_at + config.channels * self.reads_features,
-            width=config.hidden,
-            heads=config.heads,
-            time_layers=config.time_layers,
-            group_layers=config.group_layers,
-            mlp_ratio=config.mlp_ratio,
-            virtual_tracks=config.virtual_tracks,
+            config=config,
             relative_time=config.time_code == "relative",
         )
         if iterated:  # or what untrained iterations add up to is a loss that drowns the positions'

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from cotracker.model.attention import Block, CrossBlock, key_bias, time_bias, time_slopes
+from cotracker.model.config import CoTracker3Config, CoTrackerConfig
 from cotracker.model.runtime import as_weight
 
 
@@ -28,8 +29,9 @@ class VirtualExchange(nn.Module):
 class Transformer(nn.Module):
     """Tokens G to tokens O, both B S N *: time and group attention interleaved between two layers.
 
-    virtual_tracks: the learned tracks beside the points' through which points see each other; 0:
-    all see all.
+    inputs, outputs: G and O.
+    config: has the sizes.  Its virtual_tracks are learned tracks beside the points', through which
+    points see each other; 0: all see all.
     relative_time: attention over time is biased by how far frames are apart (see `time_bias`).
     """
 
@@ -37,23 +39,19 @@ class Transformer(nn.Module):
         self,
         inputs: int,
         outputs: int,
-        width: int,
-        heads: int,
-        time_layers: int,
-        group_layers: int,
-        mlp_ratio: float,
-        virtual_tracks: int = 0,
+        config: CoTrackerConfig | CoTracker3Config,
         relative_time: bool = False,
     ):
         super().__init__()
-        across = VirtualExchange if virtual_tracks else Block
-        self.embed = nn.Linear(inputs, width)
-        self.time = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(time_layers))
-        self.group = nn.ModuleList(across(width, heads, mlp_ratio) for _ in range(group_layers))
-        self.head = nn.Linear(width, outputs)
-        tracks = torch.randn(virtual_tracks, width) if virtual_tracks else None
-        self.virtual_tracks = None if tracks is None else nn.Parameter(tracks)
-        slopes = time_slopes(heads) if relative_time else None
+        sizes = config.hidden, config.heads, config.mlp_ratio
+        across = VirtualExchange if config.virtual_tracks else Block
+        self.embed = nn.Linear(inputs, config.hidden)
+        self.time = nn.ModuleList(Block(*sizes) for _ in range(config.time_layers))
+        self.group = nn.ModuleList(across(*sizes) for _ in range(config.group_layers))
+        self.head = nn.Linear(config.hidden, outputs)
+        tracks = torch.randn(config.virtual_tracks, config.hidden)
+        self.virtual_tracks = nn.Parameter(tracks) if config.virtual_tracks else None
+        slopes = time_slopes(config.heads) if relative_time else None
         self.register_buffer("slopes", slopes, persistent=False)
 
     def blocks(self) -> list[nn.Module]:

@@ -7,9 +7,10 @@ from cotracker import checks
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import CudaGraphs
 from cotracker.model.windows import Estimate, window_starts
+from cotracker.trackers.inputs import check_frames
 from cotracker.trackers.live import Live, LiveOptions
 from cotracker.trackers.options import check_threshold
-from cotracker.trackers.tracker import Tracker, check_frames
+from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import MappedVideo
 from cotracker.trackers.window_live import WindowLive
 from cotracker.tracks import Tracks, map_tracks
@@ -102,22 +103,27 @@ class CoTrackerPredictor(Tracker):
         """The pyramid of frames start..stop-1, b n h w C a level; from the video's cache if any."""
         if not isinstance(video, MappedVideo) or video.cache is None:
             return self.encode_frames(video[:, start:stop])
-        numbers = list(video.frames[start:stop])
-        found = {number: video.cache.get(number) for number in numbers}
-        missing = [i for i, number in enumerate(numbers) if found[number] is None]
+        keys = [(self.model, *video.frame_key(number)) for number in range(start, stop)]
+        found = [video.cache.get(key) for key in keys]
+        missing = [i for i, maps in enumerate(found) if maps is None]
         if missing:
             first, last = missing[0], missing[-1]
             levels = self.encode_frames(video[:, start + first : start + last + 1])
-            for i, number in enumerate(numbers[first : last + 1]):
-                found[number] = [level[:, i : i + 1] for level in levels]
-                video.cache.put(number, found[number])
-        return [torch.cat(level, dim=1) for level in zip(*(found[number] for number in numbers))]
+            for i, key in enumerate(keys[first : last + 1]):
+                found[first + i] = [level[:, i : i + 1] for level in levels]
+                video.cache.put(key, found[first + i])
+        return [torch.cat(level, dim=1) for level in zip(*found)]
 
     def encode_frames(self, frames: Tensor) -> list[Tensor]:
         """The pyramid of frames b n 3 H W, b n h w C a level."""
         frames = check_frames(frames).to(self.device)
         at_once = 1 if self.device.type == "cpu" else None  # one frame's activations fit a cache
         return self.model.encode(frames, at_once)
+
+    def fill(self, video: MappedVideo) -> None:
+        with torch.inference_mode():
+            for start in range(0, video.shape[1], self.model.window):
+                self._encode(video, start, min(start + self.model.window, video.shape[1]))
 
     def read_window(self, estimate: Estimate, queries: Tensor) -> Tracks:
         """The Tracks of one window alone; queries B N 3 count from its first frame."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cotracker.geometry import flip_points
 from cotracker.trackers.tracker import Tracker
-from cotracker.trackers.views import flip_view
+from cotracker.trackers.views import MappedVideo, flip_view
 from cotracker.trackers.wrappers import Wrapper
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
@@ -42,6 +42,10 @@ class HorizontalFlipTTA(Wrapper):
         mean = map_tracks(lambda a, b: (a.float() + b) / 2, plain, other)
         visible = (mean.visibility > self.threshold) | (mean.visibility == 1)
         return replace(mean, xy=xy, visible=visible)
+
+    def fill(self, video: MappedVideo) -> None:
+        self.tracker.fill(video)
+        self.tracker.fill(flip_view(video))
 
     def _join_positions(self, plain: Tracks, other: Tracks, width: int) -> Tensor:
         """xy B T N 2: the mean where both are near, else that of the higher visibility."""

@@ -1,6 +1,7 @@
 """What follows a stream of frames: the part of a tracker that holds state. Stream is its door."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -131,34 +132,38 @@ class LiveWrapper(Live):
 class ResizedLive(LiveWrapper):
     """Frames and points changed by functions on the way in, and points on the way back.
 
-    change_frames: frames 1 n 3 H W to frames.  there: xy (…, 2) to the inner frame's pixels.
-    back: the positions 1 n N 2 of an answer, given the queries 1 N 3 here and there.
+    view: frames 1 n 3 H W as the inner one sees them.
+    there: queries 1 N 3 as the inner one is asked them.
+    back: the positions 1 n N 2 of its answer as ones here, given the queries here and there.
     """
 
-    def __init__(self, inner: Live, change_frames, there, back):
+    def __init__(
+        self,
+        inner: Live,
+        view: Callable[[Tensor], Tensor],
+        there: Callable[[Tensor], Tensor],
+        back: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ):
         super().__init__(inner)
-        self.change_frames, self.there, self.back = change_frames, there, back
+        self.view, self.there, self.back = view, there, back
         self.queries = torch.zeros(1, 0, 3)
 
     def add(self, queries: Tensor) -> None:
         self.queries = torch.cat([self.queries.to(queries), queries[None]], dim=1)
-        self.inner.add(self._rescaled(queries))
+        self.inner.add(self.there(queries[None])[0])
 
     def keep(self, rows: Tensor) -> None:
         self.queries = self.queries[:, rows]
         self.inner.keep(rows)
 
     def change(self, frames: Tensor) -> Tensor:
-        return self.change_frames(frames)
+        return self.view(frames)
 
     def restore(self, part: Part) -> Part:
         tracks = part.tracks
         queries = self.queries.to(tracks.xy.device)
-        xy = self.back(tracks.xy, queries, self._rescaled(queries))
+        xy = self.back(tracks.xy, queries, self.there(queries))
         return part._replace(tracks=replace(tracks, xy=xy))
-
-    def _rescaled(self, queries: Tensor) -> Tensor:
-        return torch.cat([queries[..., :1], self.there(queries[..., 1:])], dim=-1)
 
     def tensors(self) -> list[Tensor]:
         return [self.queries, *self.inner.tensors()]
@@ -170,7 +175,12 @@ class SupportedLive(LiveWrapper):
     around: queries N 3 to the points (N K) 3 around them, or None.
     """
 
-    def __init__(self, inner: Live, grid: Tensor, around):
+    def __init__(
+        self,
+        inner: Live,
+        grid: Tensor | None,
+        around: Callable[[Tensor], Tensor] | None,
+    ):
         super().__init__(inner)
         self.around, self.grid = around, grid
         self.owner = torch.zeros(0, dtype=torch.long)  # of each inner row: the row here, or -1

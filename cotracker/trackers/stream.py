@@ -11,8 +11,9 @@ from torch import Tensor
 
 from cotracker import checks
 from cotracker.geometry import inside_frame
+from cotracker.trackers.inputs import check_frames, check_queries
 from cotracker.trackers.live import Live, LiveOptions, Part, count_bytes
-from cotracker.trackers.tracker import Tracker, check_frames, check_queries
+from cotracker.trackers.tracker import Tracker
 from cotracker.tracks import Tracks, map_tracks
 
 TIMED = 256  # pushes whose times describe() tells

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cotracker.trackers.tracker import Tracker, check_video
+from cotracker.trackers.inputs import check_video
+from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import MappedVideo
 from cotracker.types import Tracks, Video
 
@@ -31,4 +32,4 @@ def track_video(
             progress(frames.shape[1])
         return frames.to(tracker.device)
 
-    return tracker(MappedVideo(video, change=move), queries.to(tracker.device)).to("cpu")
+    return tracker(MappedVideo(video, change=move, key=()), queries).to("cpu")

@@ -1,14 +1,21 @@
 """The interface of every method: a video and queries in, Tracks out; both are checked here."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cotracker import checks
+from cotracker.geometry import inside_frame
+from cotracker.trackers.asked import Asked, gather_queries
+from cotracker.trackers.encoded import EncodedVideo
+from cotracker.trackers.inputs import opened
 from cotracker.trackers.live import Live, LiveOptions
-from cotracker.types import Tracks, Video
+from cotracker.trackers.views import FEATURE_MEMORY, MappedVideo, crop_view, select_clip
+from cotracker.tracks import Tracks, map_tracks
+from cotracker.types import Video
 
 
 class Tracker(nn.Module, ABC):
@@ -20,13 +27,77 @@ class Tracker(nn.Module, ABC):
 
     both_directions = False  # whether frames before a query are tracked too
 
-    def __call__(self, video: Video, queries: Tensor) -> Tracks:
-        """Tracks of `queries` B N 3 (t, x, y) in each frame of `video` B T 3 H W, 0..255.
+    def __call__(
+        self,
+        video: object,
+        queries: object = None,
+        *,
+        points: object = None,
+        grid: int | None = None,
+        grid_size: int | None = None,
+        mask: object = None,
+        frame: int = 0,
+        roi: tuple[int, int, int, int] | None = None,
+    ) -> Tracks:
+        """Tracks of all that is asked, in each frame of a video, in the pixels of this video.
 
-        Queries and tracks are in the pixels of this video. A video of B = 1 may serve several
-        sets of queries. ValueError, one sentence, for a video or queries that cannot be.
+        What is asked adds up, in the order of the arguments.
+
+        video: of 0..255: a tensor or array B T 3 H W, T 3 H W or T H W 3, a list or iterator of
+            frames H W 3, a path, or a lazy Video. A video of B = 1 may serve several sets of
+            queries.
+        queries: B N 3 or N 3 (t, x, y), any numbers; or a list of one N 3 a clip, of different N.
+        points: the same for B = 1, or the path of a csv file (queries.read_points).
+        grid: side of a regular grid of points over `frame`; grid_size is another name for it.
+        mask: H W, or the path of a picture: only points of the grid (10 x 10, if none is given)
+            where it is not 0; the labels there become the ids.
+        frame: of grid and mask.
+        roi: (left, top, right, bottom) in pixels: the tracker sees only this part of the picture.
+        Outside the frame, or the roi, `visible` is False.
+        ValueError, one sentence, for what cannot be; a warning for points outside the picture.
         """
-        return super().__call__(video, check_queries(queries, video))
+        grid = _one_grid(grid, grid_size)
+        with opened(video) as source:
+            box = _check_roi(roi, tuple(source.shape[-2:]))
+            asked = gather_queries(source, queries, points, grid, mask, frame, box)
+            view = source if roi is None else crop_view(source, box)
+            answer = self._answer(view, asked, asked.queries.new_tensor([0, *box[:2]]))
+            return replace(
+                answer,
+                fps=getattr(source, "fps", None),
+                seconds=_to_seconds(source),
+                size=tuple(source.shape[-2:]),
+                queries=asked.queries,
+                point_mask=asked.point_mask,
+                ids=asked.ids,
+                names=asked.names,
+            )
+
+    def _answer(self, view: Video, asked: Asked, corner: Tensor) -> Tracks:
+        """The Tracks of a part of the picture whose first pixel is at `corner` (0, left, top)."""
+        view, queries = self._here(view), (asked.queries - corner).to(self.device)
+        if asked.point_mask is None:
+            answer = super().__call__(view, queries)
+        else:
+            answer = self._answer_ragged(view, queries, asked.point_mask)
+        visible = answer.visible & inside_frame(answer.xy, tuple(view.shape[-2:]))
+        answer = replace(answer, visible=visible).to(asked.queries.device)
+        return replace(answer, xy=answer.xy + corner[1:]) if corner.any() else answer
+
+    def _here(self, video: Video) -> Video:
+        """The video on the tracker's device, where its frames are resized too."""
+        device = self.device
+        if device.type == "cpu":
+            return video
+        return MappedVideo(video, change=lambda frames: frames.to(device), key=())
+
+    def _answer_ragged(self, view: Video, queries: Tensor, point_mask: Tensor) -> Tracks:
+        """The Tracks of clips with different numbers of points, each alone; padding is 0."""
+        parts, most = [], queries.shape[1]
+        for item, count in enumerate(point_mask.sum(1).tolist()):
+            one = super().__call__(select_clip(view, item), queries[item : item + 1, :count])
+            parts.append(map_tracks(lambda values, n=most: _pad_points(values, n), one))
+        return map_tracks(lambda *values: torch.cat(values), *parts)
 
     @abstractmethod
     def forward(self, video: Video, queries: Tensor) -> Tracks:
@@ -60,6 +131,33 @@ class Tracker(nn.Module, ABC):
             "frame by frame or window by window, with all points together"
         )
 
+    def encode(self, video: object, memory: float = FEATURE_MEMORY) -> EncodedVideo:
+        """The video, as a call takes it, with what the network computes from its frames.
+
+        Any number of calls with it, of this tracker, encode nothing again; `encoded.dense()` and
+        `encoded.flow(0, 7)` ask all pixels. A tracker that encodes nothing keeps nothing.
+        memory: bytes of feature maps kept; frames beyond them are encoded anew by each call.
+        """
+        with opened(video) as source:
+            encoded = EncodedVideo(source, self, memory)
+            self.fill(self._here(encoded))
+            return encoded
+
+    def fill(self, video: MappedVideo) -> None:
+        """Encodes all frames into the video's cache; a tracker that encodes nothing does nothing.
+
+        Wrappers hand on the view that their `forward` would.
+        """
+
+    def _apply(self, fn, recurse: bool = True):
+        """As nn.Module's, behind .to(), .half() and their like; refuses another precision."""
+        if fn(torch.zeros(1)).dtype != torch.float32:
+            raise ValueError(
+                "a tracker keeps its precision: choose it in load_tracker(precision=…), not by "
+                "half(), bfloat16(), double() or to()"
+            )
+        return super()._apply(fn, recurse)
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are; the CPU for a tracker without."""
@@ -71,97 +169,40 @@ class Tracker(nn.Module, ABC):
         return {"tracker": type(self).__name__}
 
 
-def check_video(video: Video) -> tuple[int, ...]:
-    """The shape (B, T, 3, H, W) of a video, or a ValueError, one sentence, on what is wrong.
+def _one_grid(grid: int | None, grid_size: int | None) -> int | None:
+    if None not in (grid, grid_size) and grid != grid_size:
+        raise ValueError(f"grid={grid} and grid_size={grid_size} are one setting: pass one of them")
+    return grid_size if grid is None else grid
 
-    Refused: what is neither a tensor nor a lazy video (types.Video), another shape, no frames or
-    pixels, and float tensors that look like 0..1 instead of 0..255. Frames of a lazy video are
-    not read here.
-    """
-    shape = getattr(video, "shape", None)
-    if not isinstance(shape, (tuple, list)) or isinstance(video, np.ndarray):
+
+def _check_roi(roi: object, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) within a frame of `size` (H, W); None is all of it."""
+    height, width = size
+    if roi is None:
+        return 0, 0, width, height
+    try:
+        left, top, right, bottom = (checks.whole("roi", side) for side in roi)
+        inside = 0 <= left < right <= width and 0 <= top < bottom <= height
+    except (TypeError, ValueError):
+        inside = False
+    if not inside:
         raise ValueError(
-            "video must be a tensor B T 3 H W, or a lazy video with shape and slices, "
-            f"not {type(video).__name__}"
+            f"roi must be (left, top, right, bottom), whole numbers within the {width}x{height} "
+            f"picture, not {roi}"
         )
-    sides = " ".join(map(str, shape))
-    if len(shape) != 5 or shape[2] != 3:
-        raise ValueError(f"video must have shape B T 3 H W, not {sides}")
-    if min(shape) < 1:
-        raise ValueError(f"video must hold at least one frame and one pixel, and not be {sides}")
-    if isinstance(video, Tensor) and _looks_like_shares(video):
-        raise ValueError("video looks like 0..1, and must be 0..255: multiply by 255")
-    return tuple(shape)
+    return left, top, right, bottom
 
 
-def _looks_like_shares(video: Tensor) -> bool:
-    """Whether a float video holds nothing above 1, and something above 0."""
-    if not video.is_floating_point() or video[:, :1].max() > 1:
-        return False
-    return bool(0 < video.max() <= 1)
+def _pad_points(values: Tensor, points: int) -> Tensor:
+    """1 T points ... of 1 T N ..., zeros at the end."""
+    missing = values.new_zeros(*values.shape[:2], points - values.shape[2], *values.shape[3:])
+    return torch.cat([values, missing], dim=2)
 
 
-def check_frames(frames: Tensor) -> Tensor:
-    """Frames read from a video; ValueError where they are no tensor or hold NaN or infinity."""
-    if not isinstance(frames, Tensor):
-        kind = type(frames).__name__
-        raise ValueError(f"a slice of video must be a tensor B n 3 H W, not {kind}")
-    if frames.is_floating_point() and not torch.isfinite(frames).all():
-        raise ValueError("video holds NaN or infinity: every pixel must be a number from 0 to 255")
-    return frames
-
-
-def check_queries(queries: Tensor, video: Video) -> Tensor:
-    """The queries B N 3 as float32, or a ValueError, one sentence, on them or on the video.
-
-    A video of B = 1 may serve several sets of queries. Refused: another shape or batch, integer
-    dtypes (rescaling would truncate them), NaN or infinity, frames outside the video or between
-    two frames, positions more than half a frame outside the picture.
-    """
-    batch, frames, _, height, width = check_video(video)
-    queries = _check_layout(queries, batch)
-    time, x, y = queries.unbind(-1)
-    if ((time < 0) | (time > frames - 1)).any():
-        raise ValueError(
-            f"a query's frame is outside the video: it has frames 0 to {frames - 1}, "
-            f"queries have {_span(time)}"
-        )
-    if (time != time.round()).any():
-        raise ValueError("a query's frame must be a whole number")
-    outside = (x < -width / 2) | (x > 1.5 * width) | (y < -height / 2) | (y > 1.5 * height)
-    if outside.any():
-        raise ValueError(
-            f"a query lies far outside the {width}x{height} picture "
-            f"(x {_span(x)}, y {_span(y)}): rows are (frame, x, y) in pixels"
-        )
-    return queries
-
-
-def _check_layout(queries: Tensor, batch: int) -> Tensor:
-    """The queries as float32, of the right shape, batch and dtype and all finite."""
-    if not isinstance(queries, Tensor):
-        kind = type(queries).__name__
-        raise ValueError(
-            "queries must be a tensor (B, N, 3) with rows (frame, x, y), "
-            f"not {kind}: use torch.tensor"
-        )
-    shape = tuple(queries.shape)
-    if queries.ndim != 3 or shape[-1] != 3:
-        raise ValueError(f"queries must have shape (B, N, 3) with rows (frame, x, y), not {shape}")
-    if shape[0] != batch and batch != 1:
-        raise ValueError(f"queries are for {shape[0]} videos, but the video holds {batch}")
-    if not queries.is_floating_point():
-        raise ValueError(
-            f"queries must be floating point, not {queries.dtype}: use queries.float()"
-        )
-    queries = queries.float()
-    if not torch.isfinite(queries).all():
-        raise ValueError("queries hold NaN or infinity: every row must be a finite (frame, x, y)")
-    return queries
-
-
-def _span(values: Tensor) -> str:
-    return f"{values.min().item():g} to {values.max().item():g}"
+def _to_seconds(video: Video) -> Tensor | None:
+    """The times of a video's frames, T float64, where it knows them."""
+    seconds = getattr(video, "seconds", None)
+    return None if seconds is None else torch.as_tensor(seconds, dtype=torch.float64)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -18,8 +18,10 @@ from cotracker.queries import around, grid
 from cotracker.trackers.live import Live, LiveOptions, ResizedLive, SupportedLive
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import (
-    FeatureCache,
+    FEATURE_MEMORY,
     MappedVideo,
+    cached_view,
+    pad_view,
     resize_view,
     reverse_view,
     select_clip,
@@ -36,6 +38,9 @@ class Wrapper(Tracker):
         self.tracker = tracker
         self.both_directions = tracker.both_directions
 
+    def fill(self, video: MappedVideo) -> None:
+        self.tracker.fill(video)
+
     def describe(self) -> dict:
         return self.tracker.describe()
 
@@ -44,39 +49,65 @@ class Resized(Wrapper):
     """Tracks at `size` (H, W), each frame resized when it is read.
 
     v1_compat: frames resized without align_corners, points by the plain ratio W'/W, as v1 does.
+    keep_aspect: x and y are scaled alike, as much as fits `size`; grey fills the rest, at the right
+        or below.
     """
 
     def __init__(
-        self, tracker: Tracker, size: tuple[int, int] = (384, 512), v1_compat: bool = False
+        self,
+        tracker: Tracker,
+        size: tuple[int, int] = (384, 512),
+        v1_compat: bool = False,
+        keep_aspect: bool = False,
     ):
         super().__init__(tracker)
         self.size = tuple(size)
         self.v1_compat = v1_compat
+        self.keep_aspect = keep_aspect
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         size = tuple(video.shape[-2:])
-        rescaled = self._rescale(queries[..., 1:], size, self.size)
-        view = resize_view(video, self.size, align_corners=not self.v1_compat)
-        there = torch.cat([queries[..., :1], rescaled], dim=-1)
-        answer = self.tracker.forward(view, there)
+        there = self._there(queries, size)
+        answer = self.tracker.forward(self._view(video), there)
         return replace(answer, xy=self._back(size, answer.xy, queries, there))
 
+    def _there(self, queries: Tensor, size: tuple[int, int]) -> Tensor:
+        """Queries of a video of `size`, in the pixels of what the tracker sees."""
+        xy = self._rescale(queries[..., 1:], size, self._inner_size(size))
+        return torch.cat([queries[..., :1], xy], dim=-1)
+
     def _back(self, size: tuple[int, int], xy: Tensor, queries: Tensor, there: Tensor) -> Tensor:
-        """Positions B T N 2 in pixels of a video of `size`; queries B N 3 in it, and resized."""
+        """Positions B T N 2 in a video of `size`, of those of the tracker; queries B N 3 of both.
+
+        There and back again would move a query by rounding.
+        """
         unmoved = (xy == there[:, None, :, 1:]).all(dim=-1, keepdim=True)
-        xy = self._rescale(xy, self.size, size)
-        if self.v1_compat:
-            return xy
-        # there and back again would move a query by rounding
-        return torch.where(unmoved, queries[:, None, :, 1:], xy)
+        xy = self._rescale(xy, self._inner_size(size), size)
+        return xy if self.v1_compat else torch.where(unmoved, queries[:, None, :, 1:], xy)
 
     def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
         return ResizedLive(
             self.tracker.start_live(self.size, options),
-            lambda frames: resize_view(frames, self.size, not self.v1_compat)[:, :],
-            lambda xy: self._rescale(xy, size, self.size),
+            lambda frames: self._view(frames)[:, :],
+            lambda queries: self._there(queries, size),
             partial(self._back, size),
         )
+
+    def fill(self, video: MappedVideo) -> None:
+        self.tracker.fill(self._view(video))
+
+    def _view(self, video: Video) -> MappedVideo:
+        inner = self._inner_size(tuple(video.shape[-2:]))
+        view = resize_view(video, inner, align_corners=not self.v1_compat)
+        return view if inner == self.size else pad_view(view, self.size)
+
+    def _inner_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (H, W) that the picture itself is resized to."""
+        if not self.keep_aspect:
+            return self.size
+        height, width = (max(side - 1, 1) for side in size)
+        scale = min((self.size[0] - 1) / height, (self.size[1] - 1) / width)
+        return round(scale * height) + 1, round(scale * width) + 1
 
     def _rescale(self, xy: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
         if self.v1_compat:
@@ -85,6 +116,8 @@ class Resized(Wrapper):
 
     def describe(self) -> dict:
         resized = {"resolution": list(self.size), "v1_resize": self.v1_compat}
+        if self.keep_aspect:
+            resized["keep_aspect"] = True
         return super().describe() | resized
 
 
@@ -157,7 +190,7 @@ class OneByOne(Wrapper):
     `cache_bytes` bytes.
     """
 
-    def __init__(self, tracker: Tracker, at_once: int = 24, cache_bytes: float = 2e9):
+    def __init__(self, tracker: Tracker, at_once: int = 24, cache_bytes: float = FEATURE_MEMORY):
         super().__init__(tracker)
         self.at_once = at_once
         self.cache_bytes = cache_bytes
@@ -171,10 +204,10 @@ class OneByOne(Wrapper):
         """The Tracks, B = 1, of queries N 3."""
         if not len(queries):
             return self.tracker.forward(video, queries[None])
-        cache = FeatureCache(self.cache_bytes)
+        cached = cached_view(video, self.cache_bytes)
         order, parts = [], []
         for start in queries[:, 0].unique().long().tolist():
-            view = MappedVideo(video, frames=range(start, video.shape[1]), cache=cache)
+            view = MappedVideo(cached, frames=range(start, video.shape[1]))
             for chosen in (queries[:, 0] == start).nonzero()[:, 0].split(self.at_once):
                 order.append(chosen)
                 parts.append(self._track_from(start, view, queries[chosen]))
@@ -216,16 +249,23 @@ class Bidirectional(Wrapper):
     """Tracks forwards from each query and backwards before it, joined at the query's frame.
 
     v1_compat: backward values stand where the forward xy is exactly 0, as in v1.
+    cache_bytes: of feature maps that the way back may find kept; 0 for none.
     """
 
-    def __init__(self, tracker: Tracker, v1_compat: bool = False):
+    def __init__(self, tracker: Tracker, v1_compat: bool = False, cache_bytes: float = 0):
         super().__init__(tracker)
         self.both_directions = True
         self.v1_compat = v1_compat
+        self.cache_bytes = cache_bytes
         self.backward = Reversed(tracker)
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
+        late = bool(queries[..., 0].any())
+        if late and self.cache_bytes:
+            video = cached_view(video, self.cache_bytes)
         ahead = self.tracker.forward(video, queries)
+        if not late and not self.v1_compat:  # nothing lies before the queries
+            return ahead
         back = self.backward.forward(video, queries)
         if self.v1_compat:
             empty = ahead.xy == 0  # B T N 2
@@ -244,14 +284,18 @@ class Chunked(Wrapper):
 
     Points of different chunks do not see each other; a Supported inside gives each chunk its own
     support points. Frames need no chunks: the tracker inside holds one window of them.
+    cache_bytes: of feature maps that later chunks may find kept; 0 for none.
     """
 
-    def __init__(self, tracker: Tracker, points: int = 1024):
+    def __init__(self, tracker: Tracker, points: int = 1024, cache_bytes: float = 0):
         super().__init__(tracker)
         self.points = checks.whole("points_at_once", points, 1)
+        self.cache_bytes = cache_bytes
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         chunks = queries.split(self.points, dim=1) if queries.shape[1] else (queries,)
+        if len(chunks) > 1 and self.cache_bytes:
+            video = cached_view(video, self.cache_bytes)
         return _join_points([self.tracker.forward(video, chunk) for chunk in chunks])
 
     def describe(self) -> dict:

@@ -226,7 +226,7 @@ def test_directions(tmp_path, loaded, direction):
             "--query-frame",
             4,
             "--grid",
-            2,
+            1,
             "--out",
             tmp_path / "out",
         )

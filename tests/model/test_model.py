@@ -236,7 +236,8 @@ def test_sequences_taken_in_turns_give_the_same_answer(asked, monkeypatch):
     of 7, or 3 of 9.
     """
     torch.manual_seed(0)
-    network = Transformer(11, 5, width=16, heads=2, time_layers=2, group_layers=2, mlp_ratio=2.0)
+    sizes = CoTrackerConfig(hidden=16, heads=2, time_layers=2, group_layers=2, mlp_ratio=2.0)
+    network = Transformer(11, 5, sizes)
     tokens = torch.randn(2, 7, 9, 11)
     frames = torch.ones(2, 7, dtype=torch.bool)
     frames[1, 5:] = False

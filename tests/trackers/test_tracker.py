@@ -15,8 +15,9 @@ from sliding import (
     texture,
 )
 
-from cotracker.trackers import tracker as door
-from cotracker.trackers.tracker import check_queries, resolve_device
+from cotracker.trackers import asked
+from cotracker.trackers.inputs import check_queries
+from cotracker.trackers.tracker import resolve_device
 
 
 class Shaped:
@@ -27,9 +28,12 @@ class Shaped:
 
 
 BAD_QUERIES = [
-    (lambda q: q.tolist(), r"queries must be a tensor \(B, N, 3\) .*, not list: use torch.tensor"),
-    (lambda q: q.long(), "queries must be floating point, not torch.int64: use queries.float()"),
-    (lambda q: q[0], r"queries must have shape \(B, N, 3\) .*, not \(5, 3\)"),
+    (lambda q: "some", "queries must hold numbers in equally long rows"),
+    (lambda q: [[0, 1, 2], [3, 4]], "queries must hold numbers in equally long rows"),
+    (lambda q: q > 3, "queries must be numbers, not torch.bool"),
+    (lambda q: q[..., 1:], r"not \(2, 5, 2\): rows are .* so put the frame, such as 0, before x"),
+    (lambda q: q[0, 0], r"queries must have shape \(B, N, 3\), not \(3,\)"),
+    (lambda q: q[0], "queries are for 1 videos, but the video holds 2"),
     (lambda q: q[:1].expand(3, -1, -1), "queries are for 3 videos, but the video holds 2"),
     (lambda q: torch.where(q == q[0, 1, 2], float("nan"), q), "queries hold NaN or infinity"),
     (lambda q: q + torch.tensor([1.0, 0, 0]), "frames 0 to 11, queries have 1 to 12"),
@@ -39,9 +43,10 @@ BAD_QUERIES = [
     (lambda q: q - torch.tensor([0, 0, 1000.0]), "a query lies far outside the 56x40 picture"),
 ]
 BAD_VIDEOS = [
-    (lambda v: v.numpy(), "video must be a tensor B T 3 H W, or a lazy video .*, not ndarray"),
-    (lambda v: list(v), "or a lazy video with shape and slices, not list"),
+    (lambda v: 7, "a path, or a lazy video with shape and slices, not int"),
     (lambda v: v[0], "video must have shape B T 3 H W, not 12 3 40 56"),
+    (lambda v: v > 7, "video holds True and False, and must be numbers 0..255"),
+    (lambda v: v.to(torch.int32) * 16, "video holds numbers above 255"),
     (lambda v: v[:, :, :1], "video must have shape B T 3 H W, not 2 12 1 40 56"),
     (lambda v: v[:, :0], "at least one frame and one pixel, and not be 2 0 3 40 56"),
     (lambda v: Shaped(1, 12, 4, 40, 56), "video must have shape B T 3 H W, not 1 12 4 40 56"),
@@ -68,11 +73,14 @@ def test_bad_videos_are_refused_in_one_sentence(spoil, message):
 def test_a_call_checks_once(name, monkeypatch):
     """Refused before anything is read; and wrappers do not check again."""
     calls = []
-    monkeypatch.setattr(door, "check_video", lambda video: calls.append(video) or video.shape)
+    monkeypatch.setattr(
+        asked, "check_queries", lambda queries, video: calls.append(video) or queries
+    )
     TRACKERS[name](texture(), some_queries())
     assert len(calls) == 1
-    with pytest.raises(ValueError, match="queries must be floating point"):
-        TRACKERS[name](Shaped(1, FRAMES, 3, H, W), some_queries().long())
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="queries must have shape"):
+        TRACKERS[name](Shaped(1, FRAMES, 3, H, W), some_queries()[..., 1:])
 
 
 @pytest.mark.parametrize("tracker", ["cotracker", "evaluation_chain"])

@@ -83,7 +83,8 @@ def test_odd_sizes_and_queries_at_and_beyond_the_border(tracker, size):
         (3, 1.5 * width, 1.5 * height),
     ]
     queries = torch.tensor([rows], dtype=torch.float32)
-    tracks = TRACKERS[tracker](video, queries)
+    with pytest.warns(UserWarning, match="2 of 4 points lie outside"):
+        tracks = TRACKERS[tracker](video, queries)
     assert tracks.xy.isfinite().all()
     for n in range(4):
         assert torch.equal(tracks.xy[0, int(queries[0, n, 0]), n], queries[0, n, 1:])

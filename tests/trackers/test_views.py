@@ -6,6 +6,7 @@ from sliding import FRAMES, MODEL, Lazy, predictor, some_queries, texture
 from cotracker.trackers.views import (
     FeatureCache,
     MappedVideo,
+    crop_view,
     flip_view,
     resize_view,
     reverse_view,
@@ -59,10 +60,23 @@ def test_a_cache_that_drops_frames_changes_no_number():
         assert cache.used <= 2.5 * frame and len(cache.values) == 2
 
 
-def test_the_cache_drops_the_oldest():
+def test_what_does_not_fit_the_cache_is_not_kept():
     cache = FeatureCache(budget=100)
     for frame in range(5):
-        cache.put(frame, [torch.zeros(10)])  # 40 bytes
-    assert list(cache.values) == [3, 4] and cache.used == 80 and cache.get(0) is None
-    cache.put(9, [torch.zeros(1000)])  # larger than all: kept, alone
-    assert list(cache.values) == [9] and cache.used == 4000
+        cache.put((frame,), [torch.zeros(10)])  # 40 bytes
+    assert list(cache.values) == [(0,), (1,)] and cache.used == 80 and cache.get((3,)) is None
+
+
+def test_a_frame_has_one_key_whatever_the_view():
+    """The same picture through another view is found; another picture never is."""
+    video = MappedVideo(texture(), cache=FeatureCache())
+    small = resize_view(video, (8, 9))
+    assert reverse_view(small).frame_key(1) == small.frame_key(FRAMES - 2)
+    assert MappedVideo(small, frames=[7, 2]).frame_key(1) == small.frame_key(2)
+    moved = MappedVideo(small, change=lambda frames: frames, key=())
+    assert moved.frame_key(3) == small.frame_key(3) and moved.cache is video.cache
+    box = (1, 2, 30, 31)
+    views = [video, small, flip_view(small), crop_view(video, box), resize_view(video, (8, 10))]
+    assert len({view.frame_key(4) for view in views}) == 5
+    assert all(view.cache is video.cache for view in views)
+    assert MappedVideo(small, change=lambda frames: 255 - frames).cache is None

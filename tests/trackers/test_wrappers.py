@@ -55,7 +55,7 @@ def test_resized_repeats_a_query_to_the_bit_whatever_the_size(size):
     rng = torch.Generator().manual_seed(4)
     queries = some_queries(1, torch.randint(0, FRAMES, (200,), generator=rng).tolist())
     queries[0, 0, 1:] = torch.tensor([-W / 2, 1.5 * H])
-    xy = Resized(Static(), size)(texture(), queries).xy
+    xy = Resized(Static(), size).forward(texture(), queries).xy
     assert torch.equal(xy, queries[:, None, :, 1:].expand_as(xy))
 
 

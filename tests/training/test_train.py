@@ -25,7 +25,7 @@ from cotracker.training import stopping
 from train import run
 
 ROOT = Path(__file__).parents[2]
-GOLDEN = ROOT / "tests" / "golden" / "smoke_losses.txt"
+GOLDEN = ROOT / "tests" / "golden"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
@@ -56,18 +56,20 @@ def smoke(tmp_path_factory):
     return out
 
 
+V3 = ["model=cotracker3_online_small", "objective=cotracker3", "model.window=8", "model.levels=2"]
+V3 += ["model.corr_hidden=32", "model.corr_channels=16"]  # no more than the smoke test's network
+
+
 @pytest.mark.slow
-def test_first_twenty_losses_are_those_on_file(tmp_path):
+@pytest.mark.parametrize("words, golden", [([], "smoke"), (V3, "cotracker3")])
+def test_first_twenty_losses_are_those_on_file(words, golden, tmp_path):
     """At a low rate: at the run's own, AVX2 and AVX-512 differ by 2 % within twenty steps."""
     threads = torch.get_num_threads()
-    run(
-        config(
-            f"out={tmp_path}", "train.steps=20", "train.schedule_extra_steps=180", "train.lr=3e-5"
-        )
-    )
+    slow = ["train.steps=20", "train.schedule_extra_steps=180", "train.lr=3e-5"]
+    run(config(f"out={tmp_path}", *slow, *words))
     torch.set_num_threads(threads)
     ours = [line["loss"] for line in lines(tmp_path)]
-    np.testing.assert_allclose(ours, np.loadtxt(GOLDEN), rtol=1e-3)
+    np.testing.assert_allclose(ours, np.loadtxt(GOLDEN / f"{golden}_losses.txt"), rtol=1e-3)
 
 
 @pytest.mark.slow
