@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cotracker.geometry import inside_frame
 from cotracker.trackers.live import Live, Part, join_frames
-from cotracker.types import Tracks
+from cotracker.types import Tracks, Video
 
 
 class Chain(Live):
@@ -50,9 +50,9 @@ class Chain(Live):
         self.queries, self.points = self.queries[rows], self.points[rows]
         self.found = self.found[rows]
 
-    def push(self, frames: Tensor) -> Part:
-        start = self.frames
-        tracks = join_frames([self._advance(frame) for frame in frames.split(1, dim=1)])
+    def push(self, frames: Video) -> Part:
+        start, count = self.frames, frames.shape[1]
+        tracks = join_frames([self._advance(frames[:, k : k + 1]) for k in range(count)])
         return Part(start, tracks, tracks.xy.shape[1])
 
     def _advance(self, frame: Tensor) -> Tracks:

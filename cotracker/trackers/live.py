@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cotracker import checks
 from cotracker.tracks import Tracks, map_tracks
+from cotracker.types import Video
 
 MODES = ("window", "frame")
 
@@ -76,8 +77,8 @@ class Live(ABC):
         """Forgets all rows but these, M int64 in ascending order."""
 
     @abstractmethod
-    def push(self, frames: Tensor) -> Part:
-        """What the next frames 1 n 3 H W, n > 0, tell."""
+    def push(self, frames: Video) -> Part:
+        """What the next frames 1 n 3 H W, n > 0, tell; a lazy Video's cache is used."""
 
     @abstractmethod
     def flush(self) -> Part:
@@ -114,13 +115,13 @@ class LiveWrapper(Live):
     def open_from(self) -> int:
         return self.inner.open_from
 
-    def push(self, frames: Tensor) -> Part:
+    def push(self, frames: Video) -> Part:
         return self.restore(self.inner.push(self.change(frames)))
 
     def flush(self) -> Part:
         return self.restore(self.inner.flush())
 
-    def change(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Video) -> Video:
         """The frames that the inner one sees."""
         return frames
 
@@ -140,7 +141,7 @@ class ResizedLive(LiveWrapper):
     def __init__(
         self,
         inner: Live,
-        view: Callable[[Tensor], Tensor],
+        view: Callable[[Video], Video],
         there: Callable[[Tensor], Tensor],
         back: Callable[[Tensor, Tensor, Tensor], Tensor],
     ):
@@ -156,7 +157,7 @@ class ResizedLive(LiveWrapper):
         self.queries = self.queries[:, rows]
         self.inner.keep(rows)
 
-    def change(self, frames: Tensor) -> Tensor:
+    def change(self, frames: Video) -> Video:
         return self.view(frames)
 
     def restore(self, part: Part) -> Part:

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,52 +13,12 @@ from cotracker import checks
 from cotracker.geometry import inside_frame
 from cotracker.trackers.inputs import check_frames, check_queries
 from cotracker.trackers.live import Live, LiveOptions, Part, count_bytes
+from cotracker.trackers.stream_result import StreamResult
 from cotracker.trackers.tracker import Tracker
-from cotracker.tracks import Tracks, map_tracks
+from cotracker.tracks import map_tracks
 
 TIMED = 256  # pushes whose times describe() tells
 NEVER = 2**24  # frames: a float32 holds no more of them
-
-
-@dataclass(frozen=True)
-class StreamResult:
-    """What a push told of some neighbouring frames.
-
-    frames: n int64, counted from the stream's first.
-    final: n bool; a frame that is not final yet is told again by a later push.
-    ids: of the N points, as `add` gave them.
-    tracks: 1 n N, on the CPU, with `queries` and `size`.
-    """
-
-    frames: Tensor
-    final: Tensor
-    ids: tuple[int, ...]
-    tracks: Tracks
-
-    @property
-    def xy(self) -> Tensor:
-        """n N 2, pixels."""
-        return self.tracks.xy[0]
-
-    @property
-    def visibility(self) -> Tensor:
-        """n N, in 0..1."""
-        return self.tracks.visibility[0]
-
-    @property
-    def visible(self) -> Tensor:
-        """n N bool, False outside the picture."""
-        return self.tracks.visible[0]
-
-    @property
-    def confidence(self) -> Tensor | None:
-        """n N in 0..1; None where the tracker has none."""
-        return None if self.tracks.confidence is None else self.tracks.confidence[0]
-
-    @property
-    def in_frame(self) -> Tensor:
-        """n N bool: the position is within the picture."""
-        return self.tracks.in_frame[0]
 
 
 class Stream:
@@ -260,13 +220,3 @@ def _percentiles(values: list[float]) -> dict[str, float]:
     ordered = sorted(values)
     last = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
     return {"p50": round(statistics.median(ordered), 3), "p95": round(last, 3)}
-
-
-def collect(results: list[StreamResult]) -> tuple[Tensor, Tracks]:
-    """The frames T, ascending, and the final Tracks 1 T N of results that have the same ids."""
-    kept = [one for one in results if one.final.any()]
-    frames = torch.cat([one.frames[one.final] for one in kept])
-    parts = [map_tracks(lambda v, k=one.final: v[:, k], one.tracks) for one in kept]
-    tracks = map_tracks(lambda *values: torch.cat(values, dim=1), *parts)
-    last = kept[-1].tracks
-    return frames, replace(tracks, queries=last.queries, size=last.size)

@@ -8,6 +8,7 @@ from torch import Tensor
 from cotracker.model.windows import Estimate, WindowState
 from cotracker.trackers.live import Live, Part, join_frames
 from cotracker.tracks import Tracks, map_tracks
+from cotracker.types import Video
 
 
 class WindowLive(Live):
@@ -56,10 +57,10 @@ class WindowLive(Live):
         if self.before is not None:
             self.before = _map_points(lambda dim, a: a.index_select(dim, rows), self.before)
 
-    def push(self, frames: Tensor) -> Part:
+    def push(self, frames: Video) -> Part:
         first, parts = self.start, []
-        for frame in frames.split(1, dim=1):
-            self._append(self.predictor.encode_frames(frame))
+        for number in range(frames.shape[1]):
+            self._append(self.predictor.encode_slice(frames, number, number + 1))
             if self.frames - self.start == self.window:
                 parts.append(self._run())
         final = sum(part.xy.shape[1] for part in parts)

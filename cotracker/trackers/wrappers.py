@@ -88,7 +88,7 @@ class Resized(Wrapper):
     def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
         return ResizedLive(
             self.tracker.start_live(self.size, options),
-            lambda frames: self._view(frames)[:, :],
+            self._view,
             lambda queries: self._there(queries, size),
             partial(self._back, size),
         )
@@ -269,11 +269,11 @@ class Bidirectional(Wrapper):
         back = self.backward.forward(video, queries)
         if self.v1_compat:
             empty = ahead.xy == 0  # B T N 2
-            joined = map_tracks(lambda a, b: _choose(empty[..., 0], b, a), ahead, back)
+            joined = map_tracks(lambda a, b: choose(empty[..., 0], b, a), ahead, back)
             return replace(joined, xy=torch.where(empty, back.xy, ahead.xy))
         time = torch.arange(video.shape[1], device=queries.device)[:, None]
         before = time < queries[:, None, :, 0]  # B T N
-        return map_tracks(lambda a, b: _choose(before, b, a), ahead, back)
+        return map_tracks(lambda a, b: choose(before, b, a), ahead, back)
 
     def describe(self) -> dict:
         return super().describe() | {"direction": "both"}
@@ -306,6 +306,6 @@ def _join_points(parts: list[Tracks]) -> Tracks:
     return map_tracks(lambda *values: torch.cat(values, dim=2), *parts)
 
 
-def _choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """`yes` where the mask B T N is set, else `no`; for B T N and for B T N 2."""
+def choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """`yes` where the mask (…) is set, else `no`, both (…) or (…, 2)."""
     return torch.where(mask[..., None] if yes.ndim > mask.ndim else mask, yes, no)
