@@ -121,7 +121,7 @@ def write_video(
 
 
 def _open_folder(path: Path) -> VideoFile:
-    files = sorted(filter(is_picture, path.iterdir()), key=_natural_order)
+    files = sorted(filter(is_picture, path.iterdir()), key=natural_order)
     if not files:
         raise ValueError(
             f"{path} holds no frames: put jpg, png, bmp or webp pictures of one size in it"
@@ -140,8 +140,8 @@ def _open_folder(path: Path) -> VideoFile:
     return VideoFile(path.resolve().name, decode, len(files), sizes[0], FOLDER_FPS)
 
 
-def _natural_order(file: Path) -> list:
-    """Sorts frame2 before frame10: digits as numbers, the rest as text."""
+def natural_order(file: Path) -> list:
+    """A key that sorts frame2 before frame10: digits as numbers, the rest as text."""
     parts = re.split(r"(\d+)", file.name)
     ordered = [int(part) if number % 2 else part.lower() for number, part in enumerate(parts)]
     return [*ordered, file.name]
