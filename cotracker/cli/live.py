@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from cotracker.trackers.stream_result import StreamResult
 from cotracker.visualize import rainbow, render_tracks
 
 COLUMNS = ("frame", "point", "x", "y", "visibility", "visible")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ATOMIC = 4096  # bytes that a pipe takes whole or not at all
 
 
@@ -72,21 +74,20 @@ def _add_tracker(add) -> None:
 def live(arguments: argparse.Namespace) -> None:
     """Writes rows until the source ends or the user ends it; then the latency, on stderr."""
     frames, fps = read_live(arguments.source, arguments.size, sys.stdin.buffer, arguments.idle)
-    stop = _Stop()
-    frames = stop.until(frames)
-    first = next(frames, None)
-    if first is None:
-        raise ValueError(f"{arguments.source} gave no frame: nothing was tracked")
-    size = first.shape[:2]
-    stream = _make_stream(arguments, size)
-    told = Told(stream, arguments, stop)
-    pictures = told.follow(_chain(first, frames), arguments.overlay is not None)
-    with suppress(BrokenPipeError):  # the reader has what it wanted
-        if arguments.overlay is None:
-            deque(pictures, maxlen=0)
-        else:
-            write_video(arguments.overlay, pictures, fps, size)
-    told.report()
+    with _Stop() as stop:
+        frames = stop.until(frames)
+        first = next(frames, None)
+        if first is None:
+            raise ValueError(f"{arguments.source} gave no frame: nothing was tracked")
+        size = first.shape[:2]
+        told = Told(_make_stream(arguments, size), arguments)
+        pictures = told.follow(chain([first], frames), arguments.overlay is not None)
+        with suppress(BrokenPipeError):  # the reader has what it wanted
+            if arguments.overlay is None:
+                deque(pictures, maxlen=0)
+            else:
+                write_video(arguments.overlay, pictures, fps, size)
+        told.report()
 
 
 def _make_stream(arguments: argparse.Namespace, size: tuple[int, int]) -> Stream:
@@ -105,18 +106,17 @@ def _make_stream(arguments: argparse.Namespace, size: tuple[int, int]) -> Stream
     )
 
 
-def _chain(first: np.ndarray, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from frames
-
-
 class _Stop:
     """Ctrl-C and a polite kill end the frames, at once where one is waited for, else after it."""
 
-    def __init__(self):
+    def __enter__(self) -> "_Stop":
         self.asked = self.waiting = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+        self.before = {one: signal.signal(one, self._ask) for one in SIGNALS}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for one, handler in self.before.items():
+            signal.signal(one, handler)
 
     def _ask(self, *_) -> None:
         self.asked = True
@@ -141,10 +141,9 @@ class _Stop:
 class Told:
     """What a stream tells, as rows on standard output; and how long each frame took."""
 
-    def __init__(self, stream: Stream, arguments: argparse.Namespace, stop: _Stop):
+    def __init__(self, stream: Stream, arguments: argparse.Namespace):
         self.stream, self.format = stream, arguments.format
         self.provisional, self.trail = arguments.provisional, arguments.trail
-        self.stop = stop
         self.seconds: list[float] = []
         self.past: deque[tuple[torch.Tensor, torch.Tensor]] = deque(maxlen=arguments.trail + 1)
         self.waiting: deque[np.ndarray] = deque()  # frames whose answer is not final

@@ -186,7 +186,7 @@ def to_frames(frames: object) -> Tensor:
     """1 n 3 H W of a frame H W 3 or 3 H W, or of n of them; ValueError for anything else."""
     if not isinstance(frames, Tensor):
         try:
-            frames = torch.from_numpy(np.ascontiguousarray(frames))
+            frames = torch.from_numpy(np.require(frames, requirements=["C", "W"]))
         except (TypeError, ValueError) as error:
             raise ValueError("frames must be arrays or tensors H W 3 of 0..255") from error
     if frames.ndim == 5 and len(frames) == 1:

@@ -12,6 +12,7 @@ from cotracker.data.video import FOLDER_FPS, natural_order, open_video
 from cotracker.data.video.images import is_picture, read_picture
 
 POLL = 0.02  # seconds between two looks at a folder
+SETTLED = 0.15  # seconds after which a picture that does not grow is whole
 
 
 def read_live(
@@ -69,22 +70,31 @@ def _read_capture(source: str) -> tuple[Iterator[np.ndarray], float]:
 def _read_folder(folder: Path, idle: float) -> Iterator[np.ndarray]:
     """Pictures in the order of their names, each once it has been written to its end.
 
-    A picture is taken when a later one is there, or when it has not changed between two looks.
+    A picture is taken when a later one is there, or when it has not grown for SETTLED seconds; one
+    that cannot be read is waited for.
     """
     done: set[str] = set()
-    last, sizes = time.monotonic(), {}
+    last, grown = time.monotonic(), ("", 0, 0.0)  # of the newest file: name, bytes, since when
     while time.monotonic() - last < idle:
         found = sorted(filter(is_picture, folder.iterdir()), key=natural_order)
-        waiting = [file for file in found if file.name not in done]
-        for number, file in enumerate(waiting):
-            length = file.stat().st_size
-            settled = length and sizes.get(file.name) == length
-            if not settled and number == len(waiting) - 1:
-                sizes[file.name] = length
+        for file in [file for file in found if file.name not in done]:
+            now, length = time.monotonic(), file.stat().st_size
+            if (file.name, length) != grown[:2]:
+                grown = (file.name, length, now)
+            settled = file is not found[-1] or now - grown[2] >= SETTLED
+            picture = _try_to_read(file) if settled else None
+            if picture is None:
                 break
-            yield read_picture(file)
+            yield picture
             done.add(file.name)
             last = time.monotonic()
         time.sleep(POLL)
     if not done:
         raise ValueError(f"{folder} held no picture for {idle:g} seconds: put jpg or png in it")
+
+
+def _try_to_read(file: Path) -> np.ndarray | None:
+    try:
+        return read_picture(file)
+    except ValueError:  # not whole yet
+        return None
