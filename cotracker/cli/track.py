@@ -3,6 +3,7 @@
 import argparse
 import math
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -15,12 +16,15 @@ from tqdm import tqdm
 from cotracker import queries
 from cotracker.baselines.registry import NAMES, build_baseline
 from cotracker.cli import arguments as kinds
-from cotracker.cli.tracks_io import write_csv
-from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, read_picture, write_video
+from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, write_video
+from cotracker.data.video.masks import fit_mask, read_mask
 from cotracker.files import output_folder, refuse_overwriting
+from cotracker.interchange.labels import holds_labels, read_labels
+from cotracker.interchange.tables import write_long
 from cotracker.model.cotracker import CoTracker
 from cotracker.profiling.machine import peak_memory
 from cotracker.profiling.plan import MOST_POINTS, Workload, plan, working_bytes
+from cotracker.trackers.asked import Asked
 from cotracker.trackers.build import build_tracker
 from cotracker.trackers.options import PRECISIONS, TrackerOptions
 from cotracker.trackers.track import track_video
@@ -30,6 +34,7 @@ from cotracker.types import Tracks
 from cotracker.visualize import overlay, rainbow
 
 OUTPUTS = ("overlay.mp4", "tracks.npz", "tracks.csv")
+_ASPECT = 0.02  # of width to height, more than rounding of sizes makes
 WRITTEN = "overlay.mp4, tracks.npz and tracks.csv"
 
 
@@ -44,15 +49,24 @@ def add_to(commands) -> None:
 def _add_points(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     whole = kinds.parse_whole
-    video = "mp4, mov, avi, mkv, webm, gif, or a folder of pictures"
+    video = "mp4, mov, avi, mkv, webm, gif, tif, or a folder of pictures"
+    points = (
+        "csv with the columns frame,x,y, and perhaps name, or labels of DeepLabCut, SLEAP, COCO or "
+        "poseinterface"
+    )
+    mask = "only grid points where this has a label, any but 0"
+    frames = "only frames A to B-1; numbers and times stay those of the file"
+    damaged = "refuse a damaged file, or repeat the last good frame (default: refuse)"
     trail = "length of the trails (default: 12, none: 0)"
     both = ["forward", "backward", "both"]
     add("video", type=Path, metavar="VIDEO", help=video)
     add("--out", type=Path, required=True, metavar="DIR", help=f"where {WRITTEN} go")
     add("--grid", type=kinds.parse_grid, metavar="N", help="N x N points (default: 10)")
-    add("--points", type=Path, metavar="CSV", help="a file of points with the header frame,x,y")
-    add("--mask", type=Path, metavar="PNG", help="only grid points where this is not black")
-    add("--query-frame", type=int, metavar="K", help="the frame of the grid (default: 0)")
+    add("--points", type=Path, metavar="FILE", help=points)
+    add("--mask", type=Path, metavar="PNG", help=mask)
+    add("--frames", type=kinds.parse_frames, default=(0, None), metavar="A:B", help=frames)
+    add("--damaged", choices=["refuse", "repeat"], default="refuse", help=damaged)
+    add("--query-frame", type=int, metavar="K", help="the frame of the grid (default: the first)")
     add("--direction", choices=both, default="both", help="from the query (default: both)")
     add("--trail", type=whole, default=12, metavar="FRAMES", help=trail)
 
@@ -91,20 +105,36 @@ def track(arguments: argparse.Namespace) -> None:
     inputs = (arguments.video, arguments.points, arguments.mask, arguments.checkpoint)
     refuse_overwriting(arguments.out, OUTPUTS, [Path(one) for one in inputs if one is not None])
     with (
-        closing(open_video(arguments.video)) as video,
+        closing(_open_part(arguments)) as video,
         output_folder(arguments.out, OUTPUTS) as folder,
     ):
-        points = make_queries(arguments, video)
+        asked = make_queries(arguments, video)
+        points = asked.queries
         tracker, passes = make_tracker(arguments, points, video)
         begin = time.perf_counter()
         tracks = track_with_bar(tracker, video, points, passes)
         seconds = time.perf_counter() - begin
+        tracks = replace(tracks, ids=asked.ids, names=asked.names, individuals=asked.individuals)
         write_results(folder, video, points, tracks, arguments.trail)
     frames = video.shape[1]
     print(
         f"wrote {WRITTEN} to {arguments.out}: {kinds.count_words(points.shape[1], 'point')} in "
         f"{kinds.count_words(frames, 'frame')}, tracked at {frames / seconds:.1f} frames per second"
     )
+
+
+def _open_part(arguments: argparse.Namespace) -> VideoFile:
+    """The video of the arguments, cut to --frames."""
+    video = open_video(arguments.video, arguments.damaged)
+    start, stop = arguments.frames
+    stop = len(video) if stop is None else stop
+    if not start < stop <= len(video):
+        video.close()
+        raise ValueError(
+            f"--frames {start}:{stop} is not within {arguments.video}, which has frames 0 to "
+            f"{len(video) - 1}"
+        )
+    return video.cut(start, stop)
 
 
 def track_with_bar(tracker: Tracker, video: VideoFile, points: Tensor, passes: int = 1) -> Tracks:
@@ -127,49 +157,61 @@ def write_results(
     seconds = torch.from_numpy(video.seconds)
     tracks = replace(tracks, queries=points, fps=video.fps, seconds=seconds, size=size)
     tracks.save(folder / "tracks.npz")
-    write_csv(folder / "tracks.csv", tracks)
+    write_long(folder / "tracks.csv", tracks, video.first)
     pictures = overlay(video, tracks, trail, rainbow(points[0, :, 1:]))
     pictures = _with_bar(pictures, video.shape[1], "drawing")
-    write_video(folder / "overlay.mp4", pictures, video.fps, size)
+    write_video(folder / "overlay.mp4", pictures, video.fps, size, video.aspect)
 
 
-def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Tensor:
-    """The queries 1 N 3 of a points file, or of a grid on one frame, perhaps within a mask."""
-    frames, size = video.shape[1], video.shape[-2:]
+def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Asked:
+    """The queries of a points file, or of a grid on one frame, perhaps within a mask."""
+    frames, size, first = video.shape[1], video.shape[-2:], video.first
     if arguments.points is not None:
         if (arguments.grid, arguments.mask, arguments.query_frame) != (None, None, None):
             raise ValueError(
                 "--points has its own positions and frames: "
                 "leave out --grid, --mask and --query-frame"
             )
-        return queries.read_points(arguments.points, frames, size)
-    frame = arguments.query_frame or 0
-    if not 0 <= frame < frames:
+        if holds_labels(arguments.points):
+            return Asked(**read_labels(arguments.points, frames, first)._asdict())
+        points, names = queries.read_points(arguments.points, frames, size, first)
+        return Asked(points, names=names)
+    frame = first if arguments.query_frame is None else arguments.query_frame
+    if not first <= frame < first + frames:
         raise ValueError(
             f"--query-frame {frame} is outside {arguments.video}, "
-            f"which has frames 0 to {frames - 1}"
+            f"which has frames {first} to {first + frames - 1}"
         )
     side = arguments.grid or 10
-    points = queries.default_grid(side, size, frame)
-    return points if arguments.mask is None else _keep_in_mask(points, arguments.mask, size, side)
+    points = queries.default_grid(side, size, frame - first)
+    if arguments.mask is None:
+        return Asked(points)
+    return _keep_in_mask(points, arguments.mask, size, side)
 
 
-def _keep_in_mask(points: Tensor, path: Path, size: tuple[int, int], side: int) -> Tensor:
-    """The queries inside a mask picture, resized to the video by nearest pixels."""
-    mask = torch.from_numpy(read_picture(path)).amax(-1)
-    if not mask.any():
+def _keep_in_mask(points: Tensor, path: Path, size: tuple[int, int], side: int) -> Asked:
+    """The queries on the labels of a mask picture, resized to the video by nearest pixels."""
+    labels = read_mask(path)
+    if not labels.any():
         raise ValueError(
             f"{path} is an empty mask: paint what shall be tracked in any colour but black"
         )
-    mask = mask[None, None].float()
-    mask = torch.nn.functional.interpolate(mask, size=tuple(size), mode="nearest-exact")[0, 0]
-    inside = queries.inside_mask(points, mask)
+    height, width = labels.shape
+    if abs(width * size[0] / (height * size[1]) - 1) > _ASPECT:
+        warnings.warn(
+            f"{path} is {width}x{height}, of another aspect than the video's {size[1]}x{size[0]}: "
+            "it is stretched",
+            stacklevel=2,
+        )
+    labels = torch.from_numpy(fit_mask(labels, size))
+    inside = queries.inside_mask(points, labels)
     if not inside.shape[1]:
         raise ValueError(
             f"no point of the {side}x{side} grid lies in the mask {path}: "
             f"use a finer one, --grid {2 * side}"
         )
-    return inside
+    x, y = inside[0, :, 1:].round().long().unbind(-1)
+    return Asked(inside, ids=labels[y, x][None])
 
 
 def make_tracker(

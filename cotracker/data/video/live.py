@@ -8,7 +8,8 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from cotracker.data.video import FOLDER_FPS, natural_order, open_video
+from cotracker.data.video import open_video
+from cotracker.data.video.folder import FOLDER_FPS, order_naturally
 from cotracker.data.video.images import is_picture, read_picture
 
 POLL = 0.02  # seconds between two looks at a folder
@@ -76,7 +77,7 @@ def _read_folder(folder: Path, idle: float) -> Iterator[np.ndarray]:
     done: set[str] = set()
     last, grown = time.monotonic(), ("", 0, 0.0)  # of the newest file: name, bytes, since when
     while time.monotonic() - last < idle:
-        found = sorted(filter(is_picture, folder.iterdir()), key=natural_order)
+        found = order_naturally(list(filter(is_picture, folder.iterdir())))
         for file in [file for file in found if file.name not in done]:
             now, length = time.monotonic(), file.stat().st_size
             if (file.name, length) != grown[:2]:
