@@ -70,8 +70,15 @@ ALLOWED = {
         "queries",
         "visualize",
     ],
+    "cotracker.config": [
+        "benchmarks",
+        "data.stream",
+        "model.config",
+        "training.config",
+        "training.progress",
+        "trackers.options",
+    ],
     "cotracker.interchange": ["data.pickles"],
-    "cotracker.config": ["benchmarks"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
 ENTRY_POINTS = [
