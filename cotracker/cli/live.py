@@ -97,7 +97,7 @@ def _make_stream(arguments: argparse.Namespace, size: tuple[int, int]) -> Stream
     else:
         tracker = build_baseline(arguments.tracker, arguments.checkpoint, arguments.device)
     if arguments.points is not None:
-        points = queries.read_points(arguments.points, 2**24, size)
+        points, _ = queries.read_points(arguments.points, 2**24, size)
     else:
         points = queries.default_grid(arguments.grid, size)
     provisional = arguments.provisional
