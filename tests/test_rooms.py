@@ -30,6 +30,7 @@ ALLOWED = {
         "queries",
         "trackers.inputs",
         "trackers.tracker",
+        "trackers.live",
         "trackers.options",
         "trackers.views",
         "trackers.wrappers",

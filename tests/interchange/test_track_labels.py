@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from moving import STEP, Oracle, moving_texture
 from tracked import named_tracks
 
@@ -21,7 +22,7 @@ def test_labels_are_tracked_with_their_names(tmp_path, monkeypatch, kind, name):
     assert cli.main([*command, "--points", str(path)]) == 0
     found = read_tracks(tmp_path / "out" / "tracks.npz")
     assert (found.names, found.individuals) == (labels.names, labels.individuals)
-    expected = labels.xy[0, 0] + 4 * np.array(STEP, np.float32)
+    expected = labels.xy[0, 0] + 4 * torch.tensor(STEP)
     np.testing.assert_allclose(found.xy[0, 4], expected, atol=1e-3)
     out = str(tmp_path / "out" / "tracks.npz")
     assert cli.main(["export", out, "--to", "dlc-csv"]) == 0
