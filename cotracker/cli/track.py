@@ -18,7 +18,7 @@ from cotracker.cli import arguments as kinds
 from cotracker.cli.tracks_io import write_csv
 from cotracker.data.video import CACHE_BYTES, VideoFile, open_video, read_picture, write_video
 from cotracker.files import output_folder, refuse_overwriting
-from cotracker.model.cotracker import CoTracker
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.profiling.machine import peak_memory
 from cotracker.profiling.plan import MOST_POINTS, Workload, plan, working_bytes
 from cotracker.trackers.build import build_tracker
@@ -62,6 +62,7 @@ def _add_tracker(command: argparse.ArgumentParser) -> None:
     positive, size = kinds.parse_positive, kinds.parse_size
     iters = "refinement iterations in a window (default: 6)"
     threshold = "visible above this visibility, 0 to <1 (default: the checkpoint's)"
+    confidence = "points of less confidence are not visible, where the checkpoint has it"
     resolution = "size tracked at (default: 384x512)"
     at_once = (
         f"points tracked together, which bounds the memory (default: {MOST_POINTS}); points of "
@@ -78,6 +79,7 @@ def _add_tracker(command: argparse.ArgumentParser) -> None:
     add("--device", choices=kinds.DEVICES, default="auto", help="default: a GPU if there is one")
     add("--iters", type=positive, default=default.iters, metavar="M", help=iters)
     add("--threshold", type=kinds.parse_threshold, metavar="P", help=threshold)
+    add("--min-confidence", type=kinds.parse_threshold, metavar="P", help=confidence)
     add("--resolution", type=size, default=default.resolution, metavar="HxW", help=resolution)
     add("--points-at-once", type=positive, metavar="K", help=at_once)
     add("--memory", type=kinds.parse_memory, metavar="SIZE", help=memory)
@@ -182,6 +184,7 @@ def make_tracker(
         iters=arguments.iters,
         resolution=arguments.resolution,
         threshold=arguments.threshold,
+        min_confidence=arguments.min_confidence or 0.0,
         precision=arguments.precision,
         cuda_graphs=arguments.cuda_graphs,
         flip_tta=arguments.flip_tta,
@@ -203,6 +206,7 @@ def _make_baseline(arguments: argparse.Namespace, points: Tensor) -> tuple[Track
     ours = {
         "--iters": arguments.iters != default.iters,
         "--threshold": arguments.threshold is not None,
+        "--min-confidence": arguments.min_confidence is not None,
         "--resolution": arguments.resolution != default.resolution,
         "--memory": arguments.memory is not None,
         "--flip-tta": arguments.flip_tta,
@@ -236,7 +240,7 @@ def _plan_chunks(
     """How many points fit into --memory together, at most MOST_POINTS."""
     if arguments.memory is None:
         return MOST_POINTS
-    model = next((part for part in tracker.modules() if isinstance(part, CoTracker)), None)
+    model = next((part for part in tracker.modules() if isinstance(part, WindowedNetwork)), None)
     if model is None:
         raise ValueError("--memory is for CoTracker alone: use --points-at-once")
     cached = 0 if tracker.device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape))

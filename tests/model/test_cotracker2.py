@@ -153,7 +153,7 @@ def test_ours_has_not_that_fault(model, golden):
 
 @pytest.mark.slow
 def test_a_window_of_16(golden):
-    model = published("cotracker2", window=16)
+    model = published("cotracker2", "spec_window16.json")
     xy, visibility, _, told = stitched(model, video(20), queries(), 4)
     assert told.all()
     close(xy, golden["window16_T20.tracks"], PIXELS)
