@@ -26,7 +26,7 @@ cotracker.checkpoint.load_model cotracker.checkpoint.read_card cotracker.checkpo
 cotracker.types.Clip cotracker.types.Tracks cotracker.visualize.overlay
 """.split()
 TARGETS = """
-cotracker.model.cotracker.CoTracker cotracker.model.cotracker3.CoTracker3
+cotracker.model.cotracker.CoTracker cotracker.model.cotracker3.CoTracker3 cotracker.model.pips.PIPs
 cotracker.training.config.ObjectiveConfig
 cotracker.load_tracker cotracker.pseudo.PseudoLabels cotracker.pseudo.Trust
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric

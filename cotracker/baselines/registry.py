@@ -13,6 +13,7 @@ CLASSICAL = {  # name: module.class; they need no file
 }
 LEARNED = {  # they need a published file
     "raft": "raft.RAFT",
+    "pips": "pips.PIPs",
 }
 NAMES = (*CLASSICAL, *LEARNED)
 

@@ -50,6 +50,8 @@ class Published:
         if source == RANDOM:
             return {"name": "random weights", "hash": None}
         tensors = self.rename(self.unwrap(read(source) if is_file(source) else source))
+        expected = network.state_dict()
+        tensors = {name: _as_matrix(value, expected.get(name)) for name, value in tensors.items()}
         name = Path(source).name if is_file(source) else self.system
         difference = checkpoint.keys_difference(network, tensors)
         if difference:
@@ -81,6 +83,12 @@ class Published:
             f"the weights of {self.system} are for non-commercial use only ({self.licence})",
             stacklevel=4,
         )
+
+
+def _as_matrix(value: Tensor, expected: Tensor | None) -> Tensor:
+    """The value; of a convolution of one tap, O I 1, the matrix, where that is what is expected."""
+    one_tap = value.ndim == 3 and value.shape[-1] == 1
+    return value[..., 0] if one_tap and expected is not None and expected.ndim == 2 else value
 
 
 def is_file(source: Source) -> bool:

@@ -2,9 +2,10 @@
 
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cotracker3 import CoTracker3
+from cotracker.model.pips import PIPs
 from cotracker.model.windowed import WindowedNetwork
 
-NETWORKS = {"cotracker": CoTracker, "cotracker3": CoTracker3}
+NETWORKS = {"cotracker": CoTracker, "cotracker3": CoTracker3, "pips": PIPs}
 
 
 def network_name(model: WindowedNetwork) -> str:

@@ -10,7 +10,10 @@ from cotracker.baselines.weights import RANDOM
 from cotracker.trackers.wrappers import Bidirectional
 
 FRAMES, H, W = 5, 24, 40
-QUICK = {"raft": {"iters": 1}}  # fewer iterations than by default
+QUICK = {
+    "raft": {"iters": 1},
+    "pips": {"iters": 1, "resolution": (64, 64)},
+}  # fewer iterations than by default
 
 
 def build(name):
