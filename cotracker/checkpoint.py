@@ -15,7 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cotracker.files import replace_file, write_bytes
+from cotracker import checks
+from cotracker.files import parse_json, replace_file, write_bytes
 from cotracker.model import published
 from cotracker.model.networks import build_network, network_name
 from cotracker.model.published import Published
@@ -24,8 +25,18 @@ from cotracker.model.windowed import WindowedNetwork
 CHECKOUT = Path(__file__).resolve().parents[1]  # or the folder where the package is installed
 CARRIED = Path(__file__).resolve().with_name("checkpoints")  # in an installed package: see setup.py
 CHECKPOINTS = CHECKOUT / "checkpoints" if (CHECKOUT / "pyproject.toml").is_file() else CARRIED
+CARD = {  # what a card holds at least, and of what kind the rest is that we read
+    "model": dict,
+    "hash": str,
+    "network?": str,
+    "licence?": (str, type(None)),
+    "threshold?": (int, float),
+    "visible_by?": str,
+    "confidence_px?": (int, float),
+    "v1_compat?": bool,
+    "training?": dict,
+}
 SHIPPED = "cotracker_small"  # the checkpoint used where none is named
-WRAPPED = ("model", "state_dict", "model_state_dict")  # where training programs keep the weights
 
 
 class LicenceWarning(UserWarning):
@@ -82,29 +93,13 @@ def load_published(
     trained: str | None = None,
 ) -> Published:
     """What a published file holds; arguments and errors as of `published.open_published`."""
-    state = read_state(Path(path))
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: there is no such file: give the published .pth file")
+    state = load_state(path)
     try:
         return published.open_published(state, Path(path).name, stride, window, trained)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict in `path`, unwrapped; code in the file is refused, not run."""
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file: give the published .pth file")
-    state = load_state(path)
-    for key in WRAPPED:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-            break
-    tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
-    if not state or not tensors:
-        where = ", ".join(WRAPPED)
-        raise ValueError(f"{path} holds no state dict, neither at its top nor under {where}")
-    if not all(torch.isfinite(value).all() for value in state.values()):
-        raise ValueError(f"{path}: some weights are NaN or infinite: the file is damaged")
-    return state
 
 
 def _tell_licence(licence: str | None) -> None:
@@ -151,8 +146,10 @@ def load_state(path: str | Path) -> dict:
     Its checksums, which torch.load does not look at, are those of the zip file that it is.
     """
     try:
-        with zipfile.ZipFile(path) as stored:
-            damaged = stored.testzip()
+        damaged = None
+        if zipfile.is_zipfile(path):  # files of old versions of PyTorch are none
+            with zipfile.ZipFile(path) as stored:
+                damaged = stored.testzip()
         if damaged is None:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -175,7 +172,7 @@ def weights_hash(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -191,12 +188,12 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     if "card" not in metadata:
         raise ValueError(f"{path} holds weights but no card: it was not written by this program")
     try:
-        card = json.loads(metadata["card"])
-    except json.JSONDecodeError as error:
+        card = parse_json(metadata["card"])
+    except ValueError as error:
         raise ValueError(
             f"{path}: its card cannot be read: it was damaged or changed, fetch it again"
         ) from error
-    if not isinstance(card, dict) or not isinstance(card.get("model"), dict) or "hash" not in card:
+    if not checks.fits(card, CARD):
         raise ValueError(
             f"{path}: its card does not describe a model: it was not written by this program"
         )
@@ -219,17 +216,25 @@ def _fitted(
     """The network of a card with these weights; ValueError where they do not fit or are damaged."""
     whole = "window" in card["model"] and card["model"]["window"] is None
     config = card["model"] if window is None or whole else card["model"] | {"window": window}
-    model = _built(path, card.get("network", "cotracker"), config)
-    difference = keys_difference(model, tensors)
+    network = card.get("network", "cotracker")
+    with torch.device("meta"):  # a card may describe a model larger than the memory
+        outline = _built(path, network, config)
+    difference = keys_difference(outline, tensors)
     if difference:
         raise ValueError(
             f"{path}: the weights do not fit the model that the file describes:\n{difference}"
         )
+    model = _built(path, network, config)
     if weights_hash(tensors) != card["hash"]:
         raise ValueError(
             f"{path}: the weights do not match the hash in the file: "
             "it was damaged or changed, fetch it again"
         )
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(
+                f"{path}: the weights {name} are NaN or infinite: use an earlier checkpoint"
+            )
     model.load_state_dict(tensors)
     return model
 

@@ -20,6 +20,7 @@ from cotracker.model.v1_compat import V1_COMPAT
 from cotracker.model.windowed import WindowedNetwork
 
 LICENCE = "CC-BY-NC 4.0"
+WRAPPED = ("model", "state_dict", "model_state_dict")  # where training programs keep the weights
 TRAINED = ("scaled", "baseline")  # CoTracker 3: with real videos, or on Kubric alone
 
 
@@ -82,17 +83,18 @@ V1, V2, V3 = LAYOUTS
 
 
 def open_published(
-    state: dict[str, Tensor],
+    state: dict,
     name: str,
     stride: int | None = None,
     window: int | None = None,
     trained: str | None = None,
 ) -> Published:
-    """What a published state dict from a file of this name holds.
+    """What a published state dict from a file of this name holds, perhaps inside one of WRAPPED.
 
     stride, window, trained: where the file's tensors and its name do not tell.
     ValueError: it is none of the known, listing what differs, or what nothing tells.
     """
+    state = unwrap(state)
     layout = recognise(state)
     told = re.search(r"stride_(\d+)_wind_(\d+)", name)
     frames = table_frames(state)
@@ -117,6 +119,22 @@ def open_published(
     model.load_state_dict(rename_published(state))
     sees = "sees clips as a whole" if window is None else f"window {window}"
     return Published(model.eval(), card, f"{layout.name}, stride {stride}, {sees}: {why}")
+
+
+def unwrap(state: object) -> dict[str, Tensor]:
+    """The state dict itself, of finite tensors; ValueError where there is none."""
+    for key in WRAPPED:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+    if not state or not tensors:
+        raise ValueError(
+            f"it holds no state dict, neither at its top nor under {', '.join(WRAPPED)}"
+        )
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise ValueError("some weights are NaN or infinite: the file is damaged")
+    return state
 
 
 def recognise(state: dict[str, Tensor]) -> Layout:

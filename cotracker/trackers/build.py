@@ -13,7 +13,14 @@ from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.options import PRECISIONS, TrackerOptions
 from cotracker.trackers.tracker import Tracker, resolve_device
 from cotracker.trackers.visible import THRESHOLD, VisibleRule
-from cotracker.trackers.wrappers import OneByOne, Resized, Supported
+from cotracker.trackers.wrappers import (
+    Bidirectional,
+    Chunked,
+    OneByOne,
+    Resized,
+    Reversed,
+    Supported,
+)
 
 DEFAULTS = TrackerOptions()
 WHOLE_FRAMES = 120  # that a network which sees clips as a whole sees at once
@@ -28,6 +35,13 @@ def build_tracker(
     card says.
     ValueError, one sentence, where the checkpoint or the device cannot be used.
     """
+    return complete_chain(load_chain(name_or_path, options), options)
+
+
+def load_chain(
+    name_or_path: str | Path | None = None, options: TrackerOptions = DEFAULTS
+) -> Tracker:
+    """The chain of a checkpoint as `build_chain` makes it: forward, all points together."""
     path = checkpoint.find(name_or_path or checkpoint.SHIPPED)
     model, card = checkpoint.load(path, options.window)
     open_ones = {
@@ -51,7 +65,8 @@ def build_chain(
 ) -> Tracker:
     """HorizontalFlipTTA(Resized(OneByOne(Supported(CoTrackerPredictor(model)))) of the options.
 
-    What the options switch off is left out; device, precision and window are the model's.
+    What the options switch off is left out; device, precision and window are the model's, chunks
+    and direction are those of `complete_chain`.
     threshold None is 0.5 here, visible_by None is "visibility", v1_compat None is False.
     confidence_px: what the model's confidence means; None: it means nothing.
     """
@@ -65,10 +80,22 @@ def build_chain(
     if any(grids):
         tracker = Supported(tracker, *grids, v1_compat=v1_compat)
     if options.single_point:
-        tracker = OneByOne(tracker)
+        tracker = OneByOne(tracker, cache_bytes=options.feature_memory)
     if options.resolution is not None:
-        tracker = Resized(tracker, options.resolution, v1_compat)
+        tracker = Resized(tracker, options.resolution, v1_compat, options.keep_aspect)
     return HorizontalFlipTTA(tracker, rule) if options.flip_tta else tracker
+
+
+def complete_chain(tracker: Tracker, options: TrackerOptions) -> Tracker:
+    """The tracker, of any method, in the chunks and the direction of the options."""
+    memory = options.feature_memory
+    if options.points_at_once is not None:
+        tracker = Chunked(tracker, options.points_at_once, memory)
+    if options.direction == "backward":
+        return Reversed(tracker).eval()
+    if options.direction == "both" and not tracker.both_directions:
+        tracker = Bidirectional(tracker, cache_bytes=memory)
+    return tracker.eval()
 
 
 def lower_precision(model: WindowedNetwork, precision: str) -> WindowedNetwork:

@@ -1,7 +1,6 @@
 """The windowed networks as Trackers: windows over a video of any length, stitched."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,10 +10,14 @@ from cotracker.geometry import reverse_time
 from cotracker.model.cuda_graphs import CudaGraphs
 from cotracker.model.windowed import WindowedNetwork
 from cotracker.model.windows import Estimate, window_starts
+from cotracker.trackers.frame_live import FrameLive
 from cotracker.trackers.inputs import check_frames
+from cotracker.trackers.live import Live, LiveOptions
+from cotracker.trackers.stitched import Stitched
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import MappedVideo, reverse_view
 from cotracker.trackers.visible import VisibleRule
+from cotracker.trackers.window_live import WindowLive
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
 
@@ -75,6 +78,10 @@ class CoTrackerPredictor(Tracker):
         if self.both_directions and not stitched.told.all():
             back = self._stitch(reverse_view(video), reverse_time(queries, video.shape[1]))
             stitched = stitched.filled(back.reversed())
+        return self._conclude(stitched, queries)
+
+    def _conclude(self, stitched: Stitched, queries: Tensor) -> Tracks:
+        """The Tracks of what windows told; queries count from the first frame of that."""
         visibility, confidence = stitched.logits.sigmoid().unbind(-1)
         if self.confidence_px is None:
             confidence = None
@@ -83,10 +90,10 @@ class CoTrackerPredictor(Tracker):
             tracks = _pin_queries(tracks, queries, before=not self.both_directions)
         return replace(tracks, visible=self.rule(tracks.visibility, tracks.confidence))
 
-    def _stitch(self, video: Video, queries: Tensor) -> "_Stitched":
+    def _stitch(self, video: Video, queries: Tensor) -> Stitched:
         model = self.model
         frames = video.shape[1]
-        stitched = _Stitched.empty(queries, frames)
+        stitched = Stitched.empty(queries, frames)
         state = model.begin(queries)
         maps = None
         for start in window_starts(frames, model.window):
@@ -105,34 +112,48 @@ class CoTrackerPredictor(Tracker):
     ) -> list[Tensor]:
         """The pyramid of frames start..stop-1; `maps` are those of its first frames, or None."""
         if maps is None:
-            return self._encode(video, start, stop)
-        fresh = self._encode(video, start + maps[0].shape[1], stop)
+            return self.encode_slice(video, start, stop)
+        fresh = self.encode_slice(video, start + maps[0].shape[1], stop)
         return [torch.cat(pair, dim=1) for pair in zip(maps, fresh)]
 
-    def _encode(self, video: Video, start: int, stop: int) -> list[Tensor]:
+    def encode_slice(self, video: Video, start: int, stop: int) -> list[Tensor]:
         """The pyramid of frames start..stop-1, b n h w C a level; from the video's cache if any."""
         if not isinstance(video, MappedVideo) or video.cache is None:
-            return self._encode_frames(video, start, stop)
+            return self._encode_frames(video[:, start:stop])
         keys = [(self.model, *video.frame_key(number)) for number in range(start, stop)]
         found = [video.cache.get(key) for key in keys]
         missing = [i for i, maps in enumerate(found) if maps is None]
+        video.skip(len(keys) - (missing[-1] - missing[0] + 1 if missing else 0))
         if missing:
             first, last = missing[0], missing[-1]
-            levels = self._encode_frames(video, start + first, start + last + 1)
+            levels = self._encode_frames(video[:, start + first : start + last + 1])
             for i, key in enumerate(keys[first : last + 1]):
                 found[first + i] = [level[:, i : i + 1] for level in levels]
                 video.cache.put(key, found[first + i])
         return [torch.cat(level, dim=1) for level in zip(*found)]
 
-    def _encode_frames(self, video: Video, start: int, stop: int) -> list[Tensor]:
-        frames = check_frames(video[:, start:stop]).to(self.device)
+    def _encode_frames(self, frames: Tensor) -> list[Tensor]:
+        frames = check_frames(frames).to(self.device)
         at_once = 1 if self.device.type == "cpu" else None  # one frame's activations fit a cache
         return self.model.encode(frames, at_once)
 
     def fill(self, video: MappedVideo) -> None:
         with torch.inference_mode():
             for start in range(0, video.shape[1], self.model.window):
-                self._encode(video, start, min(start + self.model.window, video.shape[1]))
+                self.encode_slice(video, start, min(start + self.model.window, video.shape[1]))
+
+    def read_window(self, estimate: Estimate, queries: Tensor) -> Tracks:
+        """The Tracks of one window alone; queries B N 3 count from its first frame."""
+        stitched = Stitched.empty(queries, estimate.logits.shape[1])
+        stitched.write(estimate._replace(start=0))
+        return self._conclude(stitched, queries)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        if self.model.config.window is None:
+            return super().start_live(size, options)
+        if options.mode == "frame":
+            return FrameLive(self, options.iters, options.context)
+        return WindowLive(self, options.provisional, options.iters)
 
     def describe(self) -> dict:
         described = {
@@ -151,38 +172,6 @@ class CoTrackerPredictor(Tracker):
         if self.model.dtype != torch.float32:
             described["precision"] = str(self.model.dtype).split(".")[1]
         return described
-
-
-class _Stitched(NamedTuple):
-    """What the windows so far told."""
-
-    xy: Tensor  # B T N 2, zeros before a point's first window
-    logits: Tensor  # B T N 2, of visibility and confidence, likewise
-    told: Tensor  # B T N bool
-
-    @staticmethod
-    def empty(queries: Tensor, frames: int) -> "_Stitched":
-        xy = queries.new_zeros(queries.shape[0], frames, queries.shape[1], 2)
-        told = torch.zeros(xy.shape[:3], dtype=torch.bool, device=xy.device)
-        return _Stitched(xy, torch.zeros_like(xy), told)
-
-    def write(self, estimate: Estimate) -> None:
-        """Puts a window's answer for its active points in the place of what is there."""
-        window = slice(estimate.start, estimate.start + estimate.logits.shape[1])
-        confidence = estimate.confidence[-1] if estimate.confidence else estimate.logits
-        logits = torch.stack([estimate.logits, confidence], dim=-1)
-        active = estimate.active[:, None, :, None]
-        self.xy[:, window] = torch.where(active, estimate.tracks[-1], self.xy[:, window])
-        self.logits[:, window] = torch.where(active, logits, self.logits[:, window])
-        self.told[:, window] |= active[..., 0]
-
-    def reversed(self) -> "_Stitched":
-        return _Stitched(*(values.flip(1) for values in self))
-
-    def filled(self, other: "_Stitched") -> "_Stitched":
-        """These, and where they tell nothing the other."""
-        xy, logits = (torch.where(self.told[..., None], a, b) for a, b in zip(self[:2], other[:2]))
-        return _Stitched(xy, logits, self.told | other.told)
 
 
 def _pin_queries(tracks: Tracks, queries: Tensor, before: bool) -> Tracks:
