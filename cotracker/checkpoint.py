@@ -93,8 +93,6 @@ def load_published(
     trained: str | None = None,
 ) -> Published:
     """What a published file holds; arguments and errors as of `published.open_published`."""
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: there is no such file: give the published .pth file")
     state = load_state(path)
     try:
         return published.open_published(state, Path(path).name, stride, window, trained)
@@ -105,9 +103,8 @@ def load_published(
 def _tell_licence(licence: str | None) -> None:
     """Warns of weights that are not for every purpose; Python shows it once a process."""
     if licence is not None and "NC" in licence:
-        warnings.warn(
-            f"these weights are for non-commercial use only ({licence})", LicenceWarning, 1
-        )
+        told = f"these weights are for non-commercial use only ({licence})"
+        warnings.warn(told, LicenceWarning, 1)
 
 
 def find(name_or_path: str | Path) -> Path:

@@ -46,6 +46,8 @@ def convert(
     """Writes the checkpoint at `out` and prints what was taken and why, or ValueError."""
     if out.suffix != ".safetensors":
         raise ValueError(f"{out}: the checkpoint's name must end in .safetensors")
+    if not published.is_file():
+        raise ValueError(f"{published}: there is no such file: give the published .pth file")
     found = checkpoint.load_published(published, stride, window, trained)
     if found.card.get("trained", "") is None:
         raise ValueError(

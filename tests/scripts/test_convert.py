@@ -232,7 +232,7 @@ def test_what_is_no_state_dict_is_refused_in_one_sentence(state, convert, tmp_pa
         check_refused(convert(file, out), tmp_path, "holds no state dict")
     file.write_bytes(b"not a torch file")
     check_refused(
-        convert(file, out), tmp_path, "weights.pth: cannot be read as tensors and plain values"
+        convert(file, out), tmp_path, "weights.pth cannot be read as tensors and plain values"
     )
     torch.save(state | {"norm.bias": torch.full((128,), float("nan"))}, file)
     check_refused(convert(file, out), tmp_path, "NaN or infinite")
