@@ -78,6 +78,8 @@ ALLOWED = {
         "trackers.options",
     ],
     "cotracker.interchange": ["data.pickles"],
+    "cotracker.predictor": ["trackers", "queries"],
+    "cotracker.utils": ["data.video", "visualize"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
 ENTRY_POINTS = [
