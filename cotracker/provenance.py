@@ -5,7 +5,9 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("cotracker-anew", "torch", "torchvision", "numpy", "opencv-python-headless", "mujoco")
+from cotracker import __version__
+
+PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "mujoco")
 
 
 def commit() -> str | None:
@@ -20,8 +22,8 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that results depend on."""
-    found = {"python": platform.python_version()}
+    """Versions of Python, of this package and of the installed ones that results depend on."""
+    found = {"python": platform.python_version(), "cotracker": __version__}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -78,6 +78,7 @@ ALLOWED = {
         "trackers.options",
     ],
     "cotracker.interchange": ["data.pickles"],
+    "cotracker.portable": ["model"],
     "cotracker.predictor": ["trackers", "queries"],
     "cotracker.utils": ["data.video", "visualize"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
@@ -114,6 +115,8 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "xarray": ["cotracker.interchange.movement"],
     "h5netcdf": ["cotracker.interchange.movement"],
     "pycolmap": ["cotracker.interchange.colmap"],
+    "onnxruntime": ["cotracker.portable"],
+    "onnxscript": ["cotracker.portable"],
     "bpy": ["cotracker.interchange.blender_import"],
 }
 FILES = sorted(

@@ -12,7 +12,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 import torch
 
 import cotracker
-from cotracker.cli import bench, compare, data, export, track
+from cotracker.cli import bench, compare, data, export, export_onnx, track
 
 COMMANDS = (data, compare, bench, export, track)
 

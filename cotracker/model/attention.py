@@ -62,7 +62,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """K L D of x K L D; bias as in Attention.  Sequences do not see each other."""
         chunk = sequences_at_once(x)
-        if len(x) <= chunk:
+        if x.shape[0] <= chunk:
             return self._answer(x, bias)
         parts = x.split(chunk)
         biases = [None] * len(parts) if bias is None else bias.split(chunk)
@@ -107,7 +107,7 @@ class CrossBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None) -> Tensor:
         """K L D of x K L D and a context K M D; bias as in CrossAttention."""
         chunk = min(sequences_at_once(x), sequences_at_once(context))
-        if len(x) <= chunk:
+        if x.shape[0] <= chunk:
             return self._answer(x, context, bias)
         parts = x.split(chunk), context.split(chunk)
         biases = [None] * len(parts[0]) if bias is None else bias.split(chunk)

@@ -82,9 +82,12 @@ def read_products(
         whole = runtime.takes_whole_map(height, width)
     each = height * width if whole else (2 * radius + 2) ** 2 * channels
     chunk = runtime.points_at_once(maps, track_feat.shape[0] * track_feat.shape[1] * each)
+    if track_feat.shape[2] <= chunk:
+        return _interpolate(maps, track_feat, cells, radius, whole, border)
     pairs = zip(track_feat.split(chunk, dim=2), cells.split(chunk, dim=2))
-    parts = [_interpolate(maps, feat, at, radius, whole, border) for feat, at in pairs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+    return torch.cat(
+        [_interpolate(maps, feat, at, radius, whole, border) for feat, at in pairs], dim=2
+    )
 
 
 def _interpolate(

@@ -5,6 +5,7 @@ which faster form takes a definition's place, how much is computed at once, bflo
 """
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,31 +144,39 @@ def frames_at_once(frames: Tensor, recompute: bool) -> int:
 
 def sequences_at_once(x: Tensor) -> int:
     """Of sequences K L D through a block: what a CPU's cache holds, where no gradient is wanted."""
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling() or _plain:
+    if _plain:
+        return sys.maxsize
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return max(1, len(x))
     return max(1, CACHED_TOKENS // max(1, x.shape[1]))
 
 
 def points_at_once(maps: Tensor, numbers: int) -> int:
-    """Of points whose largest temporary has so many numbers each."""
+    """Of points whose largest temporary has so many numbers each; all in a plain run."""
+    if _plain:
+        return sys.maxsize
     return max(1, (CHUNK_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU) // numbers)
 
 
 def rows_at_once(rows: Tensor, count: int, numbers: int) -> int:
     """Of `count` gathers of so many numbers each: what a CPU's cache holds; all on a GPU."""
-    return max(1, count if rows.device.type != "cpu" else CACHED_NUMBERS // numbers)
+    if rows.device.type != "cpu" or _plain:
+        return count
+    return max(1, CACHED_NUMBERS // numbers)
 
 
 def tracks_at_once(maps: Tensor, numbers: int, count: int) -> int:
     """Of `count` tracks whose correlations are so many numbers each; all where they are kept."""
-    if torch.is_grad_enabled() or _plain:
+    if _plain:
+        return sys.maxsize
+    if torch.is_grad_enabled():
         return max(1, count)
     return max(1, (VOLUME_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU) // numbers)
 
 
 def takes_whole_map(height: int, width: int) -> bool:
     """Whether products with every cell of such a map are faster than gathering neighbourhoods."""
-    return _plain or height * width <= WHOLE_MAP_CELLS
+    return not _plain and height * width <= WHOLE_MAP_CELLS
 
 
 # How numbers lie and are held
