@@ -151,8 +151,10 @@ def load_state(path: str | Path) -> dict:
     Its checksums, which torch.load does not look at, are those of the zip file that it is.
     """
     try:
-        with zipfile.ZipFile(path) as stored:
-            damaged = stored.testzip()
+        damaged = None
+        if zipfile.is_zipfile(path):  # files of old versions of PyTorch are none
+            with zipfile.ZipFile(path) as stored:
+                damaged = stored.testzip()
         if damaged is None:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (

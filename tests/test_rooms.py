@@ -74,6 +74,7 @@ ALLOWED = {
     ],
     "cotracker.config": [
         "benchmarks",
+        "data.kubric.manifest",
         "data.stream",
         "model.config",
         "training.config",

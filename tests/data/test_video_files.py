@@ -65,8 +65,15 @@ def test_frames_are_those_of_ffmpeg(name, recwarn):
     "name, pixels", [("hdr_real.mp4", "yuv420p10le"), ("alpha.webm", "yuv420p")]
 )
 def test_planes_are_those_of_ffmpeg(name, pixels):
-    frames = [frame.reformat(format=pixels).to_ndarray() for _, frame in decode_marked(find(name))]
-    assert [hashlib.md5(f.tobytes()).hexdigest()[:16] for f in frames] == HASHES[name]
+    bytes_each = 2 if pixels.endswith("10le") else 1
+    found = []
+    for _, frame in decode_marked(find(name)):
+        planes = hashlib.md5()
+        for plane in frame.reformat(format=pixels).planes:
+            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)
+            planes.update(rows[:, : plane.width * bytes_each].tobytes())
+        found.append(planes.hexdigest()[:16])
+    assert found == HASHES[name]
 
 
 def test_a_change_of_size_is_said():
