@@ -25,6 +25,7 @@ from cotracker.model.correlation import correlate
 from cotracker.model.cotracker3 import CoTracker3
 from cotracker.model.windowed import WindowedNetwork
 from cotracker.profiling import flops
+from cotracker.profiling.live import measure_streams
 from cotracker.profiling.machine import matrix_peak, now, peak_memory
 from cotracker.profiling.setting import (
     MovingNoise,
@@ -60,6 +61,8 @@ def measure_in_process(setting: Setting) -> list[dict]:
 def measure(setting: Setting) -> list[dict]:
     """The rows of one setting, measured in this process: one, or one a stage."""
     torch.set_num_threads(setting.threads)
+    if setting.kind == "stream":
+        return measure_streams(setting)
     with torch.inference_mode():
         return measure_stages(setting) if setting.kind == "stages" else [measure_run(setting)]
 

@@ -58,10 +58,11 @@ def read_packets(path: Path) -> Packets:
     """The Packets of a file; ValueError naming the file: there is no video in it."""
     with open_stream(path) as (container, stream):
         rows, is_cut, last = [], False, 0
-        is_vp8 = stream.codec_context.name in ("vp8", "libvpx")
+        context = stream.codec_context
+        codec = context.name
         try:
             for packet in container.demux(stream):
-                hidden = is_vp8 and packet.size and not memoryview(packet)[0] & 0x10
+                hidden = codec == "vp8" and packet.size and not memoryview(packet)[0] & 0x10
                 if not packet.size or packet.is_discard or hidden:
                     continue
                 rows.append((packet.pts, packet.dts, packet.is_keyframe))
@@ -70,6 +71,8 @@ def read_packets(path: Path) -> Packets:
         except av.error.FFmpegError:
             is_cut = True
         name = container.format.name
+        # an avi has no times, and libav's guesses are wrong where h264 stores frames ahead
+        guessed = name == "avi" and codec in ("h264", "hevc") and context.has_b_frames
         tick = stream.time_base
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -88,13 +91,13 @@ def read_packets(path: Path) -> Packets:
         aspect=aspect,
         last=float(last * tick),
         container=name,
-        ordered=bool(rows) and has_times and _are_times(marks),
+        ordered=bool(rows) and has_times and not guessed and are_times(marks),
         is_cut=is_cut,
     )
 
 
-def _are_times(marks: np.ndarray) -> bool:
-    """Whether all are different, and in the order of the file but for frames stored ahead."""
+def are_times(marks: np.ndarray) -> bool:
+    """Whether all differ, and order the frames as the file does but for those stored ahead."""
     order = np.argsort(marks, kind="stable")
     moved = np.abs(order - np.arange(len(marks))).max()
     return moved <= _MOST_REORDERED and bool((np.diff(marks[order]) > 0).all())
