@@ -27,7 +27,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import build_benchmarks, instantiate
-from cotracker.config.stream import build_stream
+from cotracker.config.stream import build_stream, find_teachers
 from cotracker.data.loader import collate_examples, make_loader
 from cotracker.data.stream import TrainingStream
 from cotracker.profiling.machine import peak_memory
@@ -73,6 +73,7 @@ def run(cfg: DictConfig) -> int | None:
     out = Path(cfg.out)
     with nullcontext() if train.dry_run else hold_folder(out, group):
         progress = state.resume(out, settings, parts, group)
+        progress.teachers |= find_teachers(settings["data"])
         if progress.step >= train.steps or train.is_over(progress.seconds):
             group.print_rank0(f"{out} is trained: {out}/model.safetensors is the model")
             return group.destroy()

@@ -28,7 +28,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from cotracker import __version__, checks
+from cotracker import __version__, checkpoint, checks
 from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import instantiate
 from cotracker.data.kubric.layout import describe_clip, write_clip
@@ -73,6 +73,7 @@ def run(settings: dict) -> int:
     head = (
         manifest_header(node["_target_"], config, settings["seed"], __version__, commit()) | files
     )
+    head |= describe_teacher(generator, node)
     try:
         with lock_folder(out):
             manifest = update_manifest(out, head)
@@ -110,6 +111,18 @@ def build(settings: dict):
     if settings["by_products"] and getattr(generator, "recording", None) is None:
         raise ValueError(f"{type(generator).__name__} has no by-products: leave by_products=false")
     return generator
+
+
+def describe_teacher(generator, node: dict) -> dict:
+    """{"teacher": {name, hash, licence}} where a checkpoint labels the clips, else {}."""
+    tracker = getattr(generator, "tracker", None)
+    found = None if tracker is None else tracker.describe().get("checkpoint")
+    if not found:
+        return {}
+    if "licence" not in found:
+        path = checkpoint.find(node["tracker"].get("name_or_path") or checkpoint.SHIPPED)
+        found = found | {"licence": checkpoint.read_card(path).get("licence")}
+    return {"teacher": {key: found[key] for key in ("name", "hash", "licence")}}
 
 
 def clip_name(index: int) -> str:

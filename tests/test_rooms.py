@@ -30,10 +30,13 @@ ALLOWED = {
         "queries",
         "trackers.inputs",
         "trackers.tracker",
+        "trackers.live",
         "trackers.options",
         "trackers.views",
         "trackers.wrappers",
     ],
+    "cotracker.baselines.predictions": ["trackers.tracker", "interchange"],
+    "cotracker.data.labelled": ["data", "interchange"],
     "cotracker.training": ["model", "queries", "checkpoint"],
     "cotracker.training.validation": [
         "model",
@@ -71,6 +74,7 @@ ALLOWED = {
     ],
     "cotracker.config": [
         "benchmarks",
+        "data.kubric.manifest",
         "data.stream",
         "model.config",
         "training.config",

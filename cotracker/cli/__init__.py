@@ -12,9 +12,18 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 import torch
 
 import cotracker
-from cotracker.cli import bench, compare, data, export, export_onnx, track
+from cotracker.cli import (
+    bench,
+    compare,
+    data,
+    export,
+    export_onnx,
+    live,
+    track,
+    track_folder,
+)
 
-COMMANDS = (data, compare, bench, export, track)
+COMMANDS = (data, compare, bench, export, export_onnx, track, live, track_folder)
 
 
 def main(argv: list[str] | None = None) -> int:

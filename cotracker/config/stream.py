@@ -3,9 +3,12 @@
 from omegaconf import DictConfig
 
 from cotracker.config.instantiate import instantiate
+from cotracker.data.kubric.manifest import read_manifest
 from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.training.config import TrainConfig
 from cotracker.training.progress import Progress
+
+KUBRIC = "cotracker.data.kubric.Kubric"
 
 
 def build_stream(
@@ -22,3 +25,13 @@ def build_stream(
     block = progress.fix_block(train.batch * processes, train.accumulate, mixed)
     source = source.in_blocks(block) if mixed else source
     return TrainingStream(source, cfg.seed, augment)
+
+
+def find_teachers(data: dict) -> dict[str, dict]:
+    """{name, hash, licence} by hash of the trackers that labelled the data's folders of clips."""
+    nodes = data.get("sources") or [data.get("source") or data]
+    if nodes != [data]:
+        return {key: one for node in nodes for key, one in find_teachers(node).items()}
+    manifest = read_manifest(data["root"]) if data["_target_"] == KUBRIC else None
+    teacher = (manifest or {}).get("teacher")
+    return {teacher["hash"]: teacher} if teacher else {}

@@ -113,7 +113,7 @@ def label(
     """
     if len(video) < 2 * MIN_GAP:
         raise ValueError(f"{len(video)} frames are too few to label: {2 * MIN_GAP} are needed")
-    tracker = Bidirectional(tracker)
+    tracker = tracker if tracker.both_directions else Bidirectional(tracker)
     scale = video.shape[-1] / WIDTH
     queries = torch.from_numpy(flow.sample_queries(video, points, rng))  # N 3
     first = tracker(video[None], queries[None])

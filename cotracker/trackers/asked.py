@@ -27,6 +27,22 @@ class Asked:
     individuals: tuple[str, ...] | None = None
 
 
+def join_asked(*parts: Asked) -> Asked:
+    """The queries of all parts, B = 1 each, in order; id 0 and an empty name where one has none."""
+    counts = [part.queries.shape[1] for part in parts]
+    ids = None
+    if any(part.ids is not None for part in parts):
+        none = [torch.zeros(1, count, dtype=torch.int64) for count in counts]
+        ids = [zeros if part.ids is None else part.ids for part, zeros in zip(parts, none)]
+        ids = torch.cat(ids, dim=1)
+    texts = {}
+    for field in ("names", "individuals"):
+        found = [getattr(part, field) for part in parts]
+        if any(one is not None for one in found):
+            texts[field] = sum((one or ("",) * n for one, n in zip(found, counts)), ())
+    return Asked(torch.cat([part.queries for part in parts], dim=1), ids=ids, **texts)
+
+
 def gather_queries(
     video: Video,
     queries: object = None,

@@ -13,25 +13,26 @@ from PIL import Image
 from videos import BAD, FAILING, encode, make_bad, write_folder
 
 from cotracker import cli, queries
+from cotracker.cli import making
 from cotracker.data.video import open_video, write_video
 from cotracker.trackers.options import TrackerOptions
 
 
 @pytest.fixture
 def loaded(monkeypatch) -> list:
-    """The arguments of each build_tracker, which gives the oracle."""
+    """The arguments of each load_chain, which gives the oracle."""
     calls = []
 
-    def build_tracker(name_or_path, options):
+    def load_chain(name_or_path, options):
         calls.append((name_or_path, options))
         return Oracle()
 
-    monkeypatch.setattr(cli.track, "build_tracker", build_tracker)
+    monkeypatch.setattr(making, "load_chain", load_chain)
     return calls
 
 
 def use_tracker(monkeypatch, tracker) -> None:
-    monkeypatch.setattr(cli.track, "build_tracker", lambda *_: tracker)
+    monkeypatch.setattr(making, "load_chain", lambda *_: tracker)
 
 
 def clip(tmp_path, frames=9, height=48, width=64, fps=12.5, name="clip.mp4"):
@@ -150,7 +151,7 @@ def test_gif_and_folder_and_kept_files(tmp_path, loaded):
 
 def test_options_reach_the_tracker(tmp_path, loaded):
     options = "--checkpoint some --iters 3 --threshold 0.7 --resolution 96x128 --device cpu"
-    options += " --precision bfloat16 --cuda-graphs --flip-tta"
+    options += " --precision bfloat16 --cuda-graphs --flip-tta --keep-aspect"
     where = ["--direction", "forward", "--query-frame", 4, "--out", tmp_path / "o"]
     assert track(clip(tmp_path), *where, *options.split()) == 0
     expected = TrackerOptions(
@@ -160,6 +161,8 @@ def test_options_reach_the_tracker(tmp_path, loaded):
         precision="bfloat16",
         cuda_graphs=True,
         flip_tta=True,
+        direction="forward",
+        keep_aspect=True,
         device="cpu",
     )
     assert loaded == [("some", expected)]
@@ -238,6 +241,13 @@ def test_directions(tmp_path, loaded, direction):
     assert visible[3].all() and visible[4].all()
     assert visible[5].all() == (direction == "both")
     assert visible[6:].any() == (direction == "both")
+
+
+def test_points_and_grid_add_up(tmp_path, loaded):
+    (tmp_path / "p.csv").write_text("frame,x,y\n3,10,11\n")
+    where = ["--points", tmp_path / "p.csv", "--grid", 2, "--query-frame", 1]
+    assert track(clip(tmp_path), *where, "--out", tmp_path / "out") == 0
+    assert results(tmp_path / "out")["queries"][:, 0].tolist() == [3, 1, 1, 1, 1]
 
 
 def test_a_mask_chooses_points(tmp_path, loaded, capsys):
@@ -342,7 +352,7 @@ def test_bad_arguments(tmp_path, loaded, capsys):
         assert_refused(capsys, tmp_path, message, source, "--points", points)
     points.write_text("frame,x,y\n0,1,2\n")
     for arguments, message in [
-        (["--points", points, "--grid", 3], "leave out --grid"),
+        (["--points", points, "--query-frame", 3], "--query-frame is of a grid"),
         (["--points", tmp_path / "none.csv"], "none.csv does not exist"),
         (["--mask", tmp_path / "none.png"], "none.png does not exist"),
         (["--query-frame", 9], "frames 0 to 8"),
@@ -492,7 +502,7 @@ def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("ignore:bfloat16 is emulated")
 def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli.track, "peak_memory", lambda device: 500_000_000)
+    monkeypatch.setattr(making, "peak_memory", lambda device: 500_000_000)
     video, common = (
         clip(tmp_path),
         ["--iters", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20],

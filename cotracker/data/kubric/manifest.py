@@ -15,7 +15,9 @@ from cotracker.files import parse_json, write_text
 
 LAYOUT = 1  # the version of the layout on disk
 MANIFEST = "manifest.json"
+TEACHER = {"name": str, "hash": str, "licence": (str, type(None))}  # of a tracker that labelled
 ENTRY = {"name": str, "frames": int, "points": int, "size": list, "sha256": str}
+SHAPE = {"commits": list, "clips": [ENTRY], "config?": dict, "teacher?": TEACHER}
 
 
 def manifest_header(
@@ -90,7 +92,7 @@ def read_manifest(root: str | Path) -> dict | None:
     path = Path(root) / MANIFEST
     try:
         manifest = parse_json(path.read_bytes())
-        assert fits(manifest, {"commits": list, "clips": [ENTRY], "config?": dict})
+        assert fits(manifest, SHAPE)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, AssertionError) as error:
