@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cotracker import checks
 from cotracker.geometry import inside_frame, rescale_points, resize_video
 from cotracker.queries import grid, inside_mask
-from cotracker.trackers.build import build_tracker
+from cotracker.trackers.build import load_chain
 from cotracker.trackers.inputs import check_queries
 from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
@@ -48,7 +48,7 @@ class _Predictor(nn.Module):
     def __init__(self, checkpoint: str | Path | None, resolution: tuple[int, int], device: str):
         super().__init__()
         options = TrackerOptions(resolution=None, support_grid=0, device=device)
-        self.tracker = build_tracker(checkpoint, options)
+        self.tracker = load_chain(checkpoint, options)
         self.interp_shape = tuple(resolution)
 
     @property
