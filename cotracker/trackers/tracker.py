@@ -11,7 +11,7 @@ from cotracker import checks
 from cotracker.geometry import inside_frame
 from cotracker.trackers.asked import Asked, gather_queries
 from cotracker.trackers.encoded import EncodedVideo
-from cotracker.trackers.inputs import opened
+from cotracker.trackers.inputs import check_answer, opened
 from cotracker.trackers.live import Live, LiveOptions
 from cotracker.trackers.views import FEATURE_MEMORY, MappedVideo, crop_view, select_clip
 from cotracker.tracks import Tracks, map_tracks
@@ -80,6 +80,7 @@ class Tracker(nn.Module, ABC):
             answer = super().__call__(view, queries)
         else:
             answer = self._answer_ragged(view, queries, asked.point_mask)
+        check_answer(answer, view.shape[1], queries, self)
         visible = answer.visible & inside_frame(answer.xy, tuple(view.shape[-2:]))
         answer = replace(answer, visible=visible).to(asked.queries.device)
         return replace(answer, xy=answer.xy + corner[1:]) if corner.any() else answer
