@@ -13,6 +13,7 @@ import torch
 
 import cotracker
 from cotracker.cli import bench, compare, data, export, live, track
+from cotracker.files import public_name
 
 COMMANDS = (data, compare, bench, export, track, live)
 
@@ -53,7 +54,8 @@ def exit_code(run: Callable[[], int | None]) -> int:
             "use fewer points or --points-at-once, or a smaller --resolution"
         )
     except OSError as error:
-        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        name = public_name(str(error.filename or ""))
+        return _refuse(f"{name}: {error.strerror}" if name else str(error))
     except ValueError as error:
         return _refuse(str(error))
 
