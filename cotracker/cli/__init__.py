@@ -12,10 +12,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 import torch
 
 import cotracker
-from cotracker.cli import bench, compare, data, export, live, track
+from cotracker.cli import bench, compare, data, export, live, track, track_folder
 from cotracker.files import public_name
 
-COMMANDS = (data, compare, bench, export, track, live)
+COMMANDS = (data, compare, bench, export, track, live, track_folder)
 
 
 def main(argv: list[str] | None = None) -> int:
