@@ -8,10 +8,12 @@ from torch import Tensor
 from cotracker.geometry import flip_points
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import MappedVideo, flip_view
+from cotracker.trackers.visible import VisibleRule
 from cotracker.trackers.wrappers import Wrapper
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
 
+RULE = VisibleRule()
 NEAR = 1 / 64  # of the frame's width: 8 pixels of 512
 
 
@@ -21,13 +23,13 @@ class HorizontalFlipTTA(Wrapper):
     The network makes other errors in the flipped video. Where both answers are within `near` of
     the frame's width of each other, a point is at their mean; elsewhere it is where the answer
     with the higher visibility is. Visibility and confidence are the mean of both.
-    threshold: points are visible above this visibility.
+    rule: which points are visible.
     The first answer stands in a query's own frame, and before it.
     """
 
-    def __init__(self, tracker: Tracker, threshold: float = 0.5, near: float = NEAR):
+    def __init__(self, tracker: Tracker, rule: VisibleRule = RULE, near: float = NEAR):
         super().__init__(tracker)
-        self.threshold = threshold
+        self.rule = rule
         self.near = near
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
@@ -40,8 +42,7 @@ class HorizontalFlipTTA(Wrapper):
         unmoved = (plain.xy == queries[:, None, :, 1:]).all(dim=-1) & pinned
         xy = torch.where(unmoved[..., None], plain.xy, xy)
         mean = map_tracks(lambda a, b: (a.float() + b) / 2, plain, other)
-        visible = (mean.visibility > self.threshold) | (mean.visibility == 1)
-        return replace(mean, xy=xy, visible=visible)
+        return replace(mean, xy=xy, visible=self.rule(mean.visibility, mean.confidence))
 
     def fill(self, video: MappedVideo) -> None:
         self.tracker.fill(video)

@@ -14,6 +14,7 @@ from cotracker.geometry import inside_frame
 from cotracker.model.frame_step import _look_up as look_up
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.stream_result import collect
+from cotracker.trackers.visible import VisibleRule
 from cotracker.trackers.wrappers import Bidirectional, OneByOne, Resized, Supported
 
 WINDOW = 8
@@ -27,6 +28,9 @@ FORWARD = {
     "cotracker": predictor,
     "cotracker2": lambda: CoTrackerPredictor(tiny(virtual_tracks=5), iters=2),
     **{name: lambda f=form: bare(**f) for name, form in FORMS.items() if form.get("window")},
+    "confidence": lambda: CoTrackerPredictor(
+        tiny3(window=8), iters=2, rule=VisibleRule(0.2, "visibility_x_confidence"), confidence_px=12
+    ),
     "short windows filled": lambda: CoTrackerPredictor(tiny(repeat_last_frame=True), iters=2),
     "v1 compat": lambda: predictor(v1_compat=True),
     "chain": lambda: Resized(Supported(predictor(), 2, 2), (32, 48)),
