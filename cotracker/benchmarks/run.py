@@ -177,6 +177,7 @@ class _DecodedVideo:
 
     def __init__(self, clip: Clip):
         self.clip = clip
+        self.name = clip.name
         self.shape = clip.video.shape
 
     def __getitem__(self, frames: slice) -> Tensor:

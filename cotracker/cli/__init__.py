@@ -14,14 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import cotracker
 
-COMMANDS = (
-    "data",
-    "compare",
-    "bench",
-    "export",
-    "track",
-    "live",
-)  # files here, which import PyTorch
+COMMANDS = ("data", "compare", "bench", "export", "track", "live", "track_folder")  # files here
 
 
 class Terminated(BaseException):
@@ -122,7 +115,7 @@ def _make_parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
     for name in COMMANDS:
-        import_module(f"cotracker.cli.{name}").add_to(commands)
+        import_module(f"cotracker.cli.{name}").add_to(commands)  # imports PyTorch
     return parser
 
 
