@@ -54,6 +54,12 @@ def _named(error: OSError, hidden: str, path: Path) -> OSError:
     return OSError(error.errno, error.strerror, f"{path}{name.removeprefix(hidden)}")
 
 
+def public_name(name: str) -> str:
+    """What a file that is being written will be called: the name without our temporary parts."""
+    name = re.sub(rf"{re.escape(PARTIAL_FOLDER)}[^/\\]*[/\\]", "", name)
+    return re.sub(rf".{{8}}{re.escape(PARTIAL)}$", "", name)
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes `data` at `path` atomically."""
     with replace_file(path) as file:

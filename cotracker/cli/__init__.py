@@ -13,6 +13,7 @@ from importlib import import_module
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 import cotracker
+from cotracker.files import public_name
 
 COMMANDS = ("data", "compare", "bench", "export", "track", "live", "track_folder")  # files here
 
@@ -60,7 +61,8 @@ def exit_code(run: Callable[[], int | None]) -> int:
             "use fewer points or --points-at-once, or a smaller --resolution"
         )
     except OSError as error:
-        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        name = public_name(str(error.filename or ""))
+        return _refuse(f"{name}: {error.strerror}" if name else str(error))
     except ValueError as error:
         return _refuse(str(error))
 
