@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cotracker import checks
 from cotracker.geometry import inside_frame
+from cotracker.model.hardware import best_device
 from cotracker.trackers.asked import Asked, gather_queries
 from cotracker.trackers.encoded import EncodedVideo
 from cotracker.trackers.inputs import check_answer, opened
@@ -209,7 +210,7 @@ def _to_seconds(video: Video) -> Tensor | None:
 def resolve_device(name: str) -> torch.device:
     """The device of that name, which works here; "auto" is a GPU where there is one."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(best_device())
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:
