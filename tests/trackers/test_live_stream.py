@@ -8,6 +8,7 @@ from small_networks import tiny
 
 from cotracker.baselines.dis_flow import DISFlow
 from cotracker.baselines.lucas_kanade import LucasKanade
+from cotracker.baselines.pips import PIPs
 from cotracker.baselines.raft import RAFT
 from cotracker.baselines.static import Static
 from cotracker.geometry import inside_frame
@@ -110,6 +111,21 @@ def test_raft_follows_a_stream():
     video, queries = texture(frames=3), some_queries(times=(0, 1))
     _, tracks = collect(run(tracker.stream(queries[0]), video, 2))
     assert_equal(tracks, tracker(video, queries))
+
+
+@pytest.mark.slow
+def test_pips_follow_a_stream():
+    tracker = PIPs("random", iters=1, resolution=(64, 80), stride=8)
+    video, queries = texture(frames=21), some_queries(times=(0, 3, 11, 20))
+    offline = tracker(video, queries)
+    for step in (1, 7):
+        stream = tracker.stream(queries[0, :3], provisional=step == 7)
+        assert stream.push(video[:, :2]).final.sum() == 0
+        stream.add(queries[0, 3:])
+        frames, tracks = collect(run(stream, video[:, 2:], step))
+        assert frames.tolist() == list(range(21))
+        assert_equal(tracks, offline)
+        assert stream._live.maps.keys() <= set(range(8, 21))
 
 
 @pytest.mark.parametrize("pushed", [0, 3, 8, 9, 13])
