@@ -22,7 +22,7 @@ from cotracker.trackers.views import MappedVideo
 from cotracker.trackers.wrappers import Chunked, Resized
 from cotracker.types import Video
 
-KINDS = ("joint", "single", "alone", "stages")
+KINDS = ("joint", "single", "alone", "stages", "stream")
 FULL = "full"
 NETWORKS = {  # the papers' models with random weights; other models are checkpoints
     FULL: CoTracker,
@@ -37,7 +37,8 @@ class Setting:
     """What is measured.
 
     kind: joint, all points together; single, the single-point protocol with 6x6 + 6x6 support
-    points; alone, the same with an encoding of the video for each query; stages, parts of a run.
+    points; alone, the same with an encoding of the video for each query; stages, parts of a run;
+    stream, frame by frame.
     model: one of NETWORKS, or a checkpoint.
     tracker: "cotracker", or another system of cotracker.baselines, whose weights FULL makes random.
     cuda_graphs: windows as CUDA graphs.
@@ -107,7 +108,7 @@ def make_queries(setting: Setting) -> Tensor:
 
 def make_tracker(setting: Setting, model: WindowedNetwork) -> Tracker:
     """The chain of the setting's kind."""
-    side = 0 if setting.kind == "joint" else 6
+    side = 0 if setting.kind in ("joint", "stream") else 6
     options = TrackerOptions(
         iters=setting.iters,
         resolution=None,
