@@ -5,18 +5,24 @@ A table or figure of the paper: python evaluate.py table=2 datasets=DIR (configs
 The same command resumes. Processes share the videos: torchrun --nproc-per-node 2 evaluate.py …
 """
 
+# ruff: noqa: E402 - words are read before PyTorch is imported
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+CONFIGS = Path(__file__).parent / "configs"
 # Before PyTorch is loaded: docs/speed.md, "Beside other work".
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+if __name__ == "__main__":
+    from cotracker.config.entry import begin
+
+    CHOSEN = begin(CONFIGS, "evaluate")
+
+from collections.abc import Callable
 
 import hydra
 import torch
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from cotracker import checks
 from cotracker.benchmarks import results
@@ -26,15 +32,14 @@ from cotracker.benchmarks.failures import render_failures
 from cotracker.benchmarks.paper import suite
 from cotracker.benchmarks.rows import RowStore
 from cotracker.benchmarks.run import Row, evaluate, merge_ranks, metric_keys, unscored
+from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import build_benchmark, instantiate
-from cotracker.config.overrides import refuse_misspelt
 from cotracker.files import write_json
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.distributed import Group, join_group, local_rank
 from cotracker.training.precision import allow_tf32
 from cotracker.visualize import write_png
 
-CONFIGS = Path(__file__).parent / "configs"
 DAY = 24 * 60  # minutes that a rank waits for the others
 
 
@@ -62,25 +67,14 @@ def run_or_exit(work: Callable[[Group], object]) -> object:
 
     HYDRA_FULL_ERROR=1 shows the traceback.
     """
-    try:
+    stopped = "interrupted; rows of finished videos are kept: run the same command again to resume"
+    with end_in_a_sentence("evaluate.py", stopped):
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank() % torch.cuda.device_count())
         group = join_group(torch.device("cpu"), DAY)
         value = work(group)
         group.destroy()
         return value
-    except MissingMandatoryValue as error:
-        exit_with(f"{error.full_key} is required: pass {error.full_key}=…", error)
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        exit_with(str(error).splitlines()[0], error)
-
-
-def exit_with(sentence: str, error: Exception | None = None) -> None:
-    """Prints the sentence and exits with 2."""
-    if error is not None and os.environ.get("HYDRA_FULL_ERROR") == "1":
-        raise error
-    print(sentence, file=sys.stderr)
-    sys.exit(2)
 
 
 def evaluate_one(config: DictConfig, group: Group, label: dict | None = None) -> dict | None:
@@ -98,6 +92,9 @@ def evaluate_one(config: DictConfig, group: Group, label: dict | None = None) ->
     heading = results.make_heading(config.tracker.name, tracker, benchmark)
     store = RowStore(results.prepare_folder(config.out, heading), results.identity(heading))
     rows, broken = evaluate_shared(tracker, benchmark, store, group)
+    if not rows:
+        reasons = [one["reason"] for one in broken] or ["there is none"]
+        raise suite.Unavailable(f"no video of {benchmark.name} can be measured: {reasons[0]}")
     if not group.is_main:
         return None
     record = results.make_record(heading, benchmark, rows, broken)
@@ -199,12 +196,7 @@ def write_failures(
 
 
 if __name__ == "__main__":
-    try:
-        name, overrides = suite.config_name(CONFIGS, sys.argv[1:])
-    except ValueError as error:
-        exit_with(str(error))
-    refuse_misspelt(CONFIGS, name or "evaluate", overrides)
-    if name:
-        main_suite(name, overrides)
+    if CHOSEN != "evaluate":
+        main_suite(CHOSEN, sys.argv[1:])
     else:
         main()

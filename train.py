@@ -3,14 +3,20 @@
 Run the same command again to resume from OUT/last.pt. Many GPUs: torchrun train.py …
 """
 
+# ruff: noqa: E402 - words are read before PyTorch is imported
 import os
 import sys
-import time
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before PyTorch is loaded: docs/speed.md
+if __name__ == "__main__":
+    from cotracker.config.entry import begin
+
+    begin(Path(__file__).parent / "configs", "train")
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 
 import hydra
 import torch
@@ -21,9 +27,9 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import build_benchmarks, instantiate
-from cotracker.config.overrides import refuse_misspelt
+from cotracker.config.stream import build_stream, find_teachers
 from cotracker.data.loader import collate_examples, make_loader
-from cotracker.data.stream import Mixture, TrainingStream
+from cotracker.data.stream import TrainingStream
 from cotracker.profiling.machine import peak_memory
 from cotracker.trackers.tracker import resolve_device
 from cotracker.training import state, validation
@@ -41,7 +47,8 @@ from cotracker.training.targets import TargetSampler, TrainingBatch
 @hydra.main(config_path="configs", config_name="train", version_base="1.3")
 @record
 def main(cfg: DictConfig) -> None:
-    with end_in_a_sentence("train.py", "interrupted; run the same command again to resume"):
+    stopped = "interrupted; run the same command again to resume"
+    with end_in_a_sentence("train.py", stopped, by_torchrun=True):
         signal = run(cfg)
         if signal and HydraConfig.get().mode == RunMode.MULTIRUN:
             sys.exit(128 + signal)  # ends the sweep
@@ -66,6 +73,7 @@ def run(cfg: DictConfig) -> int | None:
     out = Path(cfg.out)
     with nullcontext() if train.dry_run else hold_folder(out, group):
         progress = state.resume(out, settings, parts, group)
+        progress.teachers |= find_teachers(settings["data"])
         if progress.step >= train.steps or train.is_over(progress.seconds):
             group.print_rank0(f"{out} is trained: {out}/model.safetensors is the model")
             return group.destroy()
@@ -84,7 +92,7 @@ def run_held(
 ) -> Stop:
     """Trains the parts from where they are, while no other process writes into the run's folder."""
     objective, model = parts.objective, parts.model
-    stream = build_stream(cfg, train, source, progress, group)
+    stream = build_stream(cfg, train, source, progress, group.world)
     stream.prepare = TargetSampler(objective.config, model.window, pad_points=train.cuda_graphs)
     stream[progress.examples]  # errors in the data come before anything is written
     whole = Run(settings, train, group, stream, parts, progress)
@@ -103,22 +111,6 @@ def run_held(
         del whole  # with what holds the group
         group.destroy()
     return stop
-
-
-def build_stream(
-    cfg: DictConfig, train: TrainConfig, source, progress: Progress, group: Group
-) -> TrainingStream:
-    """The stream of examples; a mixture's blocks are those of a step, and stay so on resume."""
-    augment = instantiate(cfg.augment, "augment")
-    if train.render_on_device:
-        if augment is not None:
-            raise ValueError("train.render_on_device=true needs augment=none")
-        source = source if isinstance(source, Mixture) else Mixture([source], [1.0])
-        source = source.with_deferred_rendering()
-    mixed = isinstance(source, Mixture) and len(source.sources) > 1
-    block = progress.fix_block(train.batch * group.world, train.accumulate, mixed)
-    source = source.in_blocks(block) if mixed else source
-    return TrainingStream(source, cfg.seed, augment)
 
 
 @dataclass
@@ -259,5 +251,4 @@ class Run:
 
 
 if __name__ == "__main__":
-    refuse_misspelt(Path(__file__).parent / "configs", "train", sys.argv[1:])
     main()

@@ -25,15 +25,20 @@ def load_tracker(
     precision: str = "float32",
     cuda_graphs: bool = False,
     flip_tta: bool = False,
+    direction: str = "both",
+    keep_aspect: bool = False,
+    points_at_once: int | None = 1024,
+    feature_memory: float = 2_000_000_000,
     device: str = "auto",
 ):
     """The Tracker of a checkpoint: a file, the name of one in checkpoints/, or None for ours.
 
-    Called as tracker(video, queries) with a video B T 3 H W of 0..255 and float queries B N 3
-    (t, x, y), it gives Tracks.
-    The settings are those of cotracker.trackers.options.TrackerOptions, which describes them; the
-    paper's evaluation is single_point=True, local_support_grid=6, and the bare windowed network
-    resolution=None, support_grid=0.
+    Called as tracker(video, queries) with a video of 0..255 (a tensor, an array, frames or a path)
+    and queries B N 3 (t, x, y), it gives Tracks; see cotracker.trackers.tracker.Tracker.
+    The settings are those of cotracker.trackers.options.TrackerOptions, which describes them, and
+    `cotracker track` has the same defaults. The paper's evaluation is single_point=True,
+    local_support_grid=6, direction="forward", points_at_once=None; the bare windowed network is
+    resolution=None, support_grid=0, direction="forward", points_at_once=None.
     ValueError, one sentence, where the checkpoint or a setting cannot be used.
     """
     from cotracker.trackers.build import build_tracker
@@ -51,6 +56,10 @@ def load_tracker(
         precision=precision,
         cuda_graphs=cuda_graphs,
         flip_tta=flip_tta,
+        direction=direction,
+        keep_aspect=keep_aspect,
+        points_at_once=points_at_once,
+        feature_memory=feature_memory,
         device=device,
     )
     return build_tracker(name_or_path, options)

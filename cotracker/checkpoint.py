@@ -15,7 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from cotracker.files import replace_file, write_bytes
+from cotracker import checks
+from cotracker.files import parse_json, replace_file, write_bytes
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.networks import build_network, network_name
 from cotracker.model.v1_compat import V1_COMPAT
@@ -24,6 +25,15 @@ from cotracker.model.windowed import WindowedNetwork
 CHECKOUT = Path(__file__).resolve().parents[1]  # or the folder where the package is installed
 CARRIED = Path(__file__).resolve().with_name("checkpoints")  # in an installed package: see setup.py
 CHECKPOINTS = CHECKOUT / "checkpoints" if (CHECKOUT / "pyproject.toml").is_file() else CARRIED
+CARD = {  # what a card holds at least, and of what kind the rest is that we read
+    "model": dict,
+    "hash": str,
+    "network?": str,
+    "licence?": (str, type(None)),
+    "threshold?": (int, float),
+    "v1_compat?": bool,
+    "training?": dict,
+}
 SHIPPED = "cotracker_small"  # the checkpoint used where none is named
 
 PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
@@ -82,17 +92,25 @@ def load_model(path: str | Path, window: int | None = None) -> WindowedNetwork:
     """
     tensors, card = _read(path)
     config = card["model"] if window is None else card["model"] | {"window": window}
-    model = _built(path, card.get("network", "cotracker"), config)
-    difference = keys_difference(model, tensors)
+    network = card.get("network", "cotracker")
+    with torch.device("meta"):  # a card may describe a model larger than the memory
+        outline = _built(path, network, config)
+    difference = keys_difference(outline, tensors)
     if difference:
         raise ValueError(
             f"{path}: the weights do not fit the model that the file describes:\n{difference}"
         )
+    model = _built(path, network, config)
     if weights_hash(tensors) != card["hash"]:
         raise ValueError(
             f"{path}: the weights do not match the hash in the file: "
             "it was damaged or changed, fetch it again"
         )
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(
+                f"{path}: the weights {name} are NaN or infinite: use an earlier checkpoint"
+            )
     model.load_state_dict(tensors)
     return model.eval()
 
@@ -133,8 +151,10 @@ def load_state(path: str | Path) -> dict:
     Its checksums, which torch.load does not look at, are those of the zip file that it is.
     """
     try:
-        with zipfile.ZipFile(path) as stored:
-            damaged = stored.testzip()
+        damaged = None
+        if zipfile.is_zipfile(path):  # files of old versions of PyTorch are none
+            with zipfile.ZipFile(path) as stored:
+                damaged = stored.testzip()
         if damaged is None:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (
@@ -200,7 +220,7 @@ def weights_hash(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -217,12 +237,12 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     if "card" not in metadata:
         raise ValueError(f"{path} holds weights but no card: it was not written by this program")
     try:
-        card = json.loads(metadata["card"])
-    except json.JSONDecodeError as error:
+        card = parse_json(metadata["card"])
+    except ValueError as error:
         raise ValueError(
             f"{path}: its card cannot be read: it was damaged or changed, fetch it again"
         ) from error
-    if not isinstance(card, dict) or not isinstance(card.get("model"), dict) or "hash" not in card:
+    if not checks.fits(card, CARD):
         raise ValueError(
             f"{path}: its card does not describe a model: it was not written by this program"
         )

@@ -4,6 +4,8 @@ import math
 from collections.abc import Collection, Sequence
 from numbers import Integral, Real
 
+LONGEST = 60  # characters of a value that a message repeats
+
 
 def whole(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
     """The value, a whole number within the bounds; True and False are none."""
@@ -64,8 +66,54 @@ def choice(name: str, value: object, choices: Collection) -> object:
     return value
 
 
+def text(name: str, value: object) -> str:
+    """The value, a text that is not empty."""
+    if value == "":
+        raise ValueError(f"{name} is empty: pass {name}=VALUE, or leave it out")
+    if not isinstance(value, str):
+        raise _error(name, "a text", value)
+    return value
+
+
+def texts(name: str, value: object) -> str | list[str]:
+    """The value, a text or a list of texts, none of them empty."""
+    if isinstance(value, (list, tuple)) and value:
+        return [text(name, one) for one in value]
+    return text(name, value)
+
+
+def names(name: str, value: object) -> tuple[str, ...]:
+    """The value as a tuple of names, at least one."""
+    if not isinstance(value, (list, tuple)) or not value:
+        raise _error(name, "a list of names such as [visibility]", value)
+    return tuple(text(name, one) for one in value)
+
+
+def fits(value: object, shape: object) -> bool:
+    """Whether a value read from a file has this shape.
+
+    shape: a type, or a tuple of types (True and False are no numbers); [shape], a list of such;
+    {str: shape}, a dictionary of such; {"key": shape, "key?": shape}, one with these keys, of which
+    the last may be missing, beside others.
+    """
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(one, shape[0]) for one in value)
+    if isinstance(shape, dict) and str in shape:
+        return isinstance(value, dict) and all(fits(one, shape[str]) for one in value.values())
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            fits(value[key.rstrip("?")], one) if key.rstrip("?") in value else key.endswith("?")
+            for key, one in shape.items()
+        )
+    kinds = shape if isinstance(shape, tuple) else (shape,)
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+
 def _is(kind: type, value: object) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def _within(value: float, least: float | None, most: float | None) -> bool:
@@ -74,9 +122,16 @@ def _within(value: float, least: float | None, most: float | None) -> bool:
 
 def _bounds(least: float | None, most: float | None) -> str:
     if least is None:
-        return "" if most is None else f" of at most {most:g}"
-    return f" of at least {least:g}" if most is None else f" from {least:g} to {most:g}"
+        return "" if most is None else f" of at most {_show(most)}"
+    low = _show(least)
+    return f" of at least {low}" if most is None else f" from {low} to {_show(most)}"
+
+
+def _show(number: float) -> str:
+    return str(number) if isinstance(number, Integral) else f"{number:g}"
 
 
 def _error(name: str, wanted: str, value: object) -> ValueError:
-    return ValueError(f"{name} must be {wanted}, not {value}")
+    said = str(value)
+    said = said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
+    return ValueError(f"{name} must be {wanted}, not {' '.join(said.split())}")

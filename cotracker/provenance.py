@@ -1,7 +1,9 @@
 """The code and the packages that made a file: its commit and their versions."""
 
 import platform
+import re
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -35,3 +37,27 @@ def _git(folder: Path, *words: str) -> str:
         ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
+
+
+def strictest_licence(licences: Iterable[str | None]) -> str:
+    """The licence of what is made of parents under these: the strictest, all of them if several.
+
+    Non-commercial ones are stricter than those that ask for the same licence, and these than the
+    permissive ones, of which the first is taken.
+    """
+    known = list(dict.fromkeys(licence for licence in licences if licence))
+    if not known:
+        return "unknown"
+    strictness = {licence: _strictness(licence) for licence in known}
+    if not max(strictness.values()):
+        return known[0]
+    return " and ".join(one for one in known if strictness[one])
+
+
+def _strictness(licence: str) -> int:
+    words = set(re.split(r"[^a-z]+", licence.lower()))
+    if {"nc", "noncommercial"} & words or "non-commercial" in licence.lower():
+        return 2
+    permissive = {"mit", "bsd", "apache", "isc", "zero"} & words or words >= {"cc", "by"}
+    permissive = permissive or "cc0" in licence.lower() or "public domain" in licence.lower()
+    return 0 if permissive and not {"sa", "nd", "gpl"} & words else 1

@@ -1,6 +1,7 @@
 """Where queries come from: the truth of a clip, a grid, a point's surroundings, a mask, a file."""
 
 import csv
+import io
 import math
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from cotracker.types import Clip
+
+COLUMNS = ("frame", "x", "y")  # of a points file
 
 
 def first_visible(visible: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,43 +97,79 @@ def inside_mask(queries: Tensor, mask: Tensor) -> Tensor:
     return queries[:, in_bounds & chosen.to(in_bounds.device)]
 
 
-def read_points(path: str | Path, frames: int, size: tuple[int, int]) -> Tensor:
-    """Queries 1 N 3 from a csv file with the header `frame,x,y`.
+def read_points(
+    path: str | Path, frames: int, size: tuple[int, int], first: int = 0
+) -> tuple[Tensor, tuple[str, ...] | None]:
+    """Queries 1 N 3 from a csv file with columns frame, x and y, and their names if it has any.
 
+    Commas, semicolons or tabs may separate; further columns are left out, but for `name`. Where
+    there are `point` and `visible` too, as in tracks.csv, each point is queried where it is visible
+    first.
     frames, size: the number of the video's frames, and their (H, W).
-    ValueError that names the file and the line: other columns, text, NaN, frames outside the
+    first: the number in its file of the video's first frame; the csv has numbers of the file.
+    ValueError that names the file and the line: no such columns, text, NaN, frames outside the
     video or between two frames, positions more than half a frame outside the picture.
     """
-    lines = _read_lines(path)
-    points = [_parse_row(f"{path} line {number}", row, frames, size) for number, row in lines]
-    return torch.tensor([points], dtype=torch.float32)
+    head, lines = _read_lines(path)
+    if {"point", "visible"} <= set(head):
+        lines = _first_visible_lines(head, lines)
+    columns = [head.index(name) for name in COLUMNS]
+    points = []
+    for number, row in lines:
+        cells = [row[column] for column in columns if column < len(row)]
+        points.append(_parse_row(f"{path} line {number}", cells, frames, size, first))
+    names = None
+    if "name" in head:
+        column = head.index("name")
+        names = tuple(row[column].strip() if column < len(row) else "" for _, row in lines)
+    return torch.tensor([points], dtype=torch.float32), names
 
 
-def _read_lines(path: str | Path) -> list[tuple[int, list[str]]]:
-    """The rows of a points file below its header, with their line numbers; empty ones left out."""
+def _read_lines(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header of a points file, and the rows below it with their line numbers, empty ones out.
+
+    Numbers have decimal points, also where semicolons separate and commas were in them.
+    """
+    wanted = "a csv file with the columns frame,x,y"
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+            text = file.read()
+        header = text.split("\n", 1)[0]
+        separator = max(",;\t", key=header.count)  # a comma where there is none
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     except FileNotFoundError:
-        wanted = "a csv file with the header frame,x,y"
         raise ValueError(f"{path} does not exist: give {wanted}") from None
     except (UnicodeDecodeError, csv.Error):
-        wanted = "one with the header frame,x,y"
         raise ValueError(f"{path} is not a csv text file: give {wanted}") from None
     head = [name.strip().lower() for name in rows[0]] if rows else []
-    if head != ["frame", "x", "y"]:
+    if not set(COLUMNS) <= set(head):
         found = ",".join(head)[:60] or "an empty line"
-        raise ValueError(f"{path} must begin with the header frame,x,y, not {found}")
+        raise ValueError(f"{path} must begin with a header that has frame,x,y, not {found}")
+    if separator == ";":
+        names = head.index("name") if "name" in head else -1
+        rows = [[c if k == names else c.replace(",", ".") for k, c in enumerate(r)] for r in rows]
     lines = [(k, row) for k, row in enumerate(rows[1:], 2) if any(map(str.strip, row))]
     if not lines:
         raise ValueError(f"{path} holds no points: add a row frame,x,y for each")
-    return lines
+    return head, lines
+
+
+def _first_visible_lines(head: list[str], lines: list) -> list[tuple[int, list[str]]]:
+    """Of each point's lines the first that says 1 under visible, or else its first."""
+    point, visible = head.index("point"), head.index("visible")
+    chosen = {}
+    for number, row in lines:
+        name, is_seen = (row[k].strip() if k < len(row) else "" for k in (point, visible))
+        seen = is_seen.lower() in ("1", "1.0", "true")
+        if name not in chosen or (seen and not chosen[name][0]):
+            chosen[name] = (seen, number, row)
+    return [(number, row) for _, number, row in chosen.values()]
 
 
 def _parse_row(
-    where: str, row: list[str], frames: int, size: tuple[int, int]
+    where: str, row: list[str], frames: int, size: tuple[int, int], first: int
 ) -> tuple[float, float, float]:
-    """(frame, x, y) of one row, or a ValueError that begins with `where`."""
+    """(frame, x, y) of a row's three cells, or a ValueError that begins with `where`."""
     height, width = size
     text = ",".join(row)
     try:
@@ -141,13 +180,14 @@ def _parse_row(
         raise ValueError(f"{where}: {text} is not finite: every point needs a frame, x and y")
     if frame != int(frame):
         raise ValueError(f"{where}: frame {frame:g} must be a whole number")
-    if not 0 <= frame < frames:
+    if not first <= frame < first + frames:
         raise ValueError(
-            f"{where}: frame {frame:g} is outside the video, which has frames 0 to {frames - 1}"
+            f"{where}: frame {frame:g} is outside the video, which has frames {first} to "
+            f"{first + frames - 1}"
         )
     if not (-width / 2 <= x <= 1.5 * width and -height / 2 <= y <= 1.5 * height):
         raise ValueError(f"{where}: x {x:g}, y {y:g} lies far outside the {width}x{height} picture")
-    return frame, x, y
+    return frame - first, x, y
 
 
 def default_grid(side: int, size: tuple[int, int], frame: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cotracker.files import replace_file
 from cotracker.geometry import inside_frame
 
-FORMAT = 2  # of the file
+FORMAT = 3  # of the file
 PER_FRAME = ("xy", "visibility", "visible", "confidence")  # the fields B T N
 
 
@@ -50,6 +50,7 @@ class Tracks(Moves):
     point_mask: B N bool, False for padded points, where clips have different numbers of points.
     ids: B N int64, the object of each point: its label in the mask, 0 for none.
     names: N texts, of each point.
+    individuals: N texts, of each point: the name of the animal or object it belongs to.
     fps: frames a second.
     seconds: T float64, the times of the frames.
     size: (H, W) of the frames.
@@ -65,6 +66,7 @@ class Tracks(Moves):
     point_mask: Tensor | None = None
     ids: Tensor | None = None
     names: tuple[str, ...] | None = None
+    individuals: tuple[str, ...] | None = None
     fps: float | None = None
     seconds: Tensor | None = None
     size: tuple[int, int] | None = None
@@ -94,7 +96,7 @@ class Tracks(Moves):
         path = _check_npz(path)
         arrays = self.numpy()
         if len(self) == 1:
-            kept = ("names", "fps", "seconds", "size")
+            kept = ("names", "individuals", "fps", "seconds", "size")
             arrays = {name: a if name in kept else a[0] for name, a in arrays.items()}
         with replace_file(path) as file:
             np.savez_compressed(file, format=np.int64(FORMAT), **arrays)
@@ -191,8 +193,10 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Tracks:
         raise ValueError(f"wrong shapes: {wrong}")
     if "seconds" in arrays:
         tracks = replace(tracks, seconds=torch.from_numpy(arrays["seconds"]).reshape(frames))
-    if "names" in arrays:
-        tracks = replace(tracks, names=tuple(map(str, arrays["names"].reshape(points))))
+    for name in ("names", "individuals"):
+        if name in arrays:
+            texts = tuple(map(str, arrays[name].reshape(points)))
+            tracks = replace(tracks, **{name: texts})
     if "fps" in arrays:
         tracks = replace(tracks, fps=float(arrays["fps"]))
     if "size" in arrays:

@@ -7,24 +7,30 @@ resume a run that was stopped.
 Settings: configs/generate.yaml, or --help.
 """
 
-import os
+# ruff: noqa: E402 - words are read before PyTorch is imported
 import signal
-import sys
+from pathlib import Path
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+if __name__ == "__main__":
+    from cotracker.config.entry import begin
+
+    begin(CONFIGS, "generate")
+
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 
 import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from cotracker import __version__, checks
+from cotracker import __version__, checkpoint, checks
+from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import instantiate
-from cotracker.config.overrides import refuse_misspelt
 from cotracker.data.kubric.layout import describe_clip, write_clip
 from cotracker.data.kubric.manifest import (
     lock_folder,
@@ -36,7 +42,6 @@ from cotracker.data.stream import sample_until_good
 from cotracker.data.workers import map_in_processes
 from cotracker.provenance import commit
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 SAVE_EVERY = 5.0  # seconds between two writings of the manifest
 LARGEST = 10**6  # of indices: six digits in a name
 LIMITS = {
@@ -53,14 +58,8 @@ def main(cfg: DictConfig) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     for library in ("OMP", "MKL", "OPENBLAS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"  # in each worker
-    try:
+    with end_in_a_sentence("generate.py", "stopped; run the same command again to resume"):
         run(OmegaConf.to_container(cfg, resolve=True))
-    except (ValueError, OSError, OmegaConfBaseException) as error:
-        print(f"generate.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("generate.py: stopped; run the same command again to resume", file=sys.stderr)
-        sys.exit(130)
 
 
 def run(settings: dict) -> int:
@@ -74,6 +73,7 @@ def run(settings: dict) -> int:
     head = (
         manifest_header(node["_target_"], config, settings["seed"], __version__, commit()) | files
     )
+    head |= describe_teacher(generator, node)
     try:
         with lock_folder(out):
             manifest = update_manifest(out, head)
@@ -111,6 +111,18 @@ def build(settings: dict):
     if settings["by_products"] and getattr(generator, "recording", None) is None:
         raise ValueError(f"{type(generator).__name__} has no by-products: leave by_products=false")
     return generator
+
+
+def describe_teacher(generator, node: dict) -> dict:
+    """{"teacher": {name, hash, licence}} where a checkpoint labels the clips, else {}."""
+    tracker = getattr(generator, "tracker", None)
+    found = None if tracker is None else tracker.describe().get("checkpoint")
+    if not found:
+        return {}
+    if "licence" not in found:
+        path = checkpoint.find(node["tracker"].get("name_or_path") or checkpoint.SHIPPED)
+        found = found | {"licence": checkpoint.read_card(path).get("licence")}
+    return {"teacher": {key: found[key] for key in ("name", "hash", "licence")}}
 
 
 def clip_name(index: int) -> str:
@@ -187,5 +199,4 @@ def write_one(generator, out: Path, settings: dict, index: int) -> dict:
 
 
 if __name__ == "__main__":
-    refuse_misspelt(CONFIGS, "generate", sys.argv[1:])
     main()

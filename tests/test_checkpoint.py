@@ -77,7 +77,7 @@ def test_the_hash_knows_every_weight_and_its_name(model):
 
 def test_a_tracker_is_built_from_the_file_alone(file):
     tracker = cotracker.load_tracker(file, resolution=None, support_grid=0, device="cpu")
-    assert tracker.threshold == 0.25
+    assert tracker.describe()["threshold"] == 0.25
     identity = tracker.describe()["checkpoint"]
     assert identity == {"name": "tiny", "hash": checkpoint.read_card(file)["hash"]}
     assert cotracker.load_tracker(file, threshold=0.7, device="cpu").describe()["threshold"] == 0.7

@@ -70,16 +70,46 @@ def test_inside_mask_keeps_what_lies_on_it():
 def test_read_points(tmp_path):
     file = tmp_path / "points.csv"
     file.write_text("\ufeffframe, x ,y\r\n0,1.5,2\r\n\r\n 7 ,-3,40.25\r\n", encoding="utf-8")
-    points = read_points(file, frames=8, size=(48, 64))
-    assert points.dtype == torch.float32
+    points, names = read_points(file, frames=8, size=(48, 64))
+    assert names is None and points.dtype == torch.float32
     assert points.tolist() == [[[0, 1.5, 2], [7, -3, 40.25]]]
+
+
+@pytest.mark.parametrize(
+    "text, expected, names",
+    [
+        ("frame,x,y,name\n0,80,60,nose\n0,40,30,tail\n", [(0, 80, 60), (0, 40, 30)], "nose tail"),
+        (",frame,x,y\n0,0,80,60\n1,0,40,30\n", [(0, 80, 60), (0, 40, 30)], None),
+        ("frame;x;y\n0;80,5;60\n", [(0, 80.5, 60)], None),
+        ("name\ty\tx\tframe\na, b\t1\t2\t3\n", [(3, 2, 1)], "a, b"),
+        (
+            "point,frame,seconds,x,y,visibility,visible\n"
+            "0,0,0,8,6,0.2,0\n0,1,.1,9,7,0.9,1\n0,2,.2,1,1,0.9,1\n1,0,0,5,5,0.1,0\n",
+            [(1, 9, 7), (0, 5, 5)],
+            None,
+        ),
+    ],
+)
+def test_columns_may_be_more_and_separated_otherwise(tmp_path, text, expected, names):
+    (tmp_path / "points.csv").write_text(text)
+    points, found = read_points(tmp_path / "points.csv", frames=8, size=(120, 160))
+    assert points[0].tolist() == [list(map(float, row)) for row in expected]
+    assert " ".join(found or ()) == (names or "")
+
+
+def test_frames_of_a_cut_video_keep_the_numbers_of_the_file(tmp_path):
+    (tmp_path / "points.csv").write_text("frame,x,y\n12,1,2\n")
+    points, _ = read_points(tmp_path / "points.csv", frames=8, size=(48, 64), first=10)
+    assert points.tolist() == [[[2, 1, 2]]]
+    with pytest.raises(ValueError, match="frame 12 is outside the video, which has frames 13 to"):
+        read_points(tmp_path / "points.csv", frames=8, size=(48, 64), first=13)
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("", "must begin with the header frame,x,y, not an empty line"),
-        ("x,y\n1,2\n", "must begin with the header frame,x,y, not x,y"),
+        ("", "must begin with a header that has frame,x,y, not an empty line"),
+        ("x,y\n1,2\n", "must begin with a header that has frame,x,y, not x,y"),
         ("frame,x,y\n", "holds no points"),
         ("frame,x,y\n\n0,1,2\n0,one,2\n", "line 4: expected three numbers frame,x,y, not 0,one,2"),
         ("frame,x,y\n0,1\n", "line 2: expected three numbers"),

@@ -30,6 +30,7 @@ ALLOWED = {
         "queries",
         "trackers.inputs",
         "trackers.tracker",
+        "trackers.live",
         "trackers.options",
         "trackers.views",
         "trackers.wrappers",
@@ -69,7 +70,16 @@ ALLOWED = {
         "queries",
         "visualize",
     ],
-    "cotracker.config": ["benchmarks"],
+    "cotracker.config": [
+        "benchmarks",
+        "data.kubric.manifest",
+        "data.stream",
+        "model.config",
+        "training.config",
+        "training.progress",
+        "trackers.options",
+    ],
+    "cotracker.interchange": ["data.pickles"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
 ENTRY_POINTS = [
@@ -87,7 +97,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "tensorboard": ["cotracker.training.log"],
     "torch.utils.tensorboard": ["cotracker.training.log"],
     "safetensors": ["cotracker.checkpoint", "cotracker.model.dinov2"],
-    "imageio_ffmpeg": ["cotracker.data.video.ffmpeg"],
+    "av": ["cotracker.data.video"],
     "google": ["cotracker.data.kubric.tfrecord"],
     "google_crc32c": ["cotracker.data.kubric.tfrecord"],
     "mujoco": ["cotracker.data.synthetic.scenes3d.mujoco_world"],
@@ -97,6 +107,14 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "timm": ["cotracker.model.dinov2"],
     "matplotlib": ["cotracker.visualize.plots"],
     "torchvision": ["cotracker.baselines.raft"],
+    "pandas": ["cotracker.interchange.deeplabcut"],
+    "tables": ["cotracker.interchange.deeplabcut"],
+    "h5py": ["cotracker.interchange.deeplabcut"],
+    "sleap_io": ["cotracker.interchange.sleap"],
+    "xarray": ["cotracker.interchange.movement"],
+    "h5netcdf": ["cotracker.interchange.movement"],
+    "pycolmap": ["cotracker.interchange.colmap"],
+    "bpy": ["cotracker.interchange.blender_import"],
 }
 FILES = sorted(
     [

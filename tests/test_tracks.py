@@ -32,6 +32,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path, batch, points):
         confidence=torch.rand(batch, 4, points),
         ids=torch.arange(batch * points).reshape(batch, points),
         names=tuple(f"eye {n}" for n in range(points)),
+        individuals=("fly",) * points,
         fps=25.0,
         seconds=torch.arange(4) / 25.0,
     )
@@ -40,7 +41,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path, batch, points):
         assert same(cotracker.Tracks.load(path), tracks)
         with np.load(path) as file:
             assert file["xy"].shape == ((4, points, 2) if batch == 1 else (batch, 4, points, 2))
-            assert file["format"] == 2
+            assert file["format"] == 3
 
 
 def test_a_batch_is_cut_into_clips_without_their_padding():

@@ -1,7 +1,7 @@
 """Classical trackers: a rule that moves points from one grayscale frame to the next."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import cv2
@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotracker.geometry import inside_frame
+from cotracker.baselines.chain import Chain
+from cotracker.trackers.live import LiveOptions, join_frames
 from cotracker.trackers.options import check_resolution
 from cotracker.trackers.tracker import Tracker
-from cotracker.types import Tracks, Video
+from cotracker.tracks import Tracks, map_tracks
+from cotracker.types import Video
 
 
 class FrameToFrame(Tracker):
@@ -39,49 +41,32 @@ class FrameToFrame(Tracker):
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         """Tracks of queries B N 3 in a video B T 3 H W; one pass over the frames, on the CPU."""
-        xy = queries[:, None, :, 1:].repeat(1, video.shape[1], 1, 1)
-        found = torch.zeros(xy.shape[:3], dtype=torch.bool, device=xy.device)
-        with _single_thread():
-            for b in range(len(queries)):
-                xy[b], found[b] = self._track_clip(video, b, queries[b], xy[b])
-        visible = found & inside_frame(xy, tuple(video.shape[-2:]))
-        return Tracks(xy, visible.float(), visible)
+        clips = [self._track_clip(video, b, queries[b].cpu()) for b in range(len(queries))]
+        return map_tracks(lambda *values: torch.cat(values).to(queries.device), *clips)
 
-    def _track_clip(
-        self, video: Video, item: int, queries: Tensor, still: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """xy T N 2 and found T N of queries N 3; `still` T N 2 repeats the queries."""
-        frames, size = video.shape[1], tuple(video.shape[-2:])
+    def _track_clip(self, video: Video, item: int, queries: Tensor) -> Tracks:
+        """The Tracks 1 T N of queries N 3."""
+        chain = self.start_live(tuple(video.shape[-2:]))
+        chain.add(queries)
         item = min(item, video.shape[0] - 1)  # one video may serve all
-        working = self.resolution or size
-        pictures = (gray(video[:, t : t + 1][item], working) for t in range(frames))
-        scale = np.divide(working, size)[::-1]
-        xy, found = self._chain(pictures, queries.cpu().double().numpy(), frames, scale)
-        time = torch.arange(frames, device=still.device)[:, None]
-        after = (time > queries[:, 0])[..., None]  # the query itself stays to the bit
-        xy = torch.where(after, torch.from_numpy(xy).to(still), still)
-        return xy, torch.from_numpy(found).to(still.device)
+        frames = range(video.shape[1])
+        parts = [chain.push(video[:, t : t + 1][item : item + 1]) for t in frames]
+        return join_frames([part.tracks for part in parts])
 
-    def _chain(
-        self, pictures: Iterator[np.ndarray], queries: np.ndarray, frames: int, scale: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (T, N, 2) in the video's pixels and found (T, N) of queries (N, 3)."""
-        start = queries[:, 0]
-        points = (queries[:, 1:] * scale).astype(np.float32)
-        found = np.zeros(len(points), bool)
-        all_points = np.zeros((frames, *points.shape))
-        all_found = np.zeros((frames, len(points)), bool)
-        before = None
-        for t, picture in enumerate(pictures):
-            moving = start < t
-            if moving.any():
-                points[moving], kept = self.move(before, picture, points[moving])
-                found[moving] &= kept
-            found[start == t] = True
-            all_points[t] = points / scale
-            all_found[t] = found
-            before = picture
-        return all_points, all_found
+    def start_live(self, size: tuple[int, int], options: LiveOptions | None = None) -> Chain:
+        """The Chain of `move`."""
+        working = self.resolution or size
+
+        def read(frame: Tensor) -> np.ndarray:
+            with _single_thread():
+                return gray(frame[0], working)
+
+        def follow(before: np.ndarray, after: np.ndarray, points: Tensor) -> tuple[Tensor, Tensor]:
+            with _single_thread():
+                moved, found = self.move(before, after, points.numpy())
+            return torch.from_numpy(moved), torch.from_numpy(found)
+
+        return Chain(size, read, follow, (working[1] / size[1], working[0] / size[0]))
 
     def describe(self) -> dict:
         """Name and resolution."""

@@ -4,6 +4,7 @@ The layers are torchvision's; the loop of updates is here, as other systems read
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,8 +14,10 @@ from torchvision.models.optical_flow import raft_large
 
 from cotracker import checks
 from cotracker.baselines.by_clip import Answer, ByClip, read_frames
+from cotracker.baselines.chain import Chain
 from cotracker.baselines.weights import Published, Source, seeded
 from cotracker.geometry import inside_frame, resize_video, sample_maps
+from cotracker.trackers.live import Live, LiveOptions, join_frames
 from cotracker.types import Video
 
 STRIDE = 8  # of the grid that flow is refined on
@@ -168,21 +171,24 @@ class RAFT(ByClip):
 
     def _step(self, video: Video, queries: Tensor) -> Answer:
         """The chain of flows between neighbours."""
-        frame, start = Frame(tuple(video.shape[-2:])), queries[:, 0]
-        points, kept = queries[:, 1:], torch.ones_like(start, dtype=torch.bool)
-        all_points, all_kept = [], []
-        before = None
-        for t in range(video.shape[1]):
-            after = self._encode(video, t, frame)
-            moving = start < t
-            if moving.any():
-                moved, found = self._follow(frame, before, after, points)
-                points = torch.where(moving[:, None], moved, points)
-                kept = torch.where(moving, kept & found, kept)
-            all_points.append(points)
-            all_kept.append(kept)
-            before = after
-        return _answer(torch.stack(all_points), torch.stack(all_kept), frame.size)
+        chain = self._chain(tuple(video.shape[-2:]))
+        chain.add(queries)
+        frames = range(video.shape[1])
+        parts = [chain.push(video[:, t : t + 1]).tracks for t in frames]
+        tracks = join_frames(parts)
+        return tracks.xy[0], tracks.visibility[0], tracks.visible[0]
+
+    def _chain(self, size: tuple[int, int]) -> Chain:
+        frame = Frame(size)
+
+        def read(video: Tensor) -> Maps:
+            return self._encode(video, 0, frame)
+
+        return Chain(size, read, partial(self._follow, frame))
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        """The chain of flows between neighbours; direct flow would hold every query's frame."""
+        return super().start_live(size, options) if self.direct else self._chain(size)
 
     def _jump(self, video: Video, queries: Tensor) -> Answer:
         """Flow from each query's own frame to every later one."""

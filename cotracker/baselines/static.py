@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from cotracker.baselines.chain import Chain
+from cotracker.trackers.live import LiveOptions
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Tracks, Video
 
@@ -16,3 +18,11 @@ class Static(Tracker):
         xy = queries[:, None, :, 1:].repeat(1, frames, 1, 1)
         visible = torch.arange(frames, device=queries.device)[:, None] >= queries[:, None, :, 0]
         return Tracks(xy, visible.float(), visible)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Chain:
+        """A Chain that moves nothing."""
+        return Chain(
+            size,
+            lambda frame: None,
+            lambda before, after, points: (points, points[:, 0] == points[:, 0]),
+        )

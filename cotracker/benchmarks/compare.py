@@ -5,8 +5,25 @@ from pathlib import Path
 
 from cotracker.benchmarks.intervals import interval
 from cotracker.benchmarks.results import FORMAT, NAME
+from cotracker.checks import fits
 from cotracker.files import read_json
 
+NUMBER = (int, float, type(None))
+RESULT = {  # what we read of a results.json
+    "benchmark": str,
+    "tracker": str,
+    "protocol": {"queries": str, "metric": str, "support?": (dict, list, type(None))},
+    "checkpoint": {"name": (str, type(None)), "hash": (str, type(None))},
+    "found": int,
+    "expected": int,
+    "mean": {str: NUMBER},
+    "interval": {str: (list, type(None))},
+    "videos": [{"name": str, "seconds?": NUMBER}],
+    "broken?": [{"name": str, "reason": str}],
+    "missing?": [str],
+    "device?": str,
+    "label?": {"suite?": str, "row?": str, "column?": str, "labels?": [str]},
+}
 OF_THE_BENCHMARK = ("queries", "metric", "clips")  # fields of every tracker's protocol
 OF_THE_CHECKPOINT = ("window", "stride", "threshold")  # fields that a checkpoint may change
 
@@ -21,6 +38,8 @@ def load(path: str | Path) -> dict:
         raise ValueError(
             f"{path} is not a results.json of format {FORMAT}: evaluate again with another out=DIR"
         )
+    if not fits(result, RESULT):
+        raise ValueError(f"{path} was changed or damaged: evaluate again with another out=DIR")
     return result
 
 

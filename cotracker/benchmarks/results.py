@@ -137,7 +137,7 @@ def _refuse_other(path: Path, heading: dict) -> None:
     try:
         found = read_json(path)
         differing = [key for key in heading if found.get(key) != heading[key]]
-        if found.get("checkpoint", {}).get("hash") == heading["checkpoint"]["hash"]:  # renamed
+        if (found.get("checkpoint") or {}).get("hash") == heading["checkpoint"]["hash"]:  # renamed
             differing = [key for key in differing if key != "checkpoint"]
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not a result of evaluate.py: pass another out=DIR") from error

@@ -6,8 +6,17 @@ import re
 from pathlib import Path
 
 from cotracker.benchmarks.run import Row
+from cotracker.checks import fits
 from cotracker.files import read_json, write_json
 from cotracker.provenance import commit
+
+ERRORS = {str: {str: [(int, float)]}}
+ENTRY = {
+    "name": str,
+    "commit": (str, type(None)),
+    "row": {"name": str, "seconds": (int, float), "errors?": ERRORS},
+}
+TEXTS = ("name", "errors")  # fields of a row that are no numbers
 
 
 class RowStore:
@@ -23,7 +32,7 @@ class RowStore:
     def get(self, name: str) -> Row | None:
         """The row of a video, or None where it is not stored; NaN where nothing was counted."""
         entry = self._read(name)
-        if entry is None or "row" not in entry:
+        if entry is None:
             return None
         return {key: math.nan if value is None else value for key, value in entry["row"].items()}
 
@@ -49,6 +58,11 @@ class RowStore:
             raise ValueError(
                 f"{path} was measured with other settings: pass another out=DIR, or remove its rows"
             )
+        row = entry.get("row")
+        whole = fits(entry, ENTRY) and row["name"] == name
+        numbers = [value for key, value in (row.items() if whole else ()) if key not in TEXTS]
+        if not whole or not fits(numbers, [(int, float, type(None))]):
+            raise ValueError(f"{path} is no row of evaluate.py: remove it, and it is measured anew")
         return entry
 
     def _path(self, name: str) -> Path:

@@ -12,9 +12,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 import torch
 
 import cotracker
-from cotracker.cli import bench, compare, data, track
+from cotracker.cli import bench, compare, data, export, live, track
 
-COMMANDS = (data, compare, bench, track)
+COMMANDS = (data, compare, bench, export, track, live)
 
 
 def main(argv: list[str] | None = None) -> int:

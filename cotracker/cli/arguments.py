@@ -34,6 +34,14 @@ def parse_grid(text: str) -> int:
     return side
 
 
+def parse_frames(text: str) -> tuple[int, int | None]:
+    """(A, B) of A:B, frames A to B - 1; A or B may be left out, and then B is None."""
+    start, colon, stop = text.partition(":")
+    if not colon or not all(part.isdecimal() or not part for part in (start, stop)):
+        raise argparse.ArgumentTypeError(f"{text} is not a range such as 10:20, 10: or :20")
+    return int(start or 0), int(stop) if stop else None
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """(H, W) of a text such as 384x512."""
     sides = text.lower().split("x")

@@ -13,6 +13,7 @@ from cotracker.data.check import Report, check
 from cotracker.data.check.clip import Finding
 from cotracker.data.check.folders import TITLES, CheckedBenchmark
 from cotracker.data.check.repair import RepairReport, repair
+from cotracker.data.check.video_file import check_video_file
 from cotracker.files import write_json
 
 
@@ -23,12 +24,13 @@ def add_to(commands) -> None:
         dest="data", required=True, metavar="COMMAND", parser_class=type(data)
     )
     command = kinds.add_parser(
-        "check", help="find what is wrong in a folder of clips or a benchmark, and name each file"
+        "check",
+        help="find what is wrong in a folder of clips, a benchmark or a video, and name each file",
     )
     command.set_defaults(run=check_data)
     add = command.add_argument
     points = "fewest points visible in a clip's first or middle frame (default: 256)"
-    folder = "clips in Kubric's layout, a benchmark, or a folder of several of these"
+    folder = "clips in Kubric's layout, a benchmark, a folder of several of these, or a video file"
     fix = (
         "put right what can be: invert visibility, cut tracks, move broken clips to DIR/.broken, "
         "write a new manifest; nothing is deleted"
@@ -52,6 +54,8 @@ def check_data(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"the folder of --json {arguments.json} does not exist: make it, or choose another"
         )
+    if arguments.folder.is_file():
+        return _check_video(arguments)
     began = time.perf_counter()
     with tqdm(desc="checking", unit="clip", dynamic_ncols=True) as bar:
 
@@ -78,6 +82,21 @@ def check_data(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         _write_json(arguments.json, arguments.folder, report, repaired)
     return 1 if repaired.remaining else 0
+
+
+def _check_video(arguments: argparse.Namespace) -> int:
+    """Exit code 1 where a video file has a fault, else 0; prints it."""
+    file = arguments.folder
+    if arguments.repair:
+        raise ValueError(f"{file} is a file, and --repair is for folders: leave it out")
+    count, findings = check_video_file(file)
+    print("".join(f"{finding}\n" for finding in findings), end="")
+    found = count_words(len(findings), "finding") if findings else "nothing wrong"
+    print(f"{file} with {count_words(count, 'frame')}: {found}")
+    if arguments.json is not None:
+        listed = list(map(_as_json, findings))
+        write_json(arguments.json, {"file": str(file), "frames": count, "findings": listed})
+    return 1 if findings else 0
 
 
 def summary(folder: Path, report: Report, seconds: float) -> str:

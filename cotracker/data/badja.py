@@ -1,6 +1,5 @@
 """BADJA: animals on DAVIS videos, 20 joints in every few frames (Biggs et al. 2018), as Clips."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cotracker.checks import fits
 from cotracker.data.video.images import PictureSequence, open_picture
+from cotracker.files import parse_json
 from cotracker.types import Clip
 
 EXPECTED = ("bear", "camel", "cows", "dog", "dog-agility", "horsejump-high", "horsejump-low")
@@ -16,6 +17,9 @@ EXPECTED = ("bear", "camel", "cows", "dog", "dog-agility", "horsejump-high", "ho
 # joints of 37.
 JOINTS = (8, 9, 10, 12, 13, 14, 15, 18, 19, 20, 22, 23, 24, 25, 28, 31, 32, 33, 35, 36)
 ALL_JOINTS = 37
+MOST_FRAMES = 10_000  # of a sequence; DAVIS has 104 at most
+LARGEST = 1e5  # pixels of a position
+ROW = {"image_path": str, "segmentation_path": str, "joints": list, "visibility": list}
 
 
 class BADJA:
@@ -93,16 +97,25 @@ class BADJA:
 def _read_annotations(path: Path) -> list[dict]:
     """The annotated frames of one file, in order of time; ValueError names what cannot be read."""
     try:
-        rows = sorted(json.loads(path.read_text()), key=_frame_number)
-        shapes = {(np.shape(row["joints"]), np.shape(row["visibility"])) for row in rows}
-        assert shapes == {((ALL_JOINTS, 2), (ALL_JOINTS,))}
-        assert all(row["segmentation_path"] for row in rows)
+        rows = parse_json(path.read_bytes())
+        assert rows and fits(rows, [ROW]) and all(row["segmentation_path"] for row in rows)
+        rows = sorted(rows, key=_frame_number)
+        for row in rows:
+            joints = np.asarray(row["joints"], float)
+            assert joints.shape == (ALL_JOINTS, 2) and (np.abs(joints) < LARGEST).all()
+            assert np.asarray(row["visibility"], float).shape == (ALL_JOINTS,)
         assert len({_frame_number(row) for row in rows}) == len(rows)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+    except (OSError, ValueError, TypeError, AssertionError) as error:
         raise ValueError(
             f"{path} is not a BADJA annotation: it should list frames, each once, with image_path, "
-            "segmentation_path, 37 joints [row, col] and 37 visibilities"
+            "segmentation_path, 37 joints [row, col] in pixels and 37 visibilities"
         ) from error
+    first, last = _frame_number(rows[0]), _frame_number(rows[-1])
+    if last - first >= MOST_FRAMES:
+        raise ValueError(
+            f"{path} has the frames {first} to {last}, more than {MOST_FRAMES}: mend the number "
+            "in an image_path"
+        )
     return rows
 
 

@@ -106,11 +106,11 @@ class CoTracker(WindowedNetwork):
         update = recomputed(self.update, self.config.recompute)
         coords = tracks / self.stride  # in cells
         track_feat = track_feat[:, None].expand(-1, tracks.shape[1], -1, -1)  # B S N C
-        pos_embed = self._embed_position(coords, maps[0])
+        pos_embed = self.embed_position(coords, maps[0])
         outputs = []
         for _ in range(iters):
             coords = coords.detach()
-            corr = look_up(maps, track_feat, coords, *self._neighbourhood)
+            corr = look_up(maps, track_feat, coords, *self.neighbourhood)
             delta_coords, delta_feat = update(
                 coords, corr, track_feat, flags, pos_embed, active, frame_mask
             )
@@ -159,11 +159,13 @@ class CoTracker(WindowedNetwork):
             return scramble_flags(mask, logits, time, active)
         return torch.stack([mask, logits], dim=-1)
 
-    def _embed_position(self, coords: Tensor, base: Tensor) -> Tensor:
+    def embed_position(self, coords: Tensor, base: Tensor) -> Tensor:
+        """The position code of tracks B S N 2 in cells; base: the finest map."""
         width = self.transformer.embed.in_features
         size = self.config.position_table or tuple(base.shape[2:4])
         return embed_position(coords[:, 0], coords.shape[1], size, width)
 
     @property
-    def _neighbourhood(self) -> tuple[str, int, bool]:
+    def neighbourhood(self) -> tuple[str, int, bool]:
+        """What `correlate` takes last."""
         return self.config.neighbourhood, self.config.radius, self.config.corr_border

@@ -184,7 +184,7 @@ class CoTracker3(WindowedNetwork):
         coords = tracks / self.stride  # in cells
         centre = patches[:, :, self.correlation.query_cells // 2]
         track_feat = centre[:, None].expand(-1, tracks.shape[1], -1, -1).float()  # B S N C
-        embedding = self._embed_place(coords, maps[0], frame_mask)
+        embedding = self.embed_place(coords, maps[0], frame_mask)
         outputs, read = ([], []), None
         for _ in range(iters):
             coords = coords.detach()
@@ -256,7 +256,7 @@ class CoTracker3(WindowedNetwork):
         tracks = torch.where(carried, before[:, :window], tracks)
         return tracks, torch.where(carried, told[:, :window], logits)
 
-    def _embed_place(self, coords: Tensor, base: Tensor, frame_mask: Tensor | None) -> Tensor:
+    def embed_place(self, coords: Tensor, base: Tensor, frame_mask: Tensor | None) -> Tensor:
         """What is added to the tokens, B S N G or less: codes of frame and of first position."""
         width, window, config = self.transformer.embed.in_features, coords.shape[1], self.config
         code, device = coords.new_zeros(()), coords.device

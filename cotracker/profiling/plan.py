@@ -24,7 +24,7 @@ from cotracker.profiling import flops
 
 OVERHEAD = 60e6  # bytes of convolutions' scratch, allocators' gaps and the like
 SCRATCH = 1.5  # float32 convolutions' memory on a CPU, in units of their maps; 1 in bfloat16
-MOST_POINTS = 1024  # at once without a budget, as all pairs of points attend to each other
+MOST_POINTS = 1024  # at once, as all pairs of points attend to each other
 MOST_QUERIES = 24  # of the single-point protocol, at once
 
 

@@ -1,11 +1,10 @@
 """What `cotracker bench` makes of its rows: a table, exponents, a plot, and a comparison."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from cotracker.files import write_json
+from cotracker.files import parse_json, write_json
 from cotracker.visualize.plots import plot_log
 
 FORMAT = 3  # of the JSON file; another number whenever a name in it changes
@@ -65,7 +64,7 @@ def write(path: Path, record: dict) -> None:
 def read(path: Path) -> dict:
     """What `write` wrote; ValueError where the file holds something else."""
     try:
-        record = json.loads(path.read_text())
+        record = parse_json(path.read_bytes())
         if record["format"] == FORMAT:
             return record
     except FileNotFoundError:

@@ -5,6 +5,7 @@ from its position in another frame. The label is trusted where both answers agre
 optical flow that is consistent with itself does not contradict it.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotracker.data.video import open_video
+from cotracker.data.video import VideoFile, open_video
 from cotracker.geometry import flip_points, resize_video
 from cotracker.pseudo import flow
 from cotracker.queries import at_frames
@@ -71,8 +72,8 @@ class PseudoLabels:
                 f"the folder {root} does not exist: generator.videos must be a folder of videos"
             )
         paths = sorted(p for p in root.iterdir() if p.is_dir() or p.suffix.lower() in ENDINGS)
-        opened = [open_video(path) for path in paths if path.stem not in left_out]
-        self.videos = [video for video in opened if video.shape[1] >= frames]
+        opened = [_open_or_warn(path) for path in paths if path.stem not in left_out]
+        self.videos = [video for video in opened if video is not None and len(video) >= frames]
         if not self.videos:
             raise ValueError(
                 f"{root} holds no video of {frames} frames or more: lower generator.frames"
@@ -92,6 +93,15 @@ class PseudoLabels:
         return label(frames, self.tracker, self.points, rng, self.trust)
 
 
+def _open_or_warn(path: Path) -> VideoFile | None:
+    """The video, or None after a warning: a broken one does not stop the others."""
+    try:
+        return open_video(path)
+    except ValueError as error:
+        warnings.warn(f"a video is left out: {error}", stacklevel=3)
+        return None
+
+
 @torch.no_grad()
 def label(
     video: Tensor, tracker: Tracker, points: int, rng: np.random.Generator, trust: Trust = Trust()
@@ -103,7 +113,7 @@ def label(
     """
     if len(video) < 2 * MIN_GAP:
         raise ValueError(f"{len(video)} frames are too few to label: {2 * MIN_GAP} are needed")
-    tracker = Bidirectional(tracker)
+    tracker = tracker if tracker.both_directions else Bidirectional(tracker)
     scale = video.shape[-1] / WIDTH
     queries = torch.from_numpy(flow.sample_queries(video, points, rng))  # N 3
     first = tracker(video[None], queries[None])

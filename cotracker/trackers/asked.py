@@ -24,6 +24,23 @@ class Asked:
     point_mask: Tensor | None = None
     ids: Tensor | None = None
     names: tuple[str, ...] | None = None
+    individuals: tuple[str, ...] | None = None
+
+
+def join_asked(*parts: Asked) -> Asked:
+    """The queries of all parts, B = 1 each, in order; id 0 and an empty name where one has none."""
+    counts = [part.queries.shape[1] for part in parts]
+    ids = None
+    if any(part.ids is not None for part in parts):
+        none = [torch.zeros(1, count, dtype=torch.int64) for count in counts]
+        ids = [zeros if part.ids is None else part.ids for part, zeros in zip(parts, none)]
+        ids = torch.cat(ids, dim=1)
+    texts = {}
+    for field in ("names", "individuals"):
+        found = [getattr(part, field) for part in parts]
+        if any(one is not None for one in found):
+            texts[field] = sum((one or ("",) * n for one, n in zip(found, counts)), ())
+    return Asked(torch.cat([part.queries for part in parts], dim=1), ids=ids, **texts)
 
 
 def gather_queries(
@@ -46,7 +63,8 @@ def gather_queries(
     if queries is not None:
         parts.append(check_queries(queries, video))
     if isinstance(points, (str, Path)):
-        points = read_points(points, frames, (height, width))
+        points, names = read_points(points, frames, (height, width))
+        before = sum(part.shape[1] for part in parts)
     if points is not None:
         parts.append(check_queries(points, video))
     labels = None if mask is None else check_mask(mask, (height, width))
@@ -61,6 +79,9 @@ def gather_queries(
     batch = max(len(part) for part in parts)
     joined = torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
     warn_of_outside(joined if point_mask is None else joined[point_mask], box)
+    if names is not None:
+        after = joined.shape[1] - before - len(names)
+        names = ("",) * before + names + ("",) * after
     ids = None if labels is None else _label_ids(joined, labels, len(parts[-1][0]))
     return Asked(joined, point_mask, ids, names)
 
@@ -71,9 +92,9 @@ def check_mask(mask: object, size: tuple[int, int]) -> Tensor:
     ValueError, one sentence: it has another size than the video, other axes, or nothing in it.
     """
     if isinstance(mask, (str, Path)):
-        from cotracker.data.video import read_picture
+        from cotracker.data.video.masks import read_mask
 
-        labels, name = torch.from_numpy(read_picture(mask)).amax(-1), str(mask)
+        labels, name = torch.from_numpy(read_mask(mask)), str(mask)
     else:
         labels, name = torch.as_tensor(np.asarray(mask)), "mask"
     labels = labels.squeeze()

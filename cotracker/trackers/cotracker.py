@@ -6,11 +6,14 @@ from torch import Tensor
 from cotracker import checks
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import CudaGraphs
-from cotracker.model.windows import window_starts
+from cotracker.model.windows import Estimate, window_starts
+from cotracker.trackers.frame_live import FrameLive
 from cotracker.trackers.inputs import check_frames
+from cotracker.trackers.live import Live, LiveOptions
 from cotracker.trackers.options import check_threshold
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import MappedVideo
+from cotracker.trackers.window_live import WindowLive
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
 
@@ -55,7 +58,10 @@ class CoTrackerPredictor(Tracker):
         return map_tracks(lambda values: values.clone().to(queries.device), tracks)
 
     def _track(self, video: Video, queries: Tensor) -> Tracks:
-        xy, logits = self._stitch(video, queries)
+        return self._conclude(*self._stitch(video, queries), queries)
+
+    def _conclude(self, xy: Tensor, logits: Tensor, queries: Tensor) -> Tracks:
+        """The Tracks of stitched xy B T N 2 and logits B T N; queries count from the first T."""
         visibility = logits.sigmoid()
         if not self.v1_compat:
             xy, visibility = _pin_queries(xy, visibility, queries)
@@ -90,34 +96,48 @@ class CoTrackerPredictor(Tracker):
     ) -> list[Tensor]:
         """The pyramid of frames start..stop-1; `maps` are those of its first frames, or None."""
         if maps is None:
-            return self._encode(video, start, stop)
-        fresh = self._encode(video, start + maps[0].shape[1], stop)
+            return self.encode_slice(video, start, stop)
+        fresh = self.encode_slice(video, start + maps[0].shape[1], stop)
         return [torch.cat(pair, dim=1) for pair in zip(maps, fresh)]
 
-    def _encode(self, video: Video, start: int, stop: int) -> list[Tensor]:
+    def encode_slice(self, video: Video, start: int, stop: int) -> list[Tensor]:
         """The pyramid of frames start..stop-1, b n h w C a level; from the video's cache if any."""
         if not isinstance(video, MappedVideo) or video.cache is None:
-            return self._encode_frames(video, start, stop)
+            return self._encode_frames(video[:, start:stop])
         keys = [(self.model, *video.frame_key(number)) for number in range(start, stop)]
         found = [video.cache.get(key) for key in keys]
         missing = [i for i, maps in enumerate(found) if maps is None]
+        video.skip(len(keys) - (missing[-1] - missing[0] + 1 if missing else 0))
         if missing:
             first, last = missing[0], missing[-1]
-            levels = self._encode_frames(video, start + first, start + last + 1)
+            levels = self._encode_frames(video[:, start + first : start + last + 1])
             for i, key in enumerate(keys[first : last + 1]):
                 found[first + i] = [level[:, i : i + 1] for level in levels]
                 video.cache.put(key, found[first + i])
         return [torch.cat(level, dim=1) for level in zip(*found)]
 
-    def _encode_frames(self, video: Video, start: int, stop: int) -> list[Tensor]:
-        frames = check_frames(video[:, start:stop]).to(self.device)
+    def _encode_frames(self, frames: Tensor) -> list[Tensor]:
+        frames = check_frames(frames).to(self.device)
         at_once = 1 if self.device.type == "cpu" else None  # one frame's activations fit a cache
         return self.model.encode(frames, at_once)
 
     def fill(self, video: MappedVideo) -> None:
         with torch.inference_mode():
             for start in range(0, video.shape[1], self.model.window):
-                self._encode(video, start, min(start + self.model.window, video.shape[1]))
+                self.encode_slice(video, start, min(start + self.model.window, video.shape[1]))
+
+    def read_window(self, estimate: Estimate, queries: Tensor) -> Tracks:
+        """The Tracks of one window alone; queries B N 3 count from its first frame."""
+        active = estimate.active[:, None]
+        xy = torch.where(active[..., None], estimate.tracks[-1], 0.0)
+        return self._conclude(xy, torch.where(active, estimate.logits, 0.0), queries)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        if self.model.config.window is None:
+            return super().start_live(size, options)
+        if options.mode == "frame":
+            return FrameLive(self, options.iters, options.context)
+        return WindowLive(self, options.provisional, options.iters)
 
     def describe(self) -> dict:
         described = {

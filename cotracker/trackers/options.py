@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 
 from cotracker import checks
+from cotracker.trackers.views import FEATURE_MEMORY
 
 SIDES = (32, 4096)  # smallest and largest side of a working resolution
 MAX_GRID = 64  # points on a side of a support grid
 PRECISIONS = ("float32", "bfloat16")
+DIRECTIONS = ("forward", "backward", "both")
 
 
 @dataclass(frozen=True)
 class TrackerOptions:
-    """How a checkpoint tracks; configs/tracker/cotracker.yaml has the same fields.
+    """How a checkpoint tracks, in Python and on the command line: one set of defaults.
+
+    configs/tracker/cotracker.yaml has the same fields, with the values of the paper's evaluation.
 
     iters: refinement iterations M of each window.
     resolution: (H, W) that the network sees; None for the video's own.
@@ -25,6 +29,10 @@ class TrackerOptions:
     precision: "float32" or "bfloat16".
     cuda_graphs: on a GPU, run windows as CUDA graphs; no effect elsewhere.
     flip_tta: track in the mirrored video too and join both answers.
+    direction: from each query, "forward", "backward" or "both".
+    keep_aspect: scale x and y alike, and fill up `resolution` with grey.
+    points_at_once: points tracked together, each chunk with its own support points; None for all.
+    feature_memory: bytes of feature maps kept for later chunks, queries and the way back.
     device: "auto" for a GPU where there is one, or a name that PyTorch knows.
     ValueError, one sentence, for a field that cannot be.
     """
@@ -40,6 +48,10 @@ class TrackerOptions:
     precision: str = "float32"
     cuda_graphs: bool = False
     flip_tta: bool = False
+    direction: str = "both"
+    keep_aspect: bool = False
+    points_at_once: int | None = 1024
+    feature_memory: float = FEATURE_MEMORY
     device: str = "auto"
 
     def __post_init__(self):
@@ -47,7 +59,7 @@ class TrackerOptions:
         object.__setattr__(self, "resolution", check_resolution(self.resolution))
         for name in ("support_grid", "local_support_grid"):
             checks.whole(name, getattr(self, name), 0, MAX_GRID)
-        for name in ("single_point", "cuda_graphs", "flip_tta"):
+        for name in ("single_point", "cuda_graphs", "flip_tta", "keep_aspect"):
             checks.switch(name, getattr(self, name))
         if self.threshold is not None:
             check_threshold(self.threshold)
@@ -56,6 +68,10 @@ class TrackerOptions:
         if self.window is not None:
             checks.whole("window", self.window, 2)
         checks.choice("precision", self.precision, PRECISIONS)
+        checks.choice("direction", self.direction, DIRECTIONS)
+        if self.points_at_once is not None:
+            checks.whole("points_at_once", self.points_at_once, 1)
+        checks.number("feature_memory", self.feature_memory, 0)
 
 
 def check_resolution(size: object) -> tuple[int, int] | None:

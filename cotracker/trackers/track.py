@@ -22,7 +22,8 @@ def track_video(
 
     The video may be lazy (`open_video`): frames are read as the tracker needs them, and moved to
     its device.
-    progress: called with the number of frames just read; a tracker that looks twice reads twice.
+    progress: called with the number of frames just read, or found encoded; a tracker that looks
+        twice needs each twice.
     ValueError, one sentence, for a video or queries that cannot be.
     """
     check_video(video)
@@ -32,4 +33,5 @@ def track_video(
             progress(frames.shape[1])
         return frames.to(tracker.device)
 
-    return tracker(MappedVideo(video, change=move, key=()), queries).to("cpu")
+    view = MappedVideo(video, change=move, key=(), skipped=progress)
+    return tracker(view, queries).to("cpu")

@@ -12,6 +12,7 @@ from cotracker.geometry import inside_frame
 from cotracker.trackers.asked import Asked, gather_queries
 from cotracker.trackers.encoded import EncodedVideo
 from cotracker.trackers.inputs import opened
+from cotracker.trackers.live import Live, LiveOptions
 from cotracker.trackers.views import FEATURE_MEMORY, MappedVideo, crop_view, select_clip
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
@@ -101,6 +102,34 @@ class Tracker(nn.Module, ABC):
     @abstractmethod
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         """The Tracks of checked float32 queries B N 3 in a checked video."""
+
+    def stream(
+        self,
+        queries: object = None,
+        *,
+        mode: str = "window",
+        provisional: bool = True,
+        iters: int | None = None,
+        context: int | None = None,
+    ):
+        """A Stream of queries N 3 (t, x, y): frames in, tracks out, in bounded memory.
+
+        The settings are those of LiveOptions.  ValueError, one sentence: this tracker cannot follow
+        a stream, or a setting or a query cannot be.
+        """
+        from cotracker.trackers.stream import Stream
+
+        options = LiveOptions(mode, provisional, iters, context)
+        stream = Stream(self, queries, options)
+        stream.describe()  # makes what follows it once: this refuses now and not at the first frame
+        return stream
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        """What follows frames of a size (H, W); ValueError where a tracker cannot."""
+        raise ValueError(
+            f"{type(self).__name__} cannot follow a stream: take a tracker that goes forward, "
+            "frame by frame or window by window, with all points together"
+        )
 
     def encode(self, video: object, memory: float = FEATURE_MEMORY) -> EncodedVideo:
         """The video, as a call takes it, with what the network computes from its frames.

@@ -24,6 +24,7 @@ class MappedVideo:
     key: what `change` does, as plain values, so that frames of other views are told apart in the
         cache; () where it leaves the pictures as they are, None where that cannot be said: such a
         view has no cache.
+    skipped: called with the number of frames that a tracker found in the cache.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class MappedVideo:
         shape: tuple[int, ...] | None = None,
         cache: "FeatureCache | None" = None,
         key: tuple | None = None,
+        skipped: Callable[[int], object] | None = None,
     ):
         batch, length, *picture = video.shape if len(video.shape) == 5 else (1, *video.shape)
         self.video = video
         self.frames = range(length) if frames is None else frames
         self.change = change
+        self.skipped = skipped
         self.shape = shape or (batch, len(self.frames), *picture)
         self.key = () if change is None else key
         same = frames is None  # what the video knows of its times
@@ -48,6 +51,13 @@ class MappedVideo:
         if self._inner is not None and cache is None and self.key is not None:
             cache = self._inner.cache
         self.cache = cache
+
+    def skip(self, count: int) -> None:
+        """Says, to the video below, that so many frames are not read, as they are in the cache."""
+        if isinstance(self.video, MappedVideo):
+            self.video.skip(count)
+        if self.skipped is not None:
+            self.skipped(count)
 
     def frame_key(self, number: int) -> tuple:
         """What the cache knows frame `number` of this view by."""

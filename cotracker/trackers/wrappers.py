@@ -7,6 +7,7 @@ call of the outermost tracker.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from cotracker import checks
 from cotracker.geometry import rescale_points, reverse_time
 from cotracker.queries import around, grid
+from cotracker.trackers.live import Live, LiveOptions, ResizedLive, SupportedLive
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import (
     FEATURE_MEMORY,
@@ -64,29 +66,46 @@ class Resized(Wrapper):
         self.keep_aspect = keep_aspect
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
-        size, inner = tuple(video.shape[-2:]), self._inner_size(video)
-        rescaled = self._rescale(queries[..., 1:], size, inner)
-        there = torch.cat([queries[..., :1], rescaled], dim=-1)
+        size = tuple(video.shape[-2:])
+        there = self._there(queries, size)
         answer = self.tracker.forward(self._view(video), there)
-        xy = self._rescale(answer.xy, inner, size)
-        if not self.v1_compat:  # there and back again would move a query by rounding
-            unmoved = (answer.xy == rescaled[:, None]).all(dim=-1, keepdim=True)
-            xy = torch.where(unmoved, queries[:, None, :, 1:], xy)
-        return replace(answer, xy=xy)
+        return replace(answer, xy=self._back(size, answer.xy, queries, there))
+
+    def _there(self, queries: Tensor, size: tuple[int, int]) -> Tensor:
+        """Queries of a video of `size`, in the pixels of what the tracker sees."""
+        xy = self._rescale(queries[..., 1:], size, self._inner_size(size))
+        return torch.cat([queries[..., :1], xy], dim=-1)
+
+    def _back(self, size: tuple[int, int], xy: Tensor, queries: Tensor, there: Tensor) -> Tensor:
+        """Positions B T N 2 in a video of `size`, of those of the tracker; queries B N 3 of both.
+
+        There and back again would move a query by rounding.
+        """
+        unmoved = (xy == there[:, None, :, 1:]).all(dim=-1, keepdim=True)
+        xy = self._rescale(xy, self._inner_size(size), size)
+        return xy if self.v1_compat else torch.where(unmoved, queries[:, None, :, 1:], xy)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        return ResizedLive(
+            self.tracker.start_live(self.size, options),
+            self._view,
+            lambda queries: self._there(queries, size),
+            partial(self._back, size),
+        )
 
     def fill(self, video: MappedVideo) -> None:
         self.tracker.fill(self._view(video))
 
     def _view(self, video: Video) -> MappedVideo:
-        inner = self._inner_size(video)
+        inner = self._inner_size(tuple(video.shape[-2:]))
         view = resize_view(video, inner, align_corners=not self.v1_compat)
         return view if inner == self.size else pad_view(view, self.size)
 
-    def _inner_size(self, video: Video) -> tuple[int, int]:
+    def _inner_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The (H, W) that the picture itself is resized to."""
         if not self.keep_aspect:
             return self.size
-        height, width = (max(side - 1, 1) for side in video.shape[-2:])
+        height, width = (max(side - 1, 1) for side in size)
         scale = min((self.size[0] - 1) / height, (self.size[1] - 1) / width)
         return round(scale * height) + 1, round(scale * width) + 1
 
@@ -135,6 +154,16 @@ class Supported(Wrapper):
             parts.append(points_of_grid.expand(batch, -1, -1))
         answer = self.tracker.forward(video, torch.cat(parts, dim=1))
         return map_tracks(lambda values: values[:, :, :points], answer)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        points = grid(self.support_grid, size)[0] if self.support_grid else None
+        local = self.local_support_grid
+
+        def around(queries: Tensor) -> Tensor:
+            return self._local_points(queries[None])[0]
+
+        inner = self.tracker.start_live(size, options)
+        return SupportedLive(inner, points, around if local else None)
 
     def _local_points(self, queries: Tensor) -> Tensor:
         """B N*K 3: the K points around each query, in the query's frame."""
@@ -240,11 +269,11 @@ class Bidirectional(Wrapper):
         back = self.backward.forward(video, queries)
         if self.v1_compat:
             empty = ahead.xy == 0  # B T N 2
-            joined = map_tracks(lambda a, b: _choose(empty[..., 0], b, a), ahead, back)
+            joined = map_tracks(lambda a, b: choose(empty[..., 0], b, a), ahead, back)
             return replace(joined, xy=torch.where(empty, back.xy, ahead.xy))
         time = torch.arange(video.shape[1], device=queries.device)[:, None]
         before = time < queries[:, None, :, 0]  # B T N
-        return map_tracks(lambda a, b: _choose(before, b, a), ahead, back)
+        return map_tracks(lambda a, b: choose(before, b, a), ahead, back)
 
     def describe(self) -> dict:
         return super().describe() | {"direction": "both"}
@@ -277,6 +306,6 @@ def _join_points(parts: list[Tracks]) -> Tracks:
     return map_tracks(lambda *values: torch.cat(values, dim=2), *parts)
 
 
-def _choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """`yes` where the mask B T N is set, else `no`; for B T N and for B T N 2."""
+def choose(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """`yes` where the mask (…) is set, else `no`, both (…) or (…, 2)."""
     return torch.where(mask[..., None] if yes.ndim > mask.ndim else mask, yes, no)

@@ -4,6 +4,7 @@ Each field has its check; a value outside its range raises a ValueError that nam
 The defaults are the paper's; configs/train.yaml and configs/objective/paper.yaml show the same.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
@@ -53,20 +54,12 @@ def from_section(kind: type[Section], values: Any) -> Section:
     return kind(**values)
 
 
-def text(name: str, value: Any) -> str:
-    """The value, a text that is not empty."""
-    if value == "":
-        raise ValueError(f"{name} is empty: pass {name}=VALUE, or leave it out")
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, not {value}")
+def device(name: str, value: Any) -> str:
+    """The value, the name of a device; whether it is there, PyTorch says."""
+    known = r"auto|cpu|mps|(cuda|xpu)(:\d+)?"
+    if not isinstance(value, str) or not re.fullmatch(known, value):
+        raise ValueError(f"{name} must be auto, cpu, mps, cuda or one such as cuda:1, not {value}")
     return value
-
-
-def names(name: str, value: Any) -> tuple[str, ...]:
-    """The value as a tuple of names, at least one."""
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"{name} must be a list of names such as [visibility], not {value}")
-    return tuple(text(name, one) for one in value)
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class TrainConfig(Settings):
     accumulate: int = setting(1, checks.whole, 1, 10**5, may_change=True)
     workers: int = setting(2, checks.whole, 0, 1000, may_change=True)
     render_on_device: bool = setting(False, checks.switch, may_change=True)
-    device: str = setting("auto", text, may_change=True)
+    device: str = setting("auto", device, may_change=True)
     threads: int | None = setting(None, checks.whole, 1, 1000, may_change=True)
     precision: str = setting("float32", checks.choice, PRECISIONS)
     tf32: bool = setting(False, checks.switch)
@@ -100,9 +93,9 @@ class TrainConfig(Settings):
     budget_minutes: float | None = setting(None, checks.number, 0, MANY, may_change=True)
     lr_schedule: str = setting("steps", checks.choice, ("steps", "time", "constant"))
     timeout_minutes: float = setting(30, checks.number, 0.01, 10**5, may_change=True)
-    init_from: str | None = setting(None, text)
-    decay_from: str | None = setting(None, text)
-    trainable: tuple[str, ...] | None = setting(None, names)
+    init_from: str | None = setting(None, checks.text)
+    decay_from: str | None = setting(None, checks.text)
+    trainable: tuple[str, ...] | None = setting(None, checks.names)
     dry_run: bool = setting(False, checks.switch, may_change=True)
 
     def __post_init__(self) -> None:
@@ -214,7 +207,7 @@ def check_settings(settings: dict) -> TrainConfig:
     checks.whole("seed", settings["seed"], 0, 2**63 - 1)
     if settings["out"] == "":
         raise ValueError("out is empty: pass out=DIR, the folder of the run")
-    text("out", settings["out"])
+    checks.text("out", settings["out"])
     train = from_section(TrainConfig, settings["train"])
     from_section(CheckpointConfig, settings["checkpoint"])
     for section in ("evaluation", "card"):

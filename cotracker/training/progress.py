@@ -17,6 +17,7 @@ class Progress:
     skipped: int = 0  # the last steps that were skipped in a row
     best: dict = field(default_factory=dict)  # {name, value, step} of evaluation.best
     init_from: dict = field(default_factory=dict)  # of the card of train.init_from
+    teachers: dict = field(default_factory=dict)  # by their hash, of the data that they labelled
 
     @classmethod
     def read(cls, values: object) -> "Progress":

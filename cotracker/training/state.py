@@ -85,18 +85,26 @@ def make_card(settings: dict, progress: Progress) -> dict:
         card["confidence_px"] = objective["confidence_px"]
     if progress.init_from:
         card["init_from"] = progress.init_from
+    if progress.teachers:
+        card["teachers"] = list(progress.teachers.values())
+    parents = [one for one in (progress.init_from, *progress.teachers.values()) if one]
+    parents = [one.get("licence") or "unknown" for one in parents]
+    card["licence"] = provenance.strictest_licence([card["licence"], *parents])
     return card
 
 
 def source_names(data: dict) -> list[str]:
-    """The sources of the data, each once: the class of every node but mixtures, and its root."""
+    """The sources of the data, each once: the class of every node but mixtures, and its folders."""
     if "sources" in data:
         found = [name for source in data["sources"] for name in source_names(source)]
         return list(dict.fromkeys(found))
     if "source" in data:
         return source_names(data["source"])
     name = data["_target_"].rpartition(".")[2]
-    return [f"{name} of {data['root']}" if "root" in data else name]
+    folders = data.get("textures") or []
+    folders = [folders] if isinstance(folders, str) else folders
+    photographs = [f"photographs of {folder}" for folder in folders]
+    return [f"{name} of {data['root']}" if "root" in data else name, *photographs]
 
 
 def resume(out: Path, settings: dict, parts: Parts, group: Group) -> Progress:

@@ -1,8 +1,8 @@
 """Average the weights of two checkpoints of one model, the second continued from the first.
 
 python scripts/dev/mean_weights.py ONE.safetensors OTHER.safetensors OUT.safetensors --share 0.3
-The card is the other's, with `mean_of`: the hashes and shares of both. Checkpoints without a
-common ancestor are refused.
+The card is the other's, with `mean_of`: the hashes and shares of both; its
+licence is the strictest. Checkpoints without a common ancestor are refused.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from refusal import refuse_in_a_sentence
 from torch import Tensor
 
 from cotracker import checkpoint, checks
+from cotracker.provenance import strictest_licence
 
 
 @refuse_in_a_sentence
@@ -49,7 +50,8 @@ def average(one: Path, other: Path, out: Path, share: float) -> dict:
     shares = [
         {"hash": card["hash"], "share": part} for card, part in zip(cards, (1 - share, share))
     ]
-    card = cards[1] | {"mean_of": shares}
+    licence = strictest_licence(one.get("licence") for one in reversed(cards))
+    card = cards[1] | {"mean_of": shares, "licence": licence}
     card.pop("metrics", None)  # measured with other weights
     return checkpoint.save(out, model, card)
 

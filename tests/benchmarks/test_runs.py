@@ -335,4 +335,4 @@ def test_wrong_numbers_are_refused(tmp_path, capsys, word):
         evaluate_py.main.__wrapped__(config)
     said = capsys.readouterr()
     assert end.value.code == 2 and said.err.count("\n") == 1
-    assert said.err.startswith(f"{word.split('=')[0]} must be a whole number")
+    assert said.err.startswith(f"evaluate.py: {word.split('=')[0]} must be a whole number")

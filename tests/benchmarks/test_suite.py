@@ -19,6 +19,7 @@ from cotracker import checkpoint, load_tracker
 from cotracker.benchmarks.paper import figures, numbers, suite
 from cotracker.benchmarks.results import protocol_hash
 from cotracker.config.overrides import find_misspelt
+from cotracker.config.words import config_name
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = [f"tables/{n}" for n in range(1, 10)] + [f"figures/{n}" for n in (4, 7, 8)]
@@ -85,9 +86,9 @@ def test_every_file_is_a_table_or_figure_of_the_paper():
 
 
 def test_arguments_name_a_table_or_figure():
-    assert suite.config_name(CONFIGS, ["table=2", "datasets=x"]) == ("tables/2", ["datasets=x"])
-    assert suite.config_name(CONFIGS, ["a=b", "figure=7_small"]) == ("figures/7_small", ["a=b"])
-    assert suite.config_name(CONFIGS, ["benchmark=badja"]) == (None, ["benchmark=badja"])
+    assert config_name(CONFIGS, ["table=2", "datasets=x"]) == ("tables/2", ["datasets=x"])
+    assert config_name(CONFIGS, ["a=b", "figure=7_small"]) == ("figures/7_small", ["a=b"])
+    assert config_name(CONFIGS, ["benchmark=badja"]) == (None, ["benchmark=badja"])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_arguments_name_a_table_or_figure():
 )
 def test_other_names_are_refused(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
-        suite.config_name(CONFIGS, arguments)
+        config_name(CONFIGS, arguments)
 
 
 @pytest.mark.slow

@@ -1,35 +1,38 @@
 """`cotracker track` with a tracker that knows the truth; and bad input, refused whole."""
 
 import csv
+import json
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 from moving import STEP, Oracle, moving_texture
 from PIL import Image
-from videos import BAD, make_bad, run_ffmpeg, write_folder
+from videos import BAD, FAILING, encode, make_bad, write_folder
 
 from cotracker import cli, queries
+from cotracker.cli import making
 from cotracker.data.video import open_video, write_video
 from cotracker.trackers.options import TrackerOptions
 
 
 @pytest.fixture
 def loaded(monkeypatch) -> list:
-    """The arguments of each build_tracker, which gives the oracle."""
+    """The arguments of each load_chain, which gives the oracle."""
     calls = []
 
-    def build_tracker(name_or_path, options):
+    def load_chain(name_or_path, options):
         calls.append((name_or_path, options))
         return Oracle()
 
-    monkeypatch.setattr(cli.track, "build_tracker", build_tracker)
+    monkeypatch.setattr(making, "load_chain", load_chain)
     return calls
 
 
 def use_tracker(monkeypatch, tracker) -> None:
-    monkeypatch.setattr(cli.track, "build_tracker", lambda *_: tracker)
+    monkeypatch.setattr(making, "load_chain", lambda *_: tracker)
 
 
 def clip(tmp_path, frames=9, height=48, width=64, fps=12.5, name="clip.mp4"):
@@ -133,7 +136,7 @@ def test_gif_and_folder_and_kept_files(tmp_path, loaded):
     folder = write_folder(
         tmp_path / "frames", moving_texture(5, 17, 33), [f"{k}.png" for k in range(5)]
     )
-    run_ffmpeg("-i", clip(tmp_path), tmp_path / "a.gif")
+    encode(tmp_path / "a.gif", moving_texture(9, 48, 64), "gif", 20, "rgb8")
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
@@ -148,7 +151,7 @@ def test_gif_and_folder_and_kept_files(tmp_path, loaded):
 
 def test_options_reach_the_tracker(tmp_path, loaded):
     options = "--checkpoint some --iters 3 --threshold 0.7 --resolution 96x128 --device cpu"
-    options += " --precision bfloat16 --cuda-graphs --flip-tta"
+    options += " --precision bfloat16 --cuda-graphs --flip-tta --keep-aspect"
     where = ["--direction", "forward", "--query-frame", 4, "--out", tmp_path / "o"]
     assert track(clip(tmp_path), *where, *options.split()) == 0
     expected = TrackerOptions(
@@ -158,6 +161,8 @@ def test_options_reach_the_tracker(tmp_path, loaded):
         precision="bfloat16",
         cuda_graphs=True,
         flip_tta=True,
+        direction="forward",
+        keep_aspect=True,
         device="cpu",
     )
     assert loaded == [("some", expected)]
@@ -170,7 +175,7 @@ def test_options_reach_the_tracker(tmp_path, loaded):
 def test_the_default_grid_lies_within_narrow_pictures(tmp_path, loaded, height, width):
     folder = write_folder(tmp_path / "frames", moving_texture(1, height, width), ["0.png"])
     arguments = cli._make_parser().parse_args(["track", str(folder), "--out", "x"])
-    positions = cli.track.make_queries(arguments, open_video(folder))[0, :, 1:]
+    positions = cli.track.make_queries(arguments, open_video(folder)).queries[0, :, 1:]
     assert (positions >= 0).all() and (positions <= torch.tensor([width - 1, height - 1])).all()
     if (height, width) == (48, 64):
         assert torch.equal(positions, queries.grid(10, (48, 64), margin=1)[0, :, 1:])
@@ -238,6 +243,13 @@ def test_directions(tmp_path, loaded, direction):
     assert visible[6:].any() == (direction == "both")
 
 
+def test_points_and_grid_add_up(tmp_path, loaded):
+    (tmp_path / "p.csv").write_text("frame,x,y\n3,10,11\n")
+    where = ["--points", tmp_path / "p.csv", "--grid", 2, "--query-frame", 1]
+    assert track(clip(tmp_path), *where, "--out", tmp_path / "out") == 0
+    assert results(tmp_path / "out")["queries"][:, 0].tolist() == [3, 1, 1, 1, 1]
+
+
 def test_a_mask_chooses_points(tmp_path, loaded, capsys):
     source = clip(tmp_path)
     for size in [(64, 48), (128, 96)]:  # the second is brought to the video's size
@@ -260,6 +272,58 @@ def test_a_mask_chooses_points(tmp_path, loaded, capsys):
     assert_refused(capsys, tmp_path, "cannot be read as a picture", source, "--mask", source)
 
 
+def test_a_mask_holds_labels(tmp_path, loaded):
+    """16 bits, objects by their labels, transparent outside; another aspect is said."""
+    source = clip(tmp_path, height=120, width=160)
+    for name, ids in (
+        ("u16_100_300.png", {100, 300}),
+        ("u16.png", {1, 2}),
+        ("alpha_white.png", {255}),
+    ):
+        assert track(source, "--mask", FAILING / name, "--grid", 9, "--out", tmp_path / "out") == 0
+        saved = results(tmp_path / "out")
+        assert set(saved["ids"].tolist()) == ids and 10 < len(saved["ids"]) < 30
+
+
+def test_a_mask_of_another_aspect_is_said(tmp_path, loaded, capsys):
+    source = clip(tmp_path, height=120, width=160)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert track(source, "--mask", FAILING / "square.png", "--out", tmp_path / "out") == 0
+    assert "square.png is 160x160, of another aspect" in capsys.readouterr().err
+
+
+def test_a_part_of_a_video_keeps_its_numbers(tmp_path, loaded):
+    (tmp_path / "points.csv").write_text("frame,x,y,name\n5,20,30,nose\n4,10,10,\n")
+    arguments = ["--points", tmp_path / "points.csv", "--frames", "4:8", "--out", tmp_path / "out"]
+    assert track(clip(tmp_path), *arguments) == 0
+    saved = results(tmp_path / "out")
+    assert saved["xy"].shape == (4, 2, 2) and saved["names"].tolist() == ["nose", ""]
+    np.testing.assert_allclose(saved["seconds"], np.arange(4, 8) / 12.5)
+    with open(tmp_path / "out/tracks.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["frame"]) for row in rows] == [4, 5, 6, 7] * 2 and rows[0]["name"] == "nose"
+    assert len(open_video(tmp_path / "out/overlay.mp4")) == 4
+
+
+def test_data_check_decodes_a_video(tmp_path, capsys):
+    for name, code, message in [
+        ("base.mp4", 0, "base.mp4 with 20 frames: nothing wrong"),
+        ("keybad.mp4", 1, "damaged near frame 30, 12 frames cannot be decoded"),
+        ("zeros_mid.mp4", 1, "damaged near frames 17, 19, 24, 3 frames cannot be decoded"),
+    ]:
+        report = tmp_path / "report.json"
+        assert cli.main(["data", "check", str(FAILING / name), "--json", str(report)]) == code
+        assert message in capsys.readouterr().out
+        assert len(json.loads(report.read_text())["findings"]) == code
+    assert cli.main(["data", "check", str(FAILING / "base.mp4"), "--repair"]) == 2
+
+
+def test_the_overlay_keeps_pixels_that_are_not_square(tmp_path, loaded):
+    assert track(FAILING / "sar.mp4", "--grid", 2, "--out", tmp_path / "out") == 0
+    assert open_video(tmp_path / "out/overlay.mp4").aspect == Fraction(32, 27)
+
+
 def assert_refused(capsys, tmp_path, message, *arguments) -> None:
     """Exit code 2, one sentence with `message` on stderr, nothing on stdout, no file written."""
     before = sorted(str(path) for path in tmp_path.rglob("*"))
@@ -280,7 +344,7 @@ def test_bad_arguments(tmp_path, loaded, capsys):
     points = tmp_path / "points.csv"
     for text, message in [
         ("frame,x,y\n0,nan,2\n", "not finite"),
-        ("t,x,y\n0,1,2\n", "must begin with the header frame,x,y"),
+        ("t,x,y\n0,1,2\n", "must begin with a header that has frame,x,y"),
         ("frame,x,y\n9,1,2\n", "frame 9 is outside the video, which has frames 0 to 8"),
         ("frame,x,y\n", "holds no points"),
     ]:
@@ -288,11 +352,15 @@ def test_bad_arguments(tmp_path, loaded, capsys):
         assert_refused(capsys, tmp_path, message, source, "--points", points)
     points.write_text("frame,x,y\n0,1,2\n")
     for arguments, message in [
-        (["--points", points, "--grid", 3], "leave out --grid"),
+        (["--points", points, "--query-frame", 3], "--query-frame is of a grid"),
         (["--points", tmp_path / "none.csv"], "none.csv does not exist"),
         (["--mask", tmp_path / "none.png"], "none.png does not exist"),
         (["--query-frame", 9], "frames 0 to 8"),
         (["--query-frame", -1], "frames 0 to 8"),
+        (["--frames", "3:10"], "--frames 3:10 is not within"),
+        (["--frames", "5:5"], "--frames 5:5 is not within"),
+        (["--frames", "5"], "5 is not a range such as 10:20"),
+        (["--frames", "4:6", "--query-frame", 3], "which has frames 4 to 5"),
         (["--grid", 0], "0 is not a whole number of at least 1"),
         (["--grid", 317], "317 x 317 points are too many: use 316 at most"),
         (["--trail", -5], "-5 is not a whole number of at least 0"),
@@ -434,7 +502,7 @@ def test_interrupted_while_drawing(tmp_path, loaded, monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("ignore:bfloat16 is emulated")
 def test_memory_chooses_the_points_at_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cli.track, "peak_memory", lambda device: 500_000_000)
+    monkeypatch.setattr(making, "peak_memory", lambda device: 500_000_000)
     video, common = (
         clip(tmp_path),
         ["--iters", 1, "--resolution", "48x64", "--device", "cpu", "--grid", 20],

@@ -21,7 +21,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "BADJA"
 
 FORM = (
     "it should list frames, each once, with image_path, segmentation_path, "
-    "37 joints [row, col] and 37 visibilities"
+    "37 joints [row, col] in pixels and 37 visibilities"
 )
 
 

@@ -1,5 +1,7 @@
 """Pseudo-labels are the truth where the tracker is right, and absent where it is not."""
 
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -154,6 +156,15 @@ def test_clips_of_a_folder_are_a_function_of_the_seed(folder):
 def test_what_cannot_be_used_is_said(folder, named, words):
     with pytest.raises(ValueError, match=words):
         PseudoLabels(**({"videos": str(folder), "tracker": None} | named))
+
+
+def test_a_broken_video_is_left_out_with_a_word(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "videos")
+    whole = (tmp_path / "videos" / "plane.mp4").read_bytes()
+    (tmp_path / "videos" / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(UserWarning, match="a video is left out: .*cut.mp4 is cut short"):
+        source = PseudoLabels(str(tmp_path / "videos"), None, frames=10)
+    assert [video.name for video in source.videos] == ["plane"]
 
 
 def test_generate_writes_them_in_the_layout_with_what_is_believed(folder, tmp_path, monkeypatch):

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from cotracker import cli
-from cotracker.benchmarks.paper import suite
-from cotracker.config.overrides import SWEEP, expand_sweep, find_misspelt
+from cotracker.config.overrides import expand_sweep, find_misspelt
+from cotracker.config.words import SWEEP, config_name
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -85,7 +85,7 @@ def wrong_arguments(words: list[str]) -> str | None:
 def wrong_overrides(name: str, words: list[str]) -> str | None:
     if name == "evaluate":
         try:
-            table, words = suite.config_name(CONFIGS, words)
+            table, words = config_name(CONFIGS, words)
         except ValueError as error:
             return str(error)
         name = table or name

@@ -1,20 +1,59 @@
 """Small videos and folders of pictures, good and bad."""
 
-import subprocess
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
-from imageio_ffmpeg import get_ffmpeg_exe
 from moving import moving_texture
 from PIL import Image
 
 from cotracker.data.video import write_video
 
+FAILING = Path(__file__).parents[1] / "data" / "failing"
 
-def run_ffmpeg(*arguments) -> None:
-    subprocess.run(
-        [get_ffmpeg_exe(), "-nostdin", "-y", "-v", "error", *map(str, arguments)], check=True
-    )
+
+def encode(
+    path: Path,
+    frames: np.ndarray,
+    codec: str,
+    rate: Fraction | int = 25,
+    pixels: str = "yuv420p",
+    times: list[int] | None = None,
+    rotation: int = 0,
+    **options: str,
+) -> Path:
+    """The file written with frames T H W 3, by libav in any codec and container it has.
+
+    times: the pts of each frame in thousandths of a second; None for the rate.
+    rotation: degrees, in the container's display matrix.
+    """
+    container_options = {"movflags": options.pop("movflags")} if "movflags" in options else {}
+    with av.open(str(path), "w", options=container_options) as container:
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pixels
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts = number if times is None else times[number]
+            picture.time_base = 1 / Fraction(rate) if times is None else Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def write_sound(path: Path) -> None:
+    """A file with a sound track alone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode())
 
 
 def write_folder(folder: Path, frames: np.ndarray, names: list[str]) -> Path:
@@ -33,12 +72,11 @@ def make_bad(kind: str, tmp_path: Path) -> Path:
     elif kind == "text":
         path.write_text("These are words,\nnot pictures.\n" * 50)
     elif kind == "sound":
-        run_ffmpeg("-f", "lavfi", "-i", "sine=d=1", path)
+        write_sound(path)
     elif kind in ("cut", "cut late"):
         write_video(good, moving_texture(60, 128, 160), 10, (128, 160))
         if kind == "cut":  # the table of contents is at the end, and lost
-            run_ffmpeg("-i", good, "-c", "copy", tmp_path / "plain.mp4")
-            good = tmp_path / "plain.mp4"
+            encode(good, moving_texture(60, 128, 160), "libx264", 10)
         path.write_bytes(good.read_bytes()[: good.stat().st_size * 2 // 3])
     elif kind == "empty folder":
         (tmp_path / "bad").mkdir()

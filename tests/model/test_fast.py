@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from waits import Waits
 
-from cotracker import checkpoint, load_tracker
+from cotracker import checkpoint
 from cotracker.benchmarks.metrics import badja
 from cotracker.benchmarks.protocols import from_first_frame
 from cotracker.data.badja import BADJA
@@ -28,7 +28,7 @@ from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import MOST, CudaGraphs
 from cotracker.model.runtime import compile_transformer, multiplies
 from cotracker.queries import grid
-from cotracker.trackers.build import build_chain, lower_precision
+from cotracker.trackers.build import build_chain, load_chain, lower_precision
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.views import FeatureCache, MappedVideo
@@ -184,21 +184,20 @@ def test_the_single_point_protocol_is_that_of_each_query_alone():
         assert (together[:, start:, n] - alone[:, :, 0]).abs().max() < 5e-3
 
 
+def load_bare(**settings):
+    options = TrackerOptions(resolution=None, support_grid=0, device="cpu", **settings)
+    return load_chain(SHIPPED, options)
+
+
 @even_if_emulated
 def test_what_is_approximate_is_off_by_default_and_named():
-    exact = load_tracker(SHIPPED, resolution=None, support_grid=0, device="cpu")
-    lower = load_tracker(
-        SHIPPED, resolution=None, support_grid=0, precision="bfloat16", device="cpu"
-    )
+    exact, lower = (load_bare(precision=name) for name in ("float32", "bfloat16"))
     assert exact.model.dtype == torch.float32 and "precision" not in exact.describe()
     assert lower.describe() == exact.describe() | {"precision": "bfloat16"}
 
 
 def test_cuda_graphs_change_nothing_on_a_cpu():
-    plain, graphed = (
-        load_tracker(SHIPPED, resolution=None, support_grid=0, device="cpu", cuda_graphs=r)
-        for r in (False, True)
-    )
+    plain, graphed = (load_bare(cuda_graphs=switch) for switch in (False, True))
     assert isinstance(graphed.refine, CudaGraphs) and graphed.describe() == plain.describe()
     assert torch.equal(graphed(VIDEO, QUERIES).xy, plain(VIDEO, QUERIES).xy)
 

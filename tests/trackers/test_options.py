@@ -33,6 +33,10 @@ from cotracker.trackers.wrappers import Bidirectional, OneByOne, Resized, Suppor
         ({"precision": "half"}, "precision must be float32 or bfloat16, not half"),
         ({"cuda_graphs": 1}, "cuda_graphs must be true or false, not 1"),
         ({"flip_tta": None}, "flip_tta must be true or false, not None"),
+        ({"direction": "up"}, "direction must be forward, backward or both, not up"),
+        ({"keep_aspect": 1}, "keep_aspect must be true or false, not 1"),
+        ({"points_at_once": 0}, "points_at_once must be a whole number of at least 1, not 0"),
+        ({"feature_memory": -1}, "feature_memory must be a number of at least 0, not -1"),
     ],
 )
 def test_bad_settings_are_refused_in_one_sentence(settings, message):
@@ -81,7 +85,9 @@ def test_load_tracker_and_the_config_have_the_fields_of_the_options(pytestconfig
     config = yaml.safe_load((pytestconfig.rootpath / "configs/tracker/cotracker.yaml").read_text())
     assert set(config) == {"name", "_target_", *parameters}
     settings = {name: config[name] for name in fields}
-    paper = TrackerOptions(single_point=True, local_support_grid=6)
+    paper = TrackerOptions(
+        single_point=True, local_support_grid=6, direction="forward", points_at_once=None
+    )
     assert TrackerOptions(**settings) == paper
 
 

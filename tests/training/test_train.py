@@ -237,7 +237,7 @@ def test_only_trainable_parts_are_trained(smoke, tmp_path):
 @pytest.mark.parametrize("word, sentence", [  # one a call site
     ("train.lr=abc", "train.lr must be a number from 0 to 10, not abc"),
     ("train.trainable=visibility", "train.trainable must be a list of names"),
-    ("train.device=gpu7", "device gpu7 cannot be used"),
+    ("train.device=gpu7", "train.device must be auto, cpu, mps, cuda or one such as cuda:1"),
     ("+train.learning_rate=1", "there is no setting train.learning_rate: choose one of steps,"),
     ("train=null", "train must be a section"),
     ("seed=-1", "seed must be a whole number"),

@@ -17,32 +17,11 @@ from cotracker.benchmarks.paper import figures, numbers, tables
 from cotracker.files import write_json, write_text
 from cotracker.visualize.plots import plot_lines
 
-KINDS = ("table", "figure")
 Evaluate = Callable[[DictConfig, dict], dict | None]
 
 
 class Unavailable(ValueError):
     """The data set or checkpoint of one evaluation is not there; the others go on."""
-
-
-def config_name(configs: Path, arguments: list[str]) -> tuple[str | None, list[str]]:
-    """The config that table=N or figure=N names, such as tables/2, or None; the other arguments.
-
-    ValueError where both are given, there is no such table or figure, or experiment= is given.
-    """
-    chosen = [one for one in arguments if one.partition("=")[0] in KINDS]
-    others = [one for one in arguments if one not in chosen]
-    if any(one.startswith("experiment=") for one in others):
-        raise ValueError("evaluate.py has no experiment=: pass table=N or figure=N (table=2)")
-    if not chosen:
-        return None, others
-    if len(chosen) > 1:
-        raise ValueError(f"{' and '.join(chosen)} are two: pass one table=N or figure=N")
-    kind, _, name = chosen[0].partition("=")
-    names = [path.stem for path in sorted((configs / f"{kind}s").glob("[0-9]*.yaml"))]
-    if name not in names:
-        raise ValueError(f"there is no {kind}={name}: pass one of {', '.join(names)}")
-    return f"{kind}s/{name}", others
 
 
 def load(configs: Path, name: str, overrides: list[str]) -> DictConfig:

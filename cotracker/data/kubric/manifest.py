@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cotracker.checks import fits
 from cotracker.data.kubric.layout import PARTIAL, clip_names, describe_clip
 from cotracker.files import PARTIAL as PARTIAL_FILE
-from cotracker.files import write_text
+from cotracker.files import parse_json, write_text
 
 LAYOUT = 1  # the version of the layout on disk
 MANIFEST = "manifest.json"
-ENTRY_KEYS = {"name", "frames", "points", "size", "sha256"}
+TEACHER = {"name": str, "hash": str, "licence": (str, type(None))}  # of a tracker that labelled
+ENTRY = {"name": str, "frames": int, "points": int, "size": list, "sha256": str}
+SHAPE = {"commits": list, "clips": [ENTRY], "config?": dict, "teacher?": TEACHER}
 
 
 def manifest_header(
@@ -88,12 +91,11 @@ def read_manifest(root: str | Path) -> dict | None:
     """The manifest of a folder, or None without one; ValueError if it cannot be read as one."""
     path = Path(root) / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
-        assert isinstance(manifest["commits"], list)
-        assert all(ENTRY_KEYS <= entry.keys() for entry in manifest["clips"])
+        manifest = parse_json(path.read_bytes())
+        assert fits(manifest, SHAPE)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+    except (OSError, ValueError, AssertionError) as error:
         raise ValueError(
             f"{path} is no manifest of clips: move it away or choose another folder"
         ) from error

@@ -8,6 +8,8 @@ from cotracker import checks
 from cotracker.data.synthetic.motion import sample_log_uniform
 
 TINY = 1e-9  # the least of what must be positive
+MANY = 10**6  # points of a clip, at most
+LARGEST = 16384  # pixels of a side, and frames, at most
 
 
 @dataclass
@@ -108,7 +110,8 @@ class Recipe:
                     f"crop of Sprites must be within its height and width, {self.height} x "
                     f"{self.width}, not {crop}"
                 )
-        checks.pair("objects of Sprites", self.objects, 0, whole=True)
+        checks.pair("objects of Sprites", self.objects, 0, 1000, whole=True)
+        checks.number("tilt of Sprites", self.tilt, 0, 89)
         checks.pair("shutter of Sprites", self.shutter, 0)
         checks.pair("cover_frames of Sprites", self.cover_frames, 1)
         for name in ("object_size", "shake", "liveliness"):
@@ -124,8 +127,12 @@ class Recipe:
 
 def check_sizes(recipe: object) -> None:
     """ValueError unless a generator's frames, points, height and width can be."""
-    for name, least in (("frames", 2), ("points", 1), ("height", 16), ("width", 16)):
-        checks.whole(f"{name} of {type(recipe).__name__}", getattr(recipe, name), least)
+    owner = type(recipe).__name__
+    checks.whole(f"points of {owner}", recipe.points, 1, MANY)
+    for name, least in (("frames", 2), ("height", 16), ("width", 16)):
+        checks.whole(f"{name} of {owner}", getattr(recipe, name), least, LARGEST)
+    if recipe.textures is not None:
+        checks.texts(f"textures of {owner}", recipe.textures)
 
 
 def check_probabilities(recipe: object, first: str) -> None:

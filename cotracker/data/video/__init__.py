@@ -1,51 +1,71 @@
 """Videos as lazy sequences of frames, from files and folders of pictures; and mp4 files written."""
 
-import re
+import os
+import stat
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable
-from functools import partial
+from collections.abc import Generator, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cotracker.data.video import ffmpeg
-from cotracker.data.video.images import is_picture, picture_size, read_picture
+from cotracker.checks import choice
+from cotracker.data.video.container import FileSource
+from cotracker.data.video.encode import write_frames
+from cotracker.data.video.folder import (
+    ANIMATED,
+    STACKS,
+    AnimationSource,
+    PictureSource,
+    open_folder,
+)
+from cotracker.data.video.images import read_picture as read_picture
 from cotracker.files import replace_file
 
 CACHE_BYTES = 192 * 2**20
-FOLDER_FPS = 24.0  # a folder has no rate; DAVIS, the usual one, has 24
+
+
+class Source(Protocol):
+    """What a VideoFile reads from; to be pickled."""
+
+    count: int
+    size: tuple[int, int]
+    fps: float
+    seconds: np.ndarray
+    aspect: Fraction
+
+    def frames(self, start: int) -> Generator[np.ndarray, None, None]: ...
 
 
 class VideoFile:
-    """A Video (see cotracker.types) decoded on demand: `.shape` (1, T, 3, H, W), `.fps`, `.name`,
-    and `.seconds`, the times of the frames from the first on.
+    """A Video (see cotracker.types) decoded on demand.
 
-    `video[:, a:b]` is uint8 RGB 1 n 3 H W. Reading forward decodes each frame once. Going back
-    enters the file so much earlier that the backward slices that follow are in the cache, which
-    holds at most CACHE_BYTES (or 8 frames).
-    decode: from a frame number to a generator of that frame and all after it, H W 3 each.
+    shape: (1, T, 3, H, W).  name.  fps.
+    seconds: T float64, the times of the frames, from the first of the file on.
+    aspect: of a pixel, width to height.
+    first: the number in its file of the first frame.
+
+    `video[:, a:b]` is uint8 RGB 1 n 3 H W; len(video) is T, and iteration gives frames 3 H W.
+    Reading forward decodes each frame once. Going back enters the file so much earlier that the
+    backward slices that follow are in the cache, which holds at most CACHE_BYTES (or 8 frames).
+    It may be pickled, and read after a fork; each process opens the file anew.
     """
 
-    def __init__(
-        self,
-        name: str,
-        decode: Callable[[int], Generator],
-        count: int,
-        size: tuple,
-        fps: float,
-        seconds: np.ndarray | None = None,
-    ):
+    def __init__(self, name: str, source: Source, first: int = 0, stop: int | None = None):
         self.name = name
-        self.fps = fps
-        self.seconds = np.arange(count) / fps if seconds is None else seconds
-        self.shape = (1, count, 3, *size)
-        self._decode = decode
-        self._frames = decode(0)  # a generator: it starts with the first frame that is read
-        self._next = 0
-        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._capacity = max(8, CACHE_BYTES // (size[0] * size[1] * 3))
+        self.first = first
+        self.fps = source.fps
+        self.aspect = source.aspect
+        self.seconds = source.seconds[first:stop]
+        self.shape = (1, len(self.seconds), 3, *source.size)
+        self._source = source
+        self._start(0)
+        self._capacity = max(8, CACHE_BYTES // (source.size[0] * source.size[1] * 3))
+        _OPEN.add(self)
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
         """Frames of the slice as uint8 RGB 1 n 3 H W."""
@@ -59,6 +79,34 @@ class VideoFile:
         stacked = torch.from_numpy(np.stack([read[number] for number in numbers]))
         return stacked.permute(0, 3, 1, 2)[None]
 
+    def __len__(self) -> int:
+        return self.shape[1]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[:, number : number + 1][0, 0] for number in range(len(self)))
+
+    def __enter__(self) -> "VideoFile":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict:
+        return {"name": self.name, "source": self._source, "part": (self.first, len(self))}
+
+    def __setstate__(self, state: dict) -> None:
+        first, count = state["part"]
+        self.__init__(state["name"], state["source"], first, first + count)
+
+    def cut(self, start: int, stop: int) -> "VideoFile":
+        """The frames from `start` to before `stop`, as a video of the same times."""
+        return VideoFile(self.name, self._source, self.first + start, self.first + stop)
+
+    def close(self) -> None:
+        """Ends a running decoder and empties the cache; the video can still be read afterwards."""
+        self._enter(0)
+        self._cache.clear()
+
     def _frame(self, number: int, last: int) -> np.ndarray:
         if number in self._cache:
             self._cache.move_to_end(number)
@@ -68,7 +116,11 @@ class VideoFile:
         elif number > self._next + self._capacity:
             self._enter(number)
         while self._next <= number:
-            frame = next(self._frames)
+            try:
+                frame = next(self._frames)
+            except BaseException:  # an ended generator would end the next reading without a word
+                self._enter(0)
+                raise
             self._cache[self._next] = frame
             self._next += 1
             if len(self._cache) > self._capacity:
@@ -77,71 +129,80 @@ class VideoFile:
 
     def _enter(self, start: int) -> None:
         self._frames.close()
-        self._frames = self._decode(start)
+        self._frames = self._source.frames(self.first + start)
         self._next = start
 
-    def close(self) -> None:
-        """Ends a running decoder and empties the cache; the video can still be read afterwards."""
-        self._cache.clear()
-        self._enter(0)
+    def _start(self, start: int) -> None:
+        self._frames = self._source.frames(self.first + start)  # begins with the first frame read
+        self._next = start
+        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
 
 
-def open_video(path: str | Path) -> VideoFile:
-    """The VideoFile of an mp4, mov, avi, mkv, webm or gif, or of a folder of numbered frames.
+_OPEN: weakref.WeakSet[VideoFile] = weakref.WeakSet()
+_INHERITED: list[Generator] = []
 
-    Frames are counted by decoding; what the container claims is not used.
-    ValueError, one sentence naming the file: nothing can be read.
+
+def _leave_to_parent() -> None:
+    """Keeps a parent's decoders for ever in a child: their threads did not come along."""
+    for video in _OPEN:
+        _INHERITED.append(video._frames)
+        video._start(0)
+
+
+if os.name == "posix":
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def open_video(path: str | Path, damaged: str = "refuse") -> VideoFile:
+    """The VideoFile of a video file, an animation, a stack, or a folder of numbered frames.
+
+    A file is read once for the times of its frames, without decoding.
+    damaged: "refuse", or "repeat" the last good frame where one cannot be decoded.
+    Variable rates, dropped frames, interlacing and the like are said in a warning.
+    ValueError, one sentence naming the file: nothing can be read, or it is damaged.
     """
+    choice("damaged", damaged, ("refuse", "repeat"))
     path = Path(path)
     if path.is_dir():
-        return _open_folder(path)
-    if not path.exists():
-        raise ValueError(f"{path} does not exist: give a video file or a folder of frames")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is an empty file: copy it again")
-    index = ffmpeg.index_video(path)
-    decode = partial(ffmpeg.decode, index)
-    seconds = np.array([float(time - index.times[0]) for time in index.times])
-    return VideoFile(path.stem, decode, len(seconds), index.size, index.fps, seconds)
+        return VideoFile(path.resolve().name, open_folder(path))
+    _check_file(path)
+    kind = path.suffix.lower()
+    if kind in STACKS:
+        return VideoFile(path.stem, PictureSource([path], path))
+    if kind in ANIMATED:
+        return VideoFile(path.stem, AnimationSource(path))
+    return VideoFile(path.stem, FileSource(path, repeats=damaged == "repeat"))
 
 
 def write_video(
-    path: str | Path, frames: Iterable[np.ndarray], fps: float, size: tuple[int, int]
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    size: tuple[int, int],
+    aspect: Fraction = Fraction(1),
 ) -> int:
     """How many frames (H W 3 uint8 RGB each) were written to the h264 mp4 `path`, atomically.
 
     Frame count, `fps` and `size` (H, W; odd ones too) are kept exactly.
+    aspect: of a pixel, width to height.
     ValueError: there is no frame, or one of another size.
     """
     with replace_file(path) as file:
-        count = ffmpeg.encode(Path(file.name), frames, fps, size)
+        count = write_frames(Path(file.name), frames, fps, size, aspect)
         if not count:
             raise ValueError(f"{path} was not written: there is no frame to write")
     return count
 
 
-def _open_folder(path: Path) -> VideoFile:
-    files = sorted(filter(is_picture, path.iterdir()), key=_natural_order)
-    if not files:
+def _check_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        wanted = "give a video file or a folder of frames"
+        raise ValueError(f"{path} does not exist: {wanted}") from None
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError(
-            f"{path} holds no frames: put jpg, png, bmp or webp pictures of one size in it"
+            f"{path} is a pipe or a device, which cannot be read twice: save it as a file first"
         )
-    sizes = [picture_size(file) for file in files]
-    for file, size in zip(files, sizes):
-        if size != sizes[0]:
-            raise ValueError(
-                f"{file} is {size[1]}x{size[0]} but {files[0].name} is "
-                f"{sizes[0][1]}x{sizes[0][0]}: all frames of a folder must have one size"
-            )
-
-    def decode(start: int) -> Generator:
-        return (read_picture(file) for file in files[start:])
-
-    return VideoFile(path.resolve().name, decode, len(files), sizes[0], FOLDER_FPS)
-
-
-def _natural_order(file: Path) -> list:
-    """Sorts frame2 before frame10: digits as numbers, the rest as text."""
-    parts = re.split(r"(\d+)", file.name)
-    ordered = [int(part) if number % 2 else part.lower() for number, part in enumerate(parts)]
-    return [*ordered, file.name]
+    if status.st_size == 0:
+        raise ValueError(f"{path} is an empty file: copy it again")

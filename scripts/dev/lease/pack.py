@@ -7,7 +7,6 @@ better). The other machine needs no ffmpeg: unpack.py writes the frames again wi
 
 import argparse
 import os
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -15,10 +14,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from imageio_ffmpeg import get_ffmpeg_exe
 
 from cotracker.data.kubric.layout import clip_names, open_frames, read_tracks
 from cotracker.data.pickles import load_npy_dict
+from cotracker.data.video.encode import write_frames
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,17 +85,13 @@ def pack(source: Path, target: Path, quality: str) -> None:
     np.save(target / f"{source.name}.npy", held | {"coords": coords}, allow_pickle=True)
     frames = open_frames(source, coords.shape[1])[:, :][0].permute(0, 2, 3, 1).numpy()
     video = target / "frames.mp4"
-    height, width = frames.shape[1:3]
-    layout = "yuv444p" if height % 2 or width % 2 else "yuv420p"  # odd sides stay whole
-    source_options = f"-v error -f rawvideo -pix_fmt rgb24 -s {width}x{height} -framerate 24 -i -"
-    codec = f"-c:v libx264 -crf {quality} -preset slow -threads 1 -pix_fmt {layout}"
-    command = [get_ffmpeg_exe(), *source_options.split(), *codec.split(), str(video)]
-    done = subprocess.run(command, input=frames.tobytes(), stderr=subprocess.PIPE)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+    options = {"crf": quality, "preset": "slow", "threads": "1"}
+    try:
+        write_frames(video, frames, 24.0, frames.shape[1:3], options=options)
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"{source} could not be written as h264 ({said[-1]}): make room, or leave it out"
-        )
+            f"{source} could not be written as h264 ({error}): make room, or leave it out"
+        ) from error
     capture, count = cv2.VideoCapture(str(video)), 0
     while capture.read()[0]:
         count += 1

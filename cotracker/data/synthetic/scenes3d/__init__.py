@@ -11,10 +11,10 @@ from numpy.random import Generator
 
 from cotracker.data.kubric.tracks import sample_tracks
 from cotracker.data.synthetic.camera_effects import apply_camera_effects, sample_camera_effects
+from cotracker.data.synthetic.recipe3d import Recipe3D
 from cotracker.data.synthetic.scenes3d.builder3d import STEPS_PER_FRAME, build_scene
 from cotracker.data.synthetic.scenes3d.camera3d import choose_camera
 from cotracker.data.synthetic.scenes3d.mujoco_world import World
-from cotracker.data.synthetic.scenes3d.recipe3d import Recipe3D
 from cotracker.data.synthetic.scenes3d.recording import Surface, is_in_front, record_surface
 from cotracker.data.synthetic.scenes3d.scene3d import Camera3D, Poses
 from cotracker.data.synthetic.textures import Textures

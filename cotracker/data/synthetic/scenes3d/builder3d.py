@@ -6,13 +6,13 @@ import numpy as np
 from numpy.random import Generator
 
 from cotracker.data.synthetic.motion import sample_log_uniform
+from cotracker.data.synthetic.recipe3d import Recipe3D
 from cotracker.data.synthetic.scenes3d import elements
 from cotracker.data.synthetic.scenes3d.creatures import (
     depth_below,
     sample_creature,
     sample_trunk_motion,
 )
-from cotracker.data.synthetic.scenes3d.recipe3d import Recipe3D
 from cotracker.data.synthetic.scenes3d.scene3d import Body, Scene3D
 from cotracker.data.synthetic.textures import Textures
 

@@ -6,7 +6,7 @@ from numpy.random import Generator
 
 from cotracker.data.kubric.tracks import rotations
 from cotracker.data.synthetic.motion import sample_log_uniform, sample_wave
-from cotracker.data.synthetic.scenes3d.recipe3d import Recipe3D
+from cotracker.data.synthetic.recipe3d import Recipe3D
 from cotracker.data.synthetic.scenes3d.scene3d import (
     Camera3D,
     Plane,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cotracker import checks
-from cotracker.data.synthetic.recipe import check_probabilities, check_sizes
+from cotracker.data.synthetic.recipe import MANY, TINY, check_probabilities, check_sizes
 
 MOST_OBJECTS = 24
 
@@ -72,10 +72,15 @@ class Recipe3D:
 
     def __post_init__(self):
         check_sizes(self)
+        checks.whole("sampled of Scenes3D", self.sampled, 1, MANY)
         if self.sampled < self.points:
             raise ValueError(
                 f"Scenes3D cannot choose points={self.points} of sampled={self.sampled}: "
                 "raise sampled"
             )
+        checks.number("fps of Scenes3D", self.fps, 1, 1000)
         checks.pair("objects of Scenes3D", self.objects, 0, MOST_OBJECTS, whole=True)
+        checks.pair("fov of Scenes3D", self.fov, 1, 170)
+        for name in ("object_size", "speed", "spin", "camera_speed"):
+            checks.pair(f"{name} of Scenes3D", getattr(self, name), TINY, 1000)
         check_probabilities(self, "creatures")

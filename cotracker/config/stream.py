@@ -1,0 +1,37 @@
+"""The stream of examples that a config of train.py describes."""
+
+from omegaconf import DictConfig
+
+from cotracker.config.instantiate import instantiate
+from cotracker.data.kubric.manifest import read_manifest
+from cotracker.data.stream import Mixture, TrainingStream
+from cotracker.training.config import TrainConfig
+from cotracker.training.progress import Progress
+
+KUBRIC = "cotracker.data.kubric.Kubric"
+
+
+def build_stream(
+    cfg: DictConfig, train: TrainConfig, source, progress: Progress, processes: int
+) -> TrainingStream:
+    """The stream of examples; a mixture's blocks are those of a step, and stay so on resume."""
+    augment = instantiate(cfg.augment, "augment")
+    if train.render_on_device:
+        if augment is not None:
+            raise ValueError("train.render_on_device=true needs augment=none")
+        source = source if isinstance(source, Mixture) else Mixture([source], [1.0])
+        source = source.with_deferred_rendering()
+    mixed = isinstance(source, Mixture) and len(source.sources) > 1
+    block = progress.fix_block(train.batch * processes, train.accumulate, mixed)
+    source = source.in_blocks(block) if mixed else source
+    return TrainingStream(source, cfg.seed, augment)
+
+
+def find_teachers(data: dict) -> dict[str, dict]:
+    """{name, hash, licence} by hash of the trackers that labelled the data's folders of clips."""
+    nodes = data.get("sources") or [data.get("source") or data]
+    if nodes != [data]:
+        return {key: one for node in nodes for key, one in find_teachers(node).items()}
+    manifest = read_manifest(data["root"]) if data["_target_"] == KUBRIC else None
+    teacher = (manifest or {}).get("teacher")
+    return {teacher["hash"]: teacher} if teacher else {}
