@@ -82,42 +82,48 @@ def chain(
     Where a point lands outside a picture of `size` (H, W) it is occluded, and so are chains on
     from there. Equal candidates: the first of the deltas.
     """
-    xy = points.repeat(frames, 1, 1)
-    occlusion, sigma = torch.zeros_like(xy[..., 0]), torch.zeros_like(xy[..., 0])
+    flow = torch.zeros_like(points).repeat(frames, 1, 1)
+    occlusion, sigma = torch.zeros_like(flow[..., 0]), torch.zeros_like(flow[..., 0])
     height, width = size
     for t in range(1, frames):
         moving = start < t
         if not moving.any():
             continue
-        found = [_candidate(pair, t, delta, start, (xy, occlusion, sigma)) for delta in deltas]
+        state = (flow, occlusion, sigma)
+        found = [_candidate(pair, t, delta, points, start, state) for delta in deltas]
         scores = torch.stack([_score(one, threshold) for one in found])  # deltas N
         best = scores.argmax(0)
         values = torch.stack([torch.cat([x, o[:, None], s[:, None]], 1) for x, o, s, _ in found])
         chosen = values[best, torch.arange(len(best), device=best.device)]
-        x, y, hidden, spread = chosen.unbind(-1)
+        (x, y), (hidden, spread) = (points + chosen[:, :2]).T, chosen[:, 2:].T
         outside = (x < 0) | (y < 0) | (x >= width) | (y >= height)
-        xy[t, moving] = chosen[moving, :2]
+        flow[t, moving] = chosen[moving, :2]
         occlusion[t, moving] = torch.where(outside, 1.0, hidden)[moving]
         sigma[t, moving] = spread[moving]
-    return xy, occlusion, sigma
+    return points + flow, occlusion, sigma
 
 
 def _candidate(
-    pair: Pair, t: int, delta: float, start: Tensor, state: tuple[Tensor, Tensor, Tensor]
+    pair: Pair,
+    t: int,
+    delta: float,
+    points: Tensor,
+    start: Tensor,
+    state: tuple[Tensor, Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Positions N 2, occlusion, sigma N through the frame `delta` before; where there is one."""
+    """Flow N 2, occlusion, sigma N through the frame `delta` before; where there is one."""
     left = start if delta == math.inf else torch.full_like(start, t - int(delta))
     there = (left >= start) & (left < t)
     every = torch.arange(len(start), device=start.device)
-    xy, occlusion, sigma = (values[left.clamp(min=0), every] for values in state)
+    flow, occlusion, sigma = (values[left.clamp(min=0), every] for values in state)
     for frame in left[there].unique().tolist():
         own = there & (left == frame)
         zero = torch.zeros(int(own.sum()), dtype=torch.long, device=start.device)
-        dx, dy, hidden, spread = sample_maps(pair(frame, t), zero, xy[own]).unbind(-1)
-        xy[own] = xy[own] + torch.stack([dx, dy], dim=-1)
-        occlusion[own] = torch.maximum(occlusion[own], hidden)
-        sigma[own] = (sigma[own].square() + spread.square()).sqrt()
-    return xy, occlusion, sigma, there
+        values = sample_maps(pair(frame, t), zero, points[own] + flow[own])
+        flow[own] = flow[own] + values[:, :2]
+        occlusion[own] = torch.maximum(occlusion[own], values[:, 2])
+        sigma[own] = (sigma[own].square() + values[:, 3].square()).sqrt()
+    return flow, occlusion, sigma, there
 
 
 def _score(candidate: tuple[Tensor, Tensor, Tensor, Tensor], threshold: float) -> Tensor:

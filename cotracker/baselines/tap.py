@@ -1,4 +1,4 @@
-"""What TAP-Net, TAPIR, LocoTrack and TAPNext share: raster coordinates, backbone, cost volumes.
+"""What TAPIR, LocoTrack and TAPNext share: raster coordinates, backbone, cost volumes.
 
 Raster coordinates count from the outer corner of the first pixel: its centre is at 0.5.
 """
@@ -134,16 +134,16 @@ def soft_argmax(heat: Tensor) -> Tensor:
 class Match(nn.Module):
     """A cost volume to a heat map, and to logits of occlusion and distance."""
 
-    def __init__(self, outputs: int = 2):
+    def __init__(self):
         super().__init__()
         self.hid1 = nn.Conv2d(1, 16, 3)
         self.hid2 = nn.Conv2d(16, 1, 3)
         self.hid3 = nn.Conv2d(16, 32, 3, 2)
         self.hid4 = nn.Linear(32, 16)
-        self.occ_out = nn.Linear(16, outputs)
+        self.occ_out = nn.Linear(16, 2)
 
     def forward(self, costs: Tensor) -> tuple[Tensor, Tensor]:
-        """Heat map logits K h w and the other logits K outputs, of costs K h w."""
+        """Heat map logits K h w and the other logits K 2, of costs K h w."""
         x = F.relu(conv_same(costs[:, None], self.hid1))
         heat = conv_same(x, self.hid2)[:, 0]
         x = F.relu(conv_same(x, self.hid3)).mean((-2, -1))

@@ -15,12 +15,12 @@ FRAMES, H, W = 5, 24, 40
 QUICK = {  # smaller than by default
     "raft": {"iters": 1},
     "pips": {"iters": 1, "resolution": (64, 64)},
-    "tapnet": {"size": (64, 64)},
     "tapir": {"size": (32, 32)},
     "mft": {"iters": 1, "resolution": (40, 48)},
     "locotrack": {"size": (32, 32)},
     "tapnext": {"size": (32, 32)},
     "dinov2": {"resolution": (42, 56)},
+    "omnimotion": {"iters": 2, "pairs": 1, "points": 4, "width": 16},
 }
 
 

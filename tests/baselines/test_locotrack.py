@@ -3,7 +3,7 @@
 import pytest
 import torch
 from parity import close, stored
-from systems import inputs, published_state
+from systems import inputs, long_parity, published_state
 
 from cotracker.baselines.locotrack import PUBLISHED, LocoTrackNetwork
 
@@ -24,7 +24,7 @@ CASES = {  # name: network, frames, first and last resolution
 }
 
 
-@pytest.mark.slow
+@long_parity
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
 def test_every_estimate_is_the_published_one(case):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from parity import close, stored
-from systems import inputs, published_state
+from systems import inputs, long_parity, published_state
 
 from cotracker.baselines.tap import resize
 from cotracker.baselines.tapir import PUBLISHED, TAPIR, TAPIRNetwork
@@ -54,7 +54,7 @@ def test_features_and_matching_are_the_published_ones():
     )
 
 
-@pytest.mark.slow
+@long_parity
 @pytest.mark.parametrize("name", ["tapir", "bootstapir"])
 @torch.no_grad()
 def test_the_small_resolutions(name):
@@ -68,7 +68,7 @@ def test_the_small_resolutions(name):
         compare(net(frames, questions(golden), sizes), golden, "small_T20_temperature10")
 
 
-@pytest.mark.slow
+@long_parity
 @torch.no_grad()
 def test_the_default_resolution():
     golden = stored("golden_tapir", "tapir")
