@@ -5,7 +5,7 @@ No code from a file is run.
 
 import hashlib
 import json
-import re
+import warnings
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from cotracker import checks
 from cotracker.files import parse_json, replace_file, write_bytes
-from cotracker.model.cotracker import CoTracker
+from cotracker.model import published
 from cotracker.model.networks import build_network, network_name
-from cotracker.model.v1_compat import V1_COMPAT
+from cotracker.model.published import Published
 from cotracker.model.windowed import WindowedNetwork
 
 CHECKOUT = Path(__file__).resolve().parents[1]  # or the folder where the package is installed
@@ -31,32 +31,16 @@ CARD = {  # what a card holds at least, and of what kind the rest is that we rea
     "network?": str,
     "licence?": (str, type(None)),
     "threshold?": (int, float),
+    "visible_by?": str,
+    "confidence_px?": (int, float),
     "v1_compat?": bool,
     "training?": dict,
 }
 SHIPPED = "cotracker_small"  # the checkpoint used where none is named
 
-PUBLISHED_NAMES = [  # published v1 name -> ours, as regular expressions, applied in order
-    (r"^fnet\.conv1\.", "encoder.stem."),
-    (
-        r"^fnet\.layer(\d)\.(\d)\.downsample\.0\.",
-        lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}.shortcut.",
-    ),
-    (r"^fnet\.layer(\d)\.(\d)\.", lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}."),
-    (r"^fnet\.conv2\.", "encoder.fuse."),
-    (r"^fnet\.conv3\.", "encoder.project."),
-    (r"^updateformer\.input_transform\.", "transformer.embed."),
-    (r"^updateformer\.flow_head\.", "transformer.head."),
-    (r"^updateformer\.time_blocks\.", "transformer.time."),
-    (r"^updateformer\.space_blocks\.", "transformer.group."),
-    (r"\.attn\.qkv\.", ".attention.qkv."),
-    (r"\.attn\.proj\.", ".attention.out."),
-    (r"\.mlp\.fc1\.", ".expand."),
-    (r"\.mlp\.fc2\.", ".contract."),
-    (r"^norm\.", "feature_norm."),
-    (r"^ffeat_updater\.0\.", "feature_update."),
-    (r"^vis_predictor\.0\.", "visibility."),
-]
+
+class LicenceWarning(UserWarning):
+    """Weights that may not be used for every purpose were loaded."""
 
 
 def save(path: str | Path, model: WindowedNetwork, card: dict) -> dict:
@@ -67,13 +51,7 @@ def save(path: str | Path, model: WindowedNetwork, card: dict) -> dict:
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    card = card | {
-        "format": 2,
-        "network": network_name(model),
-        "model": asdict(model.config) | {"widths": list(model.config.widths)},
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "hash": weights_hash(tensors),
-    }
+    card = _complete(card, model, tensors)
     write_bytes(path, safetensors.torch.save(tensors, metadata={"card": json.dumps(card)}))
     return card
 
@@ -83,36 +61,50 @@ def read_card(path: str | Path) -> dict:
     return _read(path)[1]
 
 
-def load_model(path: str | Path, window: int | None = None) -> WindowedNetwork:
-    """The network of a checkpoint, built from the file alone, in evaluation mode.
+def load(path: str | Path, window: int | None = None) -> tuple[WindowedNetwork, dict]:
+    """The network of a checkpoint, ours or a published one, in evaluation mode, and its card.
 
     Its `forward(video, queries, iters=None)` returns the Estimates, one a window.
     window: frames of a window, others than in training (table 9); no weight depends on it.
-    ValueError: the file is no checkpoint of ours, is damaged, or does not fit its config.
+    ValueError: the file is damaged, does not fit its config, or is neither.
     """
-    tensors, card = _read(path)
-    config = card["model"] if window is None else card["model"] | {"window": window}
-    network = card.get("network", "cotracker")
-    with torch.device("meta"):  # a card may describe a model larger than the memory
-        outline = _built(path, network, config)
-    difference = keys_difference(outline, tensors)
-    if difference:
-        raise ValueError(
-            f"{path}: the weights do not fit the model that the file describes:\n{difference}"
-        )
-    model = _built(path, network, config)
-    if weights_hash(tensors) != card["hash"]:
-        raise ValueError(
-            f"{path}: the weights do not match the hash in the file: "
-            "it was damaged or changed, fetch it again"
-        )
-    for name, value in tensors.items():
-        if not value.isfinite().all():
-            raise ValueError(
-                f"{path}: the weights {name} are NaN or infinite: use an earlier checkpoint"
-            )
-    model.load_state_dict(tensors)
-    return model.eval()
+    if not zipfile.is_zipfile(path):
+        tensors, card = _read(path)
+        model = _fitted(path, tensors, card, window)
+    else:  # as torch.save writes them
+        found = load_published(path)
+        model, tensors = found.model, found.model.state_dict()
+        card = _complete(found.card, model, tensors)
+        if window is not None and not model.sees_whole_clips:
+            model = _fitted(path, tensors, card, window)
+    _tell_licence(card.get("licence"))
+    return model.eval(), card
+
+
+def load_model(path: str | Path, window: int | None = None) -> WindowedNetwork:
+    """The network of `load`."""
+    return load(path, window)[0]
+
+
+def load_published(
+    path: str | Path,
+    stride: int | None = None,
+    window: int | None = None,
+    trained: str | None = None,
+) -> Published:
+    """What a published file holds; arguments and errors as of `published.open_published`."""
+    state = load_state(path)
+    try:
+        return published.open_published(state, Path(path).name, stride, window, trained)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _tell_licence(licence: str | None) -> None:
+    """Warns of weights that are not for every purpose; Python shows it once a process."""
+    if licence is not None and "NC" in licence:
+        told = f"these weights are for non-commercial use only ({licence})"
+        warnings.warn(told, LicenceWarning, 1)
 
 
 def find(name_or_path: str | Path) -> Path:
@@ -166,52 +158,9 @@ def load_state(path: str | Path) -> dict:
     raise ValueError(f"{path} is damaged, as its checksum says: take an older one, or start anew")
 
 
-def convert_published(state: dict, stride: int, window: int) -> CoTracker:
-    """Our CoTracker with published v1 weights (a state dict); ValueError lists differing keys."""
-    state = {re.sub(r"^module\.", "", name): value for name, value in state.items()}
-    model = CoTracker(stride=stride, window=window, **V1_COMPAT)
-    tensors = {}
-    for name, value in state.items():
-        ours = our_name(
-            name
-        )  # our own names are no published ones: such weights were made by another function
-        tensors[ours if ours != name else f"{name} (no published name)"] = value
-    difference = keys_difference(model, tensors)
-    if difference:
-        raise ValueError(f"these are not the weights of a published CoTracker v1:\n{difference}")
-    model.load_state_dict(tensors)
-    return model.eval()
-
-
-def our_name(published: str) -> str:
-    """Our parameter name of a published v1 one; an unknown one comes back unchanged."""
-    for pattern, replacement in PUBLISHED_NAMES:
-        published = re.sub(pattern, replacement, published)
-    return published
-
-
 def keys_difference(model: nn.Module, tensors: dict[str, Tensor]) -> str:
-    """A line for each missing, unknown or misshapen tensor, at most 20 of each; or ""."""
-    expected = model.state_dict()
-    missing = [
-        f"  missing  {name} {tuple(expected[name].shape)}"
-        for name in expected
-        if name not in tensors
-    ]
-    unknown = [
-        f"  unknown  {name} {tuple(value.shape)}"
-        for name, value in tensors.items()
-        if name not in expected
-    ]
-    shapes = [
-        f"  shape    {name} is {tuple(tensors[name].shape)}, the model has {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
-    lines = []
-    for group in (missing, unknown, shapes):
-        lines += group[:20] + ([f"  … and {len(group) - 20} more"] if len(group) > 20 else [])
-    return "\n".join(lines)
+    """Lines on missing, unknown and misshapen tensors, at most 11; or ""."""
+    return published.shorten(published.list_differences(model.state_dict(), tensors))
 
 
 def weights_hash(tensors: dict[str, Tensor]) -> str:
@@ -231,8 +180,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path} is not a safetensors checkpoint ({_first_line(error)}); "
-            "published .pth files are converted by scripts/convert_weights.py"
+            f"{path} is not a safetensors checkpoint ({_first_line(error)}): fetch it again"
         ) from error
     if "card" not in metadata:
         raise ValueError(f"{path} holds weights but no card: it was not written by this program")
@@ -247,6 +195,45 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
             f"{path}: its card does not describe a model: it was not written by this program"
         )
     return tensors, card
+
+
+def _complete(card: dict, model: WindowedNetwork, tensors: dict[str, Tensor]) -> dict:
+    return card | {
+        "format": 2,
+        "network": network_name(model),
+        "model": asdict(model.config) | {"widths": list(model.config.widths)},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "hash": weights_hash(tensors),
+    }
+
+
+def _fitted(
+    path: str | Path, tensors: dict[str, Tensor], card: dict, window: int | None
+) -> WindowedNetwork:
+    """The network of a card with these weights; ValueError where they do not fit or are damaged."""
+    whole = "window" in card["model"] and card["model"]["window"] is None
+    config = card["model"] if window is None or whole else card["model"] | {"window": window}
+    network = card.get("network", "cotracker")
+    with torch.device("meta"):  # a card may describe a model larger than the memory
+        outline = _built(path, network, config)
+    difference = keys_difference(outline, tensors)
+    if difference:
+        raise ValueError(
+            f"{path}: the weights do not fit the model that the file describes:\n{difference}"
+        )
+    model = _built(path, network, config)
+    if weights_hash(tensors) != card["hash"]:
+        raise ValueError(
+            f"{path}: the weights do not match the hash in the file: "
+            "it was damaged or changed, fetch it again"
+        )
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(
+                f"{path}: the weights {name} are NaN or infinite: use an earlier checkpoint"
+            )
+    model.load_state_dict(tensors)
+    return model
 
 
 def _built(path: str | Path, network: str, config: dict) -> WindowedNetwork:

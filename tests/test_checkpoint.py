@@ -140,7 +140,7 @@ def test_a_pth_file_is_refused_without_running_its_code(tmp_path):
     victim = tmp_path / "written_by_the_bomb"
     for name, write in (("torch.pth", torch.save), ("plain.pth", _plain_pickle)):
         write({"model": Bomb(victim)}, tmp_path / name)
-        refused(tmp_path / name, "published .pth files are converted by scripts/convert_weights.py")
+        refused(tmp_path / name, "cannot be read as tensors|is not a safetensors checkpoint")
         with pytest.raises(ValueError, match=f"{name} cannot be read as tensors") as caught:
             checkpoint.load_state(tmp_path / name)
         assert "\n" not in str(caught.value)
@@ -207,6 +207,6 @@ def test_a_state_comes_back_and_a_damaged_one_is_a_sentence(tmp_path):
 def test_the_list_of_differing_keys_stays_short(model):
     lines = checkpoint.keys_difference(model, {}).splitlines()
     assert (
-        len(lines) == 21 and lines[-1].startswith("  … and") and lines[0].startswith("  missing  ")
+        len(lines) == 4 and lines[-1].startswith("  … and") and lines[0].startswith("  missing  ")
     )
     assert checkpoint.keys_difference(model, model.state_dict()) == ""

@@ -35,6 +35,8 @@ ALLOWED = {
         "trackers.views",
         "trackers.wrappers",
     ],
+    "cotracker.baselines.predictions": ["trackers.tracker", "interchange"],
+    "cotracker.data.labelled": ["data", "interchange"],
     "cotracker.training": ["model", "queries", "checkpoint"],
     "cotracker.training.validation": [
         "model",

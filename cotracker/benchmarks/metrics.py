@@ -40,6 +40,14 @@ def tapvid(tracks: Tracks, targets: EvalTargets, clip: Clip) -> dict[str, float]
     return values | {f"jaccard_{pixels}": value for pixels, value in zip(TAPVID_PIXELS, jaccard)}
 
 
+def confidence(tracks: Tracks, targets: EvalTargets) -> dict[str, float]:
+    """confidence, its mean where counted points are visible; {} of a tracker that has none."""
+    if tracks.confidence is None:
+        return {}
+    shown = targets.eval_mask & targets.target.visible
+    return {"confidence": _ratio((tracks.confidence * shown).sum(), shown.sum())}
+
+
 def badja(tracks: Tracks, targets: EvalTargets, clip: Clip) -> dict[str, float]:
     """seg and 3px, the two numbers of BADJA at 384x512 (paper, section 4)."""
     return pck_segment(tracks, targets, clip) | within_pixels(tracks, targets, clip)

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from cotracker.benchmarks import metrics
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import Errors
 from cotracker.trackers.inputs import check_queries
@@ -160,7 +161,7 @@ def _find_or_measure(
 def _measure(tracker: Tracker, benchmark: Benchmark, clip: Clip, targets: EvalTargets) -> Row:
     begin = time.perf_counter()
     tracks = predict(tracker, clip, targets)
-    values = benchmark.metric(tracks, targets, clip)
+    values = benchmark.metric(tracks, targets, clip) | metrics.confidence(tracks, targets)
     if benchmark.breakdown:
         values = values | {"errors": benchmark.breakdown(tracks, targets, clip)}
     return {"name": clip.name, **values, "seconds": time.perf_counter() - begin}
@@ -176,6 +177,7 @@ class _DecodedVideo:
 
     def __init__(self, clip: Clip):
         self.clip = clip
+        self.name = clip.name
         self.shape = clip.video.shape
 
     def __getitem__(self, frames: slice) -> Tensor:

@@ -14,6 +14,7 @@ from cotracker import provenance
 from cotracker.baselines.registry import NAMES
 from cotracker.profiling import bench, setting
 from cotracker.profiling import report as bench_report
+from cotracker.profiling.live import format_streams
 
 
 def add_to(commands) -> None:
@@ -30,9 +31,11 @@ def _add_grid(add: Callable) -> None:
     """The options of which each may have several values."""
     kinds = (
         "joint: all points together; single: the single-point protocol; alone: the same without "
-        "sharing; stages: parts (default: joint)"
+        "sharing; stages: parts; stream: frame by frame, as --stream (default: joint)"
     )
     add("--kind", nargs="+", choices=setting.KINDS, default=["joint"], help=kinds)
+    stream = "time streams instead: latency and milliseconds of each frame, in every mode"
+    add("--stream", action="store_const", dest="kind", const=["stream"], help=stream)
     points, threads = [64, 256, 1024], [os.cpu_count() or 1]
     whole = {"nargs": "+", "type": _positive}
     add("--points", **whole, default=points, metavar="N", help="default: 64 256 1024")
@@ -86,6 +89,9 @@ def run(arguments: argparse.Namespace) -> None:
     rows = []
     for one in tqdm(settings(arguments), desc="measuring", unit="setting"):
         rows += bench.measure_in_process(one)
+    if arguments.kind == ["stream"]:
+        _report_streams(arguments, rows)
+        return
     print(bench_report.format_table(rows))
     fitted = bench_report.fit_exponents(rows)
     for by, found in fitted.items():
@@ -103,10 +109,19 @@ def run(arguments: argparse.Namespace) -> None:
         bench_report.plot(arguments.plot, rows)
 
 
+def _report_streams(arguments: argparse.Namespace, rows: list[dict]) -> None:
+    print(format_streams(rows))
+    if arguments.json:
+        data = {"commit": provenance.commit(), "versions": provenance.versions(), "rows": rows}
+        bench_report.write(arguments.json, data)
+
+
 def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
     """All combinations of the arguments."""
     if arguments.tracker != ["cotracker"] and arguments.kind != ["joint"]:
         raise ValueError("--tracker goes with --kind joint alone")
+    if "stream" in arguments.kind and (len(arguments.kind) > 1 or arguments.plot):
+        raise ValueError("--stream is measured alone: leave out other kinds and --plot")
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     common = setting.Setting(
         model=arguments.model,

@@ -64,7 +64,7 @@ def _add_tracker(add) -> None:
     add("--tracker", choices=["cotracker", *NAMES], default="cotracker", help=other)
     add("--checkpoint", metavar="NAME_OR_FILE", help="default: the one that ships")
     add("--device", choices=kinds.DEVICES, default="auto", help="default: a GPU if there is one")
-    iters = "iterations in a window (default: 6), or of a frame (default: 1)"
+    iters = "iterations in a window (default: 6), or of a frame (default: 2)"
     add("--iters", type=kinds.parse_positive, metavar="M", help=iters)
     resolution = "size tracked at (default: 384x512)"
     size = kinds.parse_size

@@ -9,7 +9,7 @@ from torch import Tensor
 from cotracker.baselines.registry import NAMES, build_baseline
 from cotracker.cli import arguments as kinds
 from cotracker.data.video import CACHE_BYTES, VideoFile
-from cotracker.model.cotracker import CoTracker
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.profiling.machine import peak_memory
 from cotracker.profiling.plan import MOST_POINTS, Workload, plan, working_bytes
 from cotracker.trackers.build import complete_chain, load_chain
@@ -25,6 +25,7 @@ def add_tracker(command: argparse.ArgumentParser) -> None:
     positive, size = kinds.parse_positive, kinds.parse_size
     iters = "refinement iterations in a window (default: 6)"
     threshold = "visible above this visibility, 0 to <1 (default: the checkpoint's)"
+    confidence = "points of less confidence are not visible, where the checkpoint has it"
     resolution = "size tracked at (default: 384x512)"
     at_once = (
         f"points tracked together, which bounds the memory (default: {MOST_POINTS}); points of "
@@ -42,6 +43,7 @@ def add_tracker(command: argparse.ArgumentParser) -> None:
     add("--device", choices=kinds.DEVICES, default="auto", help="default: a GPU if there is one")
     add("--iters", type=positive, default=default.iters, metavar="M", help=iters)
     add("--threshold", type=kinds.parse_threshold, metavar="P", help=threshold)
+    add("--min-confidence", type=kinds.parse_threshold, metavar="P", help=confidence)
     add("--resolution", type=size, default=default.resolution, metavar="HxW", help=resolution)
     add("--keep-aspect", action="store_true", help=aspect)
     direction = f"from each query (default: {default.direction})"
@@ -59,6 +61,7 @@ def read_options(arguments: argparse.Namespace) -> TrackerOptions:
         iters=arguments.iters,
         resolution=arguments.resolution,
         threshold=arguments.threshold,
+        min_confidence=arguments.min_confidence or 0.0,
         precision=arguments.precision,
         cuda_graphs=arguments.cuda_graphs,
         flip_tta=arguments.flip_tta,
@@ -76,6 +79,7 @@ def load(arguments: argparse.Namespace) -> Tracker:
     ours = {
         "--iters": arguments.iters != DEFAULT.iters,
         "--threshold": arguments.threshold is not None,
+        "--min-confidence": arguments.min_confidence is not None,
         "--resolution": arguments.resolution != DEFAULT.resolution,
         "--memory": arguments.memory is not None,
         "--flip-tta": arguments.flip_tta,
@@ -113,7 +117,7 @@ def _fit_memory(
     video: VideoFile,
 ) -> TrackerOptions:
     """The options with as many points at once, and as much else, as fit into --memory."""
-    model = next((part for part in tracker.modules() if isinstance(part, CoTracker)), None)
+    model = next((part for part in tracker.modules() if isinstance(part, WindowedNetwork)), None)
     if model is None:
         raise ValueError("--memory is for CoTracker alone: use --points-at-once")
     cached = 0 if tracker.device.type == "cuda" else min(CACHE_BYTES, math.prod(video.shape))

@@ -35,24 +35,26 @@ def add_to(commands) -> None:
     """Adds `track` to the subparsers of the command line."""
     command = commands.add_parser("track", help="track points through a video or folder of frames")
     command.set_defaults(run=track)
-    _add_points(command)
-    add_tracker(command)
-
-
-def _add_points(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    whole = kinds.parse_whole
     video = "mp4, mov, avi, mkv, webm, gif, tif, or a folder of pictures"
+    command.add_argument("video", type=Path, metavar="VIDEO", help=video)
+    where = f"where {WRITTEN} go"
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help=where)
     points = (
         "csv with the columns frame,x,y, and perhaps name, or labels of DeepLabCut, SLEAP, COCO or "
         "poseinterface"
     )
+    add_queries(command, points)
+    add_tracker(command)
+
+
+def add_queries(command: argparse.ArgumentParser, points: str) -> None:
+    """Adds the options of what is tracked and shown; `points` describes --points."""
+    add = command.add_argument
+    whole = kinds.parse_whole
     mask = "only grid points where this has a label, any but 0"
     frames = "only frames A to B-1; numbers and times stay those of the file"
     damaged = "refuse a damaged file, or repeat the last good frame (default: refuse)"
     trail = "length of the trails (default: 12, none: 0)"
-    add("video", type=Path, metavar="VIDEO", help=video)
-    add("--out", type=Path, required=True, metavar="DIR", help=f"where {WRITTEN} go")
     add("--grid", type=kinds.parse_grid, metavar="N", help="N x N points (default: 10)")
     add("--points", type=Path, metavar="FILE", help=points)
     add("--mask", type=Path, metavar="PNG", help=mask)
@@ -64,6 +66,11 @@ def _add_points(command: argparse.ArgumentParser) -> None:
 
 def track(arguments: argparse.Namespace) -> None:
     """Writes overlay.mp4, tracks.npz and tracks.csv of one video, all or none."""
+    track_into(arguments)
+
+
+def track_into(arguments: argparse.Namespace, tracker: Tracker | None = None) -> None:
+    """`track` with a tracker that `load` gave; None loads it when the video can be read."""
     inputs = (arguments.video, arguments.points, arguments.mask, arguments.checkpoint)
     refuse_overwriting(arguments.out, OUTPUTS, [Path(one) for one in inputs if one is not None])
     with (
@@ -72,7 +79,7 @@ def track(arguments: argparse.Namespace) -> None:
     ):
         asked = make_queries(arguments, video)
         points = asked.queries
-        tracker, passes = complete(load(arguments), arguments, points, video)
+        tracker, passes = complete(tracker or load(arguments), arguments, points, video)
         begin = time.perf_counter()
         tracks = track_with_bar(tracker, video, points, passes)
         seconds = time.perf_counter() - begin

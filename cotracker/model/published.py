@@ -1,6 +1,13 @@
-"""The published files of CoTracker2 and 3: their names for our parameters, and networks of them."""
+"""The published files of CoTracker 1, 2 and 3: which network a file holds, and how it tracks.
+
+Keys and shapes tell the network.  Its tables of frames and positions are sines of a formula, which
+we compute; the length of the table of frames tells the window.  CoTracker 1 has no tables, so that
+stride and window come from the file's name or from who asks.
+"""
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,89 +15,174 @@ from torch import Tensor
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cotracker2 import V2_COMPAT
 from cotracker.model.cotracker3 import OFFLINE, V3_COMPAT, CoTracker3
+from cotracker.model.published_names import rename_published, table_frames
+from cotracker.model.v1_compat import V1_COMPAT
+from cotracker.model.windowed import WindowedNetwork
 
-TABLES = ("time_emb", "pos_emb")  # sines of a formula, which we compute
-NAMES = [  # published -> ours, as regular expressions, applied in order
-    (r"^fnet\.conv1\.", "encoder.stem."),
-    (r"^fnet\.conv2\.", "encoder.fuse."),
-    (r"^fnet\.conv3\.", "encoder.project."),
-    (
-        r"^fnet\.layer(\d)\.(\d)\.",
-        lambda m: f"encoder.stages.{int(m[1]) - 1}.{m[2]}.",
-    ),
-    (r"\.downsample\.0\.", ".shortcut."),
-    (r"^corr_mlp\.fc1\.", "correlation.expand."),
-    (r"^corr_mlp\.fc2\.", "correlation.contract."),
-    (r"^updateformer\.input_transform\.", "transformer.embed."),
-    (r"^updateformer\.flow_head\.", "transformer.head."),
-    (r"^updateformer\.virual_tracks$", "transformer.virtual_tracks"),
-    (r"^updateformer\.time_blocks\.", "transformer.time."),
-    (
-        r"^updateformer\.space_virtual2point_blocks\.(\d)\.",
-        r"transformer.group.\1.virtual_from_points.",
-    ),
-    (r"^updateformer\.space_virtual_blocks\.(\d)\.", r"transformer.group.\1.virtual."),
-    (
-        r"^updateformer\.space_point2virtual_blocks\.(\d)\.",
-        r"transformer.group.\1.points_from_virtual.",
-    ),
-    (r"\.norm_context\.", ".context_norm."),
-    (r"\.cross_attn\.to_(q|kv)\.", r".attention.\1."),
-    (r"\.attn\.to_(q|kv)\.", r".attention.\1."),
-    (r"\.(?:cross_)?attn\.to_out\.", ".attention.out."),
-    (r"\.mlp\.fc1\.", ".expand."),
-    (r"\.mlp\.fc2\.", ".contract."),
-    (r"^norm\.", "feature_norm."),
-    (r"^track_feat_updater\.0\.", "feature_update."),
-    (r"^vis_predictor\.0\.", "visibility."),
-]
+LICENCE = "CC-BY-NC 4.0"
+WRAPPED = ("model", "state_dict", "model_state_dict")  # where training programs keep the weights
+TRAINED = ("scaled", "baseline")  # CoTracker 3: with real videos, or on Kubric alone
 
 
-def rename_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our state dict of a published one of CoTracker2 or 3; unknown names come back as they are.
+@dataclass(frozen=True)
+class Layout:
+    """One of the published networks.
 
-    Queries, keys and values of self-attention become one matrix, as do the heads of positions and
-    of visibility and confidence.
+    name: as people call it.
+    build: (stride, window) -> the network; a window of None sees clips as a whole.
+    card: how its trackers decide what is visible, and the like.
     """
-    ours = {our_name(name): value for name, value in state.items() if name not in TABLES}
-    for kind in ("weight", "bias"):
-        for name in [name for name in ours if _is_self_attention(name, f".q.{kind}")]:
-            key = name.removesuffix(f"q.{kind}")
-            parts = ours.pop(name), ours.pop(f"{key}kv.{kind}")
-            ours[f"{key}qkv.{kind}"] = torch.cat(parts)
-        told = ours.pop(f"updateformer.vis_conf_head.{kind}", None)
-        if told is not None:
-            name = f"transformer.head.{kind}"
-            ours[name] = torch.cat([ours[name], told])
-    tracks = ours.get("transformer.virtual_tracks")
-    if tracks is not None:
-        ours["transformer.virtual_tracks"] = tracks[0, :, 0]  # 1 V 1 D
-    return ours
+
+    name: str
+    build: Callable[[int, int | None], WindowedNetwork]
+    card: dict
 
 
-def build_published(state: dict[str, Tensor], window: int | None = None) -> CoTracker | CoTracker3:
-    """The network of a published state dict of CoTracker2 or 3, with its weights.
+@dataclass(frozen=True)
+class Published:
+    """A published network with its weights, in evaluation mode.
 
-    window: frames; None: those of the file's time table, or whole clips where CoTracker3's has 60.
-    RuntimeError where names or shapes differ.
+    card: the beginning of its card.
+    why: what was taken it for, and why, in one line.
     """
-    frames = state["time_emb"].shape[1]
-    if "corr_mlp.fc1.weight" not in state:
-        model = CoTracker(window=window or frames, **V2_COMPAT)
-    elif frames == OFFLINE["time_table"]:
-        model = CoTracker3(attend_inactive=True, **OFFLINE)
+
+    model: WindowedNetwork
+    card: dict
+    why: str
+
+
+def _build_v3(stride: int, window: int | None) -> CoTracker3:
+    if window is None:
+        return CoTracker3(stride=stride, attend_inactive=True, **OFFLINE)
+    return CoTracker3(stride=stride, window=window, **V3_COMPAT)
+
+
+LAYOUTS = (
+    Layout(
+        "CoTracker 1",
+        lambda stride, window: CoTracker(stride=stride, window=window, **V1_COMPAT),
+        {"threshold": 0.9, "v1_compat": True},
+    ),
+    Layout(
+        "CoTracker 2",
+        lambda stride, window: CoTracker(stride=stride, window=window, **V2_COMPAT),
+        {"threshold": 0.9, "v1_compat": False},
+    ),
+    Layout(
+        "CoTracker 3",
+        _build_v3,
+        {
+            "threshold": 0.6,
+            "visible_by": "visibility_x_confidence",
+            "confidence_px": 12.0,
+            "v1_compat": False,
+        },
+    ),
+)
+V1, V2, V3 = LAYOUTS
+
+
+def open_published(
+    state: dict,
+    name: str,
+    stride: int | None = None,
+    window: int | None = None,
+    trained: str | None = None,
+) -> Published:
+    """What a published state dict from a file of this name holds, perhaps inside one of WRAPPED.
+
+    stride, window, trained: where the file's tensors and its name do not tell.
+    ValueError: it is none of the known, listing what differs, or what nothing tells.
+    """
+    state = unwrap(state)
+    layout = recognise(state)
+    told = re.search(r"stride_(\d+)_wind_(\d+)", name)
+    frames = table_frames(state)
+    card = layout.card | {"source": name, "licence": LICENCE}
+    if layout is V1:
+        if told:
+            stride, window, why = int(told[1]), int(told[2]), f"by its name, {name}"
+        elif stride is None or window is None:
+            raise ValueError(
+                "the weights of CoTracker 1 do not tell stride and window: keep the published "
+                "file name, such as cotracker_stride_4_wind_8.pth, or pass both"
+            )
+        else:
+            why = "as asked"
     else:
-        model = CoTracker3(window=window or frames, **V3_COMPAT)
+        stride, why = 4, f"by its table of {frames} frames"
+        window = None if layout is V3 and frames == OFFLINE["time_table"] else frames
+    if layout is V3:
+        card["trained"] = next((kind for kind in TRAINED if kind in name.lower()), trained)
+        why += f"; {card['trained'] or 'scaled or baseline is not known'}"
+    model = layout.build(stride, window)
     model.load_state_dict(rename_published(state))
-    return model.eval()
+    sees = "sees clips as a whole" if window is None else f"window {window}"
+    return Published(model.eval(), card, f"{layout.name}, stride {stride}, {sees}: {why}")
 
 
-def our_name(published: str) -> str:
-    """Our name of a published one of CoTracker2 or 3; an unknown one comes back as it is."""
-    for pattern, replacement in NAMES:
-        published = re.sub(pattern, replacement, published)
-    return published
+def unwrap(state: object) -> dict[str, Tensor]:
+    """The state dict itself, of finite tensors; ValueError where there is none."""
+    for key in WRAPPED:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+    if not state or not tensors:
+        raise ValueError(
+            f"it holds no state dict, neither at its top nor under {', '.join(WRAPPED)}"
+        )
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise ValueError("some weights are NaN or infinite: the file is damaged")
+    return state
 
 
-def _is_self_attention(name: str, end: str) -> bool:
-    return name.endswith(f".attention{end}") and (".time." in name or ".virtual." in name)
+def recognise(state: dict[str, Tensor]) -> Layout:
+    """The Layout of a published state dict; ValueError lists what differs from the nearest.
+
+    That list has at most 12 lines.
+    """
+    ours = rename_published(state)
+    differences = []
+    for layout in LAYOUTS:
+        with torch.device("meta"):
+            expected = layout.build(4, 8).state_dict()
+        groups = list_differences(expected, ours)
+        if not any(groups):
+            return layout
+        differences.append((sum(map(len, groups)), layout.name, groups))
+    _, name, groups = min(differences, key=lambda one: one[0])
+    raise ValueError(
+        f"these are no published weights; the nearest are those of {name}:\n{shorten(groups)}"
+    )
+
+
+def list_differences(
+    expected: dict[str, Tensor], tensors: dict[str, Tensor]
+) -> tuple[list[str], list[str], list[str]]:
+    """Lines for each missing, each unknown and each misshapen tensor."""
+    missing = [
+        f"  missing  {name} {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name not in tensors
+    ]
+    unknown = [
+        f"  unknown  {name} {tuple(value.shape)}"
+        for name, value in tensors.items()
+        if name not in expected
+    ]
+    shapes = [
+        f"  shape    {name} is {tuple(tensors[name].shape)}, the model has {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    return missing, unknown, shapes
+
+
+def shorten(groups: Sequence[list[str]]) -> str:
+    """The first lines of each group, and how many follow: at most 11."""
+    lines = []
+    for group, most in zip(groups, (3, 3, 2)):
+        lines += group[:most]
+        lines += [f"  … and {len(group) - most} more"] if len(group) > most else []
+    return "\n".join(lines)

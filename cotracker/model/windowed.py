@@ -30,6 +30,11 @@ class WindowedNetwork(nn.Module, ABC):
         self.encoder = _build_encoder(config, normalise)
 
     @property
+    def sees_whole_clips(self) -> bool:
+        """Whether it is meant for clips as a whole; `window` then bounds what is held at once."""
+        return self.config.window is None
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of encoder, maps and the transformer's blocks."""
         return self.encoder.project.weight.dtype

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from cotracker.data.video import open_video, write_video
 from cotracker.model.correlation import correlate
-from cotracker.model.cotracker import CoTracker
+from cotracker.model.cotracker3 import CoTracker3
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.profiling import flops
+from cotracker.profiling.live import measure_streams
 from cotracker.profiling.machine import matrix_peak, now, peak_memory
 from cotracker.profiling.setting import (
     MovingNoise,
@@ -59,6 +61,8 @@ def measure_in_process(setting: Setting) -> list[dict]:
 def measure(setting: Setting) -> list[dict]:
     """The rows of one setting, measured in this process: one, or one a stage."""
     torch.set_num_threads(setting.threads)
+    if setting.kind == "stream":
+        return measure_streams(setting)
     with torch.inference_mode():
         return measure_stages(setting) if setting.kind == "stages" else [measure_run(setting)]
 
@@ -86,11 +90,11 @@ def measure_run(setting: Setting) -> dict:
 def measure_stages(setting: Setting) -> list[dict]:
     """Rows of one window's stages: decode and encode a frame, one iteration's parts, stitch."""
     model, video, queries = make_model(setting), make_video(setting), make_queries(setting)
-    config, length = model.config, min(model.window, video.shape[1])
+    length = min(model.window, video.shape[1])
     maps = model.encode(video[:, :length], 1)
     cells = queries[:, None, :, 1:].expand(-1, length, -1, -1) / model.stride
     shape, device = (setting.points, length), cells.device
-    features = torch.randn(1, length, setting.points, config.channels, device=device)
+    look_up = make_look_up(model, maps, cells)
     inputs = model.transformer.embed.in_features
     tokens = torch.randn(1, length, setting.points, inputs, device=device)
     tracks = torch.zeros(1, setting.frames, setting.points, 2, device=device)
@@ -109,7 +113,7 @@ def measure_stages(setting: Setting) -> list[dict]:
             "decode": (decode, 0),
             "encode": (lambda: model.encode(frame), flops.encode(model, setting.size)),
             "correlate": (
-                lambda: correlate(maps, features, cells, config.neighbourhood, config.radius),
+                look_up,
                 flops.correlate(model, *shape),
             ),
             "transform": (lambda: model.transformer(tokens), flops.transform(model, *shape)),
@@ -121,7 +125,19 @@ def measure_stages(setting: Setting) -> list[dict]:
         ]
 
 
-def _operations(setting: Setting, model: CoTracker) -> int:
+def make_look_up(model: WindowedNetwork, maps: list[Tensor], cells: Tensor) -> Callable:
+    """A call of one iteration's correlation at cells B S N 2, of features by chance."""
+    (batch, length, points), config = cells.shape[:3], model.config
+    if isinstance(model, CoTracker3):
+        cells_of_patches = config.levels * model.correlation.query_cells
+        shape = batch, points, cells_of_patches, config.channels
+        patches = torch.randn(shape, device=cells.device, dtype=model.dtype)
+        return lambda: model.correlation(maps, patches, cells)
+    features = torch.randn(batch, length, points, config.channels, device=cells.device)
+    return lambda: correlate(maps, features, cells, config.neighbourhood, config.radius)
+
+
+def _operations(setting: Setting, model: WindowedNetwork) -> int:
     """Operations of one whole run."""
     frames, size, iters, points = setting.frames, setting.size, setting.iters, setting.points
     if setting.kind == "joint":

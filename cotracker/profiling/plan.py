@@ -2,9 +2,10 @@
 
 Memory is counted from the shapes alive together while a frame is encoded, while maps of a window
 are joined, and inside an iteration. Only the last grows with the points, and none with the length
-of the video. It is what the run adds to a process that holds the model. On a CPU the prediction is
-0.85 to 1.6 times the measurement (tests/profiling/test_plan.py). On a GPU it is not measured, and
-the memory of CUDA graphs is not counted.
+of the video beyond a window (of a network that sees clips as a whole, beyond the frames that it
+holds at once). It is what the run adds to a process that holds the model. On a CPU the prediction
+is 0.85 to 1.6 times the measurement (tests/profiling/test_plan.py). On a GPU it is not measured,
+and the memory of CUDA graphs is not counted.
 """
 
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 import torch
 
 from cotracker.model.correlation import offsets
-from cotracker.model.cotracker import CoTracker
+from cotracker.model.cotracker3 import CoTracker3
 from cotracker.model.runtime import (
     CACHED_NUMBERS,
     CACHED_TOKENS,
     CHUNK_NUMBERS,
     CHUNK_NUMBERS_GPU,
+    VOLUME_NUMBERS,
     WHOLE_MAP_CELLS,
 )
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.profiling import flops
 
 OVERHEAD = 60e6  # bytes of convolutions' scratch, allocators' gaps and the like
@@ -71,7 +74,7 @@ class Plan:
         return self.operations / (share * peak_gflops * 1e9)
 
 
-def plan(model: CoTracker, work: Workload, budget: float | None = None) -> Plan:
+def plan(model: WindowedNetwork, work: Workload, budget: float | None = None) -> Plan:
     """The Plan of a workload within `budget` bytes; ValueError where one point needs more."""
     at_once = min(max(work.points, 1), MOST_QUERIES if work.single_point else MOST_POINTS)
     need = _bytes(model, work, at_once)
@@ -93,7 +96,7 @@ def plan(model: CoTracker, work: Workload, budget: float | None = None) -> Plan:
     return Plan(points, at_once, maps, int(need) + maps, _operations(model, work, at_once))
 
 
-def maps_bytes(model: CoTracker, size: tuple[int, int]) -> int:
+def maps_bytes(model: WindowedNetwork, size: tuple[int, int]) -> int:
     """Bytes of one frame's pyramid."""
     height, width = (-(-side // model.stride) for side in size)
     cells = 0
@@ -103,20 +106,31 @@ def maps_bytes(model: CoTracker, size: tuple[int, int]) -> int:
     return cells * model.config.channels * model.dtype.itemsize
 
 
-def _bytes(model: CoTracker, work: Workload, at_once: int) -> float:
+def _bytes(model: WindowedNetwork, work: Workload, at_once: int) -> float:
     """The peak with `at_once` queries in a chunk."""
-    tokens = work.tokens(at_once)
+    points = work.tokens(at_once)
     (height, width), video = work.size, work.video_size or work.size
-    window = model.window * maps_bytes(model, work.size)
-    read = model.window * 3 * (4 * height * width + 2 * video[0] * video[1])
+    frames = min(model.window, work.frames)
+    window = frames * maps_bytes(model, work.size)
+    read = frames * 3 * (4 * height * width + 2 * video[0] * video[1])
     encoding = read + window + max(_encoder_bytes(model, work.size), window)
-    largest = max(_block_bytes(model, tokens), _correlation_bytes(model, work.size, tokens))
-    iterating = window + _token_bytes(model, tokens) + largest
+    tokens = frames * points
+    largest = max(_block_bytes(model, tokens, points), _correlation_bytes(model, work.size, tokens))
+    features = _features_bytes(model, points)
+    iterating = window + features + _token_bytes(model, tokens) + largest
     answers = 4 * 12 * work.frames * work.points
     return OVERHEAD + answers + max(encoding, iterating)
 
 
-def _encoder_bytes(model: CoTracker, size: tuple[int, int]) -> float:
+def _features_bytes(model: WindowedNetwork, points: int) -> float:
+    """Of the patches of the queries while they are read: those kept, and new ones beside."""
+    if not isinstance(model, CoTracker3):
+        return 0
+    cells = model.config.levels * model.correlation.query_cells
+    return 3 * points * cells * model.config.channels * model.dtype.itemsize
+
+
+def _encoder_bytes(model: WindowedNetwork, size: tuple[int, int]) -> float:
     """While one frame's levels are joined, or in the first stage. DINOv2 counts the same."""
     widths, fused = model.config.widths, model.config.fuse_width
     pixels, cells = size[0] * size[1], size[0] * size[1] / model.stride**2
@@ -126,23 +140,27 @@ def _encoder_bytes(model: CoTracker, size: tuple[int, int]) -> float:
     return elements * model.dtype.itemsize * scratch
 
 
-def _token_bytes(model: CoTracker, tokens: int) -> float:
+def _token_bytes(model: WindowedNetwork, tokens: int) -> float:
     """Of a window's tokens: float32 inputs, and what is kept between blocks."""
     inputs, width = model.transformer.embed.in_features, model.config.hidden
     each = 4 * (3 * inputs + 4 * model.config.channels) + model.dtype.itemsize * 4 * width
-    return model.window * tokens * each
+    return tokens * each
 
 
-def _block_bytes(model: CoTracker, tokens: int) -> float:
+def _block_bytes(model: WindowedNetwork, tokens: int, points: int) -> float:
     """Of a block; on a CPU in chunks of sequences, of one frame's points at least."""
-    width, count = model.config.hidden, model.window * tokens
-    chunk = min(count, max(tokens, CACHED_TOKENS)) if _on_cpu(model) else count
+    width = model.config.hidden
+    chunk = min(tokens, max(points, CACHED_TOKENS)) if _on_cpu(model) else tokens
     mlp = max(6 * width, int(width * model.config.mlp_ratio))
     return chunk * model.dtype.itemsize * (3 * width + mlp)
 
 
-def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> float:
+def _correlation_bytes(model: WindowedNetwork, size: tuple[int, int], tokens: int) -> float:
     """Of the largest temporary: rows around points, or products with a whole map, in chunks."""
+    if isinstance(model, CoTracker3):  # products, and they again as the MLP reads them
+        most = VOLUME_NUMBERS if _on_cpu(model) else CHUNK_NUMBERS_GPU
+        volume = tokens * model.config.levels * model.correlation.expand.in_features
+        return 3 * 4 * min(most, volume)
     radius, on_cpu = model.config.radius, _on_cpu(model)
     cells = size[0] * size[1] / model.stride**2
     local = (2 * radius + 2) ** 2 * model.config.channels
@@ -150,7 +168,7 @@ def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> 
     most = CHUNK_NUMBERS if on_cpu else CHUNK_NUMBERS_GPU
 
     def chunk_bytes(each: float, at_once: int) -> float:
-        elements = min(most, model.window * tokens * each)
+        elements = min(most, tokens * each)
         beside = elements / each * corr * 4 * 8  # indices and what is interpolated
         return min(elements, at_once) * model.dtype.itemsize + beside
 
@@ -162,11 +180,11 @@ def _correlation_bytes(model: CoTracker, size: tuple[int, int], tokens: int) -> 
     return max(gathered, chunk_bytes(cells, most))
 
 
-def _on_cpu(model: CoTracker) -> bool:
+def _on_cpu(model: WindowedNetwork) -> bool:
     return next(model.parameters()).device.type == "cpu"
 
 
-def _operations(model: CoTracker, work: Workload, at_once: int) -> int:
+def _operations(model: WindowedNetwork, work: Workload, at_once: int) -> int:
     shape = (work.frames, work.size, work.iters)
     if work.single_point:
         return flops.run(model, 1 + work.support, *shape, sets=work.points)

@@ -1,6 +1,7 @@
 """What `cotracker bench` measures: a setting, and its model, video, queries and tracker."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,7 +11,10 @@ from cotracker.baselines.registry import LEARNED, build_baseline
 from cotracker.baselines.weights import RANDOM
 from cotracker.data.video import open_video
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.cotracker2 import COTRACKER2
+from cotracker.model.cotracker3 import OFFLINE, CoTracker3
 from cotracker.model.runtime import compile_transformer
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.trackers.build import build_chain, lower_precision
 from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
@@ -18,8 +22,14 @@ from cotracker.trackers.views import MappedVideo
 from cotracker.trackers.wrappers import Chunked, Resized
 from cotracker.types import Video
 
-KINDS = ("joint", "single", "alone", "stages")
-FULL = "full"  # the paper's model with random weights; other models are checkpoints
+KINDS = ("joint", "single", "alone", "stages", "stream")
+FULL = "full"
+NETWORKS = {  # the papers' models with random weights; other models are checkpoints
+    FULL: CoTracker,
+    "cotracker2": partial(CoTracker, **COTRACKER2),
+    "cotracker3_online": CoTracker3,
+    "cotracker3_offline": partial(CoTracker3, **OFFLINE),
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,9 @@ class Setting:
     """What is measured.
 
     kind: joint, all points together; single, the single-point protocol with 6x6 + 6x6 support
-    points; alone, the same with an encoding of the video for each query; stages, parts of a run.
-    model: FULL, or a checkpoint.
+    points; alone, the same with an encoding of the video for each query; stages, parts of a run;
+    stream, frame by frame.
+    model: one of NETWORKS, or a checkpoint.
     tracker: "cotracker", or another system of cotracker.baselines, whose weights FULL makes random.
     cuda_graphs: windows as CUDA graphs.
     video: a file, resized; None renders frames.
@@ -57,14 +68,13 @@ class Setting:
         return self.height, self.width
 
 
-def make_model(setting: Setting) -> CoTracker:
-    """The network to measure: the paper's with random weights, or a checkpoint's."""
+def make_model(setting: Setting) -> WindowedNetwork:
+    """The network to measure: a paper's with random weights, or a checkpoint's."""
     torch.manual_seed(0)
-    model = (
-        CoTracker()
-        if setting.model == FULL
-        else checkpoint.load_model(checkpoint.find(setting.model))
-    )
+    if setting.model in NETWORKS:
+        model = NETWORKS[setting.model]()
+    else:
+        model = checkpoint.load_model(checkpoint.find(setting.model))
     if setting.compiled:
         compile_transformer(model)
     return lower_precision(model.eval().to(setting.device), setting.dtype)
@@ -96,9 +106,9 @@ def make_queries(setting: Setting) -> Tensor:
     return torch.cat([torch.zeros(1, setting.points, 1), xy], dim=-1).to(setting.device)
 
 
-def make_tracker(setting: Setting, model: CoTracker) -> Tracker:
+def make_tracker(setting: Setting, model: WindowedNetwork) -> Tracker:
     """The chain of the setting's kind."""
-    side = 0 if setting.kind == "joint" else 6
+    side = 0 if setting.kind in ("joint", "stream") else 6
     options = TrackerOptions(
         iters=setting.iters,
         resolution=None,

@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 
 from cotracker import checkpoint, checks
-from cotracker.model.cotracker import CoTracker
 from cotracker.model.runtime import to_bfloat16, warn_if_emulated
-from cotracker.trackers.cotracker import THRESHOLD, CoTrackerPredictor
+from cotracker.model.windowed import WindowedNetwork
+from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.options import PRECISIONS, TrackerOptions
 from cotracker.trackers.tracker import Tracker, resolve_device
+from cotracker.trackers.visible import THRESHOLD, VisibleRule
 from cotracker.trackers.wrappers import (
     Bidirectional,
     Chunked,
@@ -22,6 +23,7 @@ from cotracker.trackers.wrappers import (
 )
 
 DEFAULTS = TrackerOptions()
+WHOLE_FRAMES = 120  # that a network which sees clips as a whole sees at once
 
 
 def build_tracker(
@@ -29,7 +31,8 @@ def build_tracker(
 ) -> Tracker:
     """The Tracker of a checkpoint: a file, a name, or None for the one that ships.
 
-    What the options leave open (threshold, v1_compat, window) is as the checkpoint's card says.
+    What the options leave open (threshold, visible_by, v1_compat, window) is as the checkpoint's
+    card says.
     ValueError, one sentence, where the checkpoint or the device cannot be used.
     """
     return complete_chain(load_chain(name_or_path, options), options)
@@ -40,30 +43,38 @@ def load_chain(
 ) -> Tracker:
     """The chain of a checkpoint as `build_chain` makes it: forward, all points together."""
     path = checkpoint.find(name_or_path or checkpoint.SHIPPED)
-    card = checkpoint.read_card(path)
-    if options.threshold is None:
-        options = replace(options, threshold=card.get("threshold", THRESHOLD))
-    if options.v1_compat is None:
-        options = replace(options, v1_compat=card.get("v1_compat", False))
-    model = checkpoint.load_model(path, options.window)
+    model, card = checkpoint.load(path, options.window)
+    open_ones = {
+        name: card[name]
+        for name in ("threshold", "visible_by", "v1_compat")
+        if getattr(options, name) is None and name in card
+    }
+    options = replace(options, **open_ones)
+    if model.sees_whole_clips:
+        model.window = min(model.window, options.window or WHOLE_FRAMES)
     model = lower_precision(model.to(resolve_device(options.device)), options.precision)
     identity = {"name": path.stem, "hash": card["hash"]}
-    return build_chain(model, options, identity).eval()
+    return build_chain(model, options, identity, card.get("confidence_px")).eval()
 
 
 def build_chain(
-    model: CoTracker, options: TrackerOptions = DEFAULTS, identity: dict | None = None
+    model: WindowedNetwork,
+    options: TrackerOptions = DEFAULTS,
+    identity: dict | None = None,
+    confidence_px: float | None = None,
 ) -> Tracker:
     """HorizontalFlipTTA(Resized(OneByOne(Supported(CoTrackerPredictor(model)))) of the options.
 
     What the options switch off is left out; device, precision and window are the model's, chunks
     and direction are those of `complete_chain`.
-    threshold None is 0.5 here, v1_compat None is False.
+    threshold None is 0.5 here, visible_by None is "visibility", v1_compat None is False.
+    confidence_px: what the model's confidence means; None: it means nothing.
     """
     threshold = THRESHOLD if options.threshold is None else options.threshold
-    v1_compat = bool(options.v1_compat)
+    rule = VisibleRule(threshold, options.visible_by or "visibility", options.min_confidence)
+    v1_compat, graphs = bool(options.v1_compat), options.cuda_graphs
     tracker: Tracker = CoTrackerPredictor(
-        model, options.iters, threshold, v1_compat, identity, options.cuda_graphs
+        model, options.iters, rule, v1_compat, identity, graphs, confidence_px
     )
     grids = (options.support_grid, options.local_support_grid)
     if any(grids):
@@ -72,7 +83,7 @@ def build_chain(
         tracker = OneByOne(tracker, cache_bytes=options.feature_memory)
     if options.resolution is not None:
         tracker = Resized(tracker, options.resolution, v1_compat, options.keep_aspect)
-    return HorizontalFlipTTA(tracker, threshold) if options.flip_tta else tracker
+    return HorizontalFlipTTA(tracker, rule) if options.flip_tta else tracker
 
 
 def complete_chain(tracker: Tracker, options: TrackerOptions) -> Tracker:
@@ -87,7 +98,7 @@ def complete_chain(tracker: Tracker, options: TrackerOptions) -> Tracker:
     return tracker.eval()
 
 
-def lower_precision(model: CoTracker, precision: str) -> CoTracker:
+def lower_precision(model: WindowedNetwork, precision: str) -> WindowedNetwork:
     """The model for inference: "float32" leaves it as it is, "bfloat16" converts it in place."""
     checks.choice("precision", precision, PRECISIONS)
     if precision == "float32":

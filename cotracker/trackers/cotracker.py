@@ -1,54 +1,70 @@
-"""The windowed network as a Tracker: windows over a video of any length, stitched."""
+"""The windowed networks as Trackers: windows over a video of any length, stitched."""
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from cotracker import checks
-from cotracker.model.cotracker import CoTracker
+from cotracker.geometry import reverse_time
 from cotracker.model.cuda_graphs import CudaGraphs
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.model.windows import Estimate, window_starts
 from cotracker.trackers.frame_live import FrameLive
 from cotracker.trackers.inputs import check_frames
 from cotracker.trackers.live import Live, LiveOptions
-from cotracker.trackers.options import check_threshold
+from cotracker.trackers.stitched import Stitched
 from cotracker.trackers.tracker import Tracker
-from cotracker.trackers.views import MappedVideo
+from cotracker.trackers.views import MappedVideo, reverse_view
+from cotracker.trackers.visible import VisibleRule
 from cotracker.trackers.window_live import WindowLive
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
 
-THRESHOLD = 0.5  # of visibility, where neither the options nor the checkpoint's card have one
+RULE = VisibleRule()
 
 
 class CoTrackerPredictor(Tracker):
     """The bare windowed network: it sees the video as it is, and holds the maps of one window.
 
     A later window's answer replaces an earlier one's in the frames they share (section 3.2). In
-    its query frame a point is exactly the query, visible.
+    its query frame a point is exactly the query, visible. A network that sees clips as a whole
+    tracks before the query too; of a clip longer than its window, it tracks what its windows from
+    the query on do not tell in the reversed video.
     iters: refinement iterations of each window.
-    threshold: points are visible above this visibility.
+    rule: which points are visible.
     v1_compat: the stitched values as they come: zeros before a point's first window, the
         network's output within it, the query frame included.
     identity: what describe() records of the weights.
     cuda_graphs: on a GPU a window's iterations run as one CUDA graph a shape; launching kernels
         one by one is most of a small window's time.
+    confidence_px: what the network's confidence was trained to mean, an error below so many of
+        its pixels; None: the tracks have no confidence.
     """
 
     def __init__(
         self,
-        model: CoTracker,
+        model: WindowedNetwork,
         iters: int = 6,
-        threshold: float = THRESHOLD,
+        rule: VisibleRule = RULE,
         v1_compat: bool = False,
         identity: dict | None = None,
         cuda_graphs: bool = False,
+        confidence_px: float | None = None,
     ):
         super().__init__()
         self.model = model
         self.iters = checks.whole("iters", iters, 1)
-        self.threshold = check_threshold(threshold)
+        self.confidence_px = confidence_px if model.has_confidence else None
+        if rule.needs_confidence and self.confidence_px is None:
+            raise ValueError(
+                "visible_by and min_confidence need a checkpoint with confidence, "
+                "which this one has not: leave them out"
+            )
+        self.rule = rule
         self.v1_compat = v1_compat
         self.identity = identity or {}
+        self.both_directions = model.sees_whole_clips
         self.refine = CudaGraphs(model.refine, model) if cuda_graphs else model.refine
 
     def forward(self, video: Video, queries: Tensor) -> Tracks:
@@ -58,38 +74,38 @@ class CoTrackerPredictor(Tracker):
         return map_tracks(lambda values: values.clone().to(queries.device), tracks)
 
     def _track(self, video: Video, queries: Tensor) -> Tracks:
-        return self._conclude(*self._stitch(video, queries), queries)
+        stitched = self._stitch(video, queries)
+        if self.both_directions and not stitched.told.all():
+            back = self._stitch(reverse_view(video), reverse_time(queries, video.shape[1]))
+            stitched = stitched.filled(back.reversed())
+        return self._conclude(stitched, queries)
 
-    def _conclude(self, xy: Tensor, logits: Tensor, queries: Tensor) -> Tracks:
-        """The Tracks of stitched xy B T N 2 and logits B T N; queries count from the first T."""
-        visibility = logits.sigmoid()
+    def _conclude(self, stitched: Stitched, queries: Tensor) -> Tracks:
+        """The Tracks of what windows told; queries count from the first frame of that."""
+        visibility, confidence = stitched.logits.sigmoid().unbind(-1)
+        if self.confidence_px is None:
+            confidence = None
+        tracks = Tracks(stitched.xy, visibility, visibility > 0, confidence)
         if not self.v1_compat:
-            xy, visibility = _pin_queries(xy, visibility, queries)
-        visible = (visibility > self.threshold) | (visibility == 1)  # 1: a query, always visible
-        return Tracks(xy, visibility, visible)
+            tracks = _pin_queries(tracks, queries, before=not self.both_directions)
+        return replace(tracks, visible=self.rule(tracks.visibility, tracks.confidence))
 
-    def _stitch(self, video: Video, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """xy B T N 2 and visibility logits B T N; zeros before a point's first window."""
+    def _stitch(self, video: Video, queries: Tensor) -> Stitched:
         model = self.model
         frames = video.shape[1]
-        xy = queries.new_zeros(queries.shape[0], frames, queries.shape[1], 2)
-        logits = xy.new_zeros(xy.shape[:3])
+        stitched = Stitched.empty(queries, frames)
         state = model.begin(queries)
         maps = None
         for start in window_starts(frames, model.window):
             stop = min(start + model.window, frames)
             maps = self._extend_maps(maps, video, start, stop)
             state, estimate = model.step(state, maps, self.iters, refine=self.refine)
-            active = estimate.active[:, None]
-            shared = xy[:, start:stop]
-            xy[:, start:stop] = torch.where(active[..., None], estimate.tracks[-1], shared)
-            shared = logits[:, start:stop]
-            logits[:, start:stop] = torch.where(active, estimate.logits, shared)
+            stitched.write(estimate)
             half = model.window // 2
             maps = [
                 level[:, half:].clone() for level in maps
             ]  # a view would hold the frames before
-        return xy, logits
+        return stitched
 
     def _extend_maps(
         self, maps: list[Tensor] | None, video: Video, start: int, stop: int
@@ -128,9 +144,9 @@ class CoTrackerPredictor(Tracker):
 
     def read_window(self, estimate: Estimate, queries: Tensor) -> Tracks:
         """The Tracks of one window alone; queries B N 3 count from its first frame."""
-        active = estimate.active[:, None]
-        xy = torch.where(active[..., None], estimate.tracks[-1], 0.0)
-        return self._conclude(xy, torch.where(active, estimate.logits, 0.0), queries)
+        stitched = Stitched.empty(queries, estimate.logits.shape[1])
+        stitched.write(estimate._replace(start=0))
+        return self._conclude(stitched, queries)
 
     def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
         if self.model.config.window is None:
@@ -145,22 +161,31 @@ class CoTrackerPredictor(Tracker):
             "iters": self.iters,
             "window": self.model.window,
             "stride": self.model.stride,
-            "threshold": self.threshold,
+            **self.rule.describe(),
             "points": "joint",
-            "direction": "forward",
+            "direction": "both" if self.both_directions else "forward",
             "v1_compat": self.v1_compat,
             "checkpoint": self.identity,
         }
+        if self.confidence_px is not None:
+            described["confidence_px"] = self.confidence_px
         if self.model.dtype != torch.float32:
             described["precision"] = str(self.model.dtype).split(".")[1]
         return described
 
 
-def _pin_queries(xy: Tensor, visibility: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-    """The query, unseen, before its frame; the query, visible, in it; the rest as it is."""
-    time = torch.arange(xy.shape[1], device=xy.device)[:, None]
+def _pin_queries(tracks: Tracks, queries: Tensor, before: bool) -> Tracks:
+    """The query, visible and sure, in its frame; before: and unseen before it; the rest as is."""
+    time = torch.arange(tracks.xy.shape[1], device=queries.device)[:, None]
     query_frame = queries[:, None, :, 0]
-    xy = torch.where((time <= query_frame)[..., None], queries[:, None, :, 1:], xy)
-    visibility = torch.where(time == query_frame, 1.0, visibility)
-    visibility = torch.where(time < query_frame, 0.0, visibility)
-    return xy, visibility
+    here = time == query_frame
+    unseen = (time < query_frame) if before else torch.zeros_like(here)
+    xy = torch.where((here | unseen)[..., None], queries[:, None, :, 1:], tracks.xy)
+
+    def pin(values: Tensor | None) -> Tensor | None:
+        if values is None:
+            return None
+        return torch.where(unseen, 0.0, torch.where(here, 1.0, values))
+
+    visibility, confidence = pin(tracks.visibility), pin(tracks.confidence)
+    return replace(tracks, xy=xy, visibility=visibility, confidence=confidence)

@@ -23,9 +23,9 @@ class LiveOptions:
         final at once, for a network that can (docs/live.md).
     provisional: mode "window": each push answers its newest frames too, with what a window that
         ends there tells; False: nothing before a window is whole, which costs a part of the time.
-    iters: iterations of a window, or of a frame; None: the tracker's, and 1 of a frame.
-    context: mode "frame": frames that are looked at together, the new one among them; None: as
-        many as the network's window has.
+    iters: iterations of a window, or of a frame; None: the tracker's, and 2 of a frame.
+    context: mode "frame": frames that are looked at together, the new one among them; None: three
+        quarters of the network's window.
     ValueError, one sentence, for a field that cannot be.
     """
 
@@ -125,9 +125,9 @@ class LiveWrapper(Live):
         """The frames that the inner one sees."""
         return frames
 
-    @abstractmethod
     def restore(self, part: Part) -> Part:
         """The inner one's answer as one to what was asked here."""
+        return part
 
 
 class ResizedLive(LiveWrapper):

@@ -1,10 +1,11 @@
-"""The settings of a CoTracker tracker, checked when they are made."""
+"""The settings of a CoTracker tracker, checked when they are made; PyTorch is not imported."""
 
 from dataclasses import dataclass
 
 from cotracker import checks
-from cotracker.trackers.views import FEATURE_MEMORY
 
+FEATURE_MEMORY = 2_000_000_000  # bytes of feature maps that a tracker keeps
+VISIBLE_BY = ("visibility", "visibility_x_confidence")
 SIDES = (32, 4096)  # smallest and largest side of a working resolution
 MAX_GRID = 64  # points on a side of a support grid
 PRECISIONS = ("float32", "bfloat16")
@@ -22,10 +23,14 @@ class TrackerOptions:
     support_grid: side of the grid of support points over the picture; 0 for none.
     local_support_grid: side of the grid of support points around each query; 0 for none.
     single_point: each query by itself, as in the paper's evaluation (section 3.5).
-    threshold: points are visible above this visibility; None for the checkpoint's.
+    threshold: points are visible above this; None for the checkpoint's.
+    visible_by: what is compared with it, "visibility" or "visibility_x_confidence"; None for the
+        checkpoint's.
+    min_confidence: points of less confidence are not visible.
     v1_compat: resize, grids and stitching of the published v1 code; None for what the
         checkpoint's card says.
-    window: frames of a window; None for the checkpoint's.
+    window: frames of a window; None for the checkpoint's. A network that sees clips as a whole
+        sees so many frames at once; None for WHOLE_FRAMES.
     precision: "float32" or "bfloat16".
     cuda_graphs: on a GPU, run windows as CUDA graphs; no effect elsewhere.
     flip_tta: track in the mirrored video too and join both answers.
@@ -43,6 +48,8 @@ class TrackerOptions:
     local_support_grid: int = 0
     single_point: bool = False
     threshold: float | None = None
+    visible_by: str | None = None
+    min_confidence: float = 0.0
     v1_compat: bool | None = None
     window: int | None = None
     precision: str = "float32"
@@ -63,6 +70,9 @@ class TrackerOptions:
             checks.switch(name, getattr(self, name))
         if self.threshold is not None:
             check_threshold(self.threshold)
+        if self.visible_by is not None:
+            checks.choice("visible_by", self.visible_by, VISIBLE_BY)
+        checks.share("min_confidence", self.min_confidence)
         if self.v1_compat is not None:
             checks.switch("v1_compat", self.v1_compat)
         if self.window is not None:

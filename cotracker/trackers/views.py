@@ -8,9 +8,8 @@ from torch import Tensor
 
 from cotracker.geometry import resize_video
 from cotracker.trackers.inputs import check_frames
+from cotracker.trackers.options import FEATURE_MEMORY
 from cotracker.types import Video
-
-FEATURE_MEMORY = 2_000_000_000  # bytes of feature maps that a tracker keeps
 
 
 class MappedVideo:
@@ -47,6 +46,7 @@ class MappedVideo:
         same = frames is None  # what the video knows of its times
         self.fps = getattr(video, "fps", None) if same else None
         self.seconds = getattr(video, "seconds", None) if same else None
+        self.name = getattr(video, "name", None)
         self._inner = video if isinstance(video, MappedVideo) and video.cache is not None else None
         if self._inner is not None and cache is None and self.key is not None:
             cache = self._inner.cache

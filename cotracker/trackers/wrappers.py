@@ -185,6 +185,7 @@ class Supported(Wrapper):
 class OneByOne(Wrapper):
     """Tracks each query by itself, from its own frame on (section 3.5, "single target point").
 
+    A tracker that tracks in both directions sees the frames before too.
     Queries of one frame are tracked together, as a batch over the one video, at most `at_once` at
     a time. The tracker may keep what it computes from a frame for all of them, in
     `cache_bytes` bytes.
@@ -206,9 +207,10 @@ class OneByOne(Wrapper):
             return self.tracker.forward(video, queries[None])
         cached = cached_view(video, self.cache_bytes)
         order, parts = [], []
-        for start in queries[:, 0].unique().long().tolist():
+        first = torch.zeros_like(queries[:, 0]) if self.both_directions else queries[:, 0]
+        for start in first.unique().long().tolist():
             view = MappedVideo(cached, frames=range(start, video.shape[1]))
-            for chosen in (queries[:, 0] == start).nonzero()[:, 0].split(self.at_once):
+            for chosen in (first == start).nonzero()[:, 0].split(self.at_once):
                 order.append(chosen)
                 parts.append(self._track_from(start, view, queries[chosen]))
         tracks = _join_points(parts)
@@ -216,9 +218,9 @@ class OneByOne(Wrapper):
         return map_tracks(lambda values: values[:, :, position], tracks)
 
     def _track_from(self, start: int, view: Video, queries: Tensor) -> Tracks:
-        """The Tracks 1 T K of queries K 3 of frame `start`, where `view` begins."""
+        """The Tracks 1 T K of queries K 3 from frame `start` on, where `view` begins."""
         alone = queries[:, None].clone()
-        alone[..., 0] = 0
+        alone[..., 0] -= start
         answer = self.tracker.forward(view, alone)  # K T-start 1
         answer = map_tracks(lambda values: values.transpose(0, 2), answer)
         unseen = map_tracks(lambda values: torch.zeros_like(values[:, :1]), answer)

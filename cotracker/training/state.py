@@ -16,7 +16,9 @@ from cotracker.training.progress import Progress
 
 STATE_KEYS = {"model", "objective", "optimiser", "progress", "settings", "random"}
 DECAY_KEYS = "steps schedule_extra_steps lr lr_schedule warmup decay_from init_from".split()
-CARD_KEYS = "hash data licence steps examples training_hours commit mean_of init_from".split()
+CARD_KEYS = (
+    "hash source data licence steps examples training_hours commit mean_of init_from".split()
+)
 
 
 def save(out: Path, settings: dict, parts: Parts, progress: Progress, group: Group) -> None:
@@ -164,9 +166,8 @@ def begin_decay(folder: Path, settings: dict, parts: Parts, group: Group) -> Pro
 
 def begin_from(init_from: str, model: nn.Module) -> Progress:
     """A new run's progress: from the weights of a checkpoint, whose card it keeps."""
-    path = checkpoint.find(init_from)
-    card = checkpoint.read_card(path)
-    weights = checkpoint.load_model(path).state_dict()
+    loaded, card = checkpoint.load(checkpoint.find(init_from))
+    weights = loaded.state_dict()
     difference = checkpoint.keys_difference(model, weights)
     if difference:
         raise ValueError(

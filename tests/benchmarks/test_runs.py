@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 
 import evaluate as evaluate_py
 from cotracker.baselines.static import Static
-from cotracker.benchmarks import results
+from cotracker.benchmarks import metrics, results
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.failures import point_errors, render_failures
 from cotracker.benchmarks.intervals import interval
@@ -158,6 +158,19 @@ def test_a_query_far_outside_costs_its_video_alone(tmp_path):
     rows, (broken,) = evaluate_py.evaluate_shared(Static(), three, store, ALONE)
     assert [row["name"] for row in rows] == ["a", "b"] and broken["name"] == "far"
     assert broken["reason"].startswith("far: a query lies far outside the 40x32 picture")
+
+
+def test_the_confidence_of_visible_points_is_in_the_row_of_a_tracker_that_has_it():
+    targets = first(clip("a"))
+    half = torch.full(targets.target.xy.shape[:3], 0.5)
+    unseen = targets.target.visible.clone()
+    unseen[:, :, 1:] = False
+    targets = replace(targets, target=replace(targets.target, visible=unseen))
+    sure = half.clone()
+    sure[:, :, 1:] = 0.9  # of hidden points: not counted
+    answer = replace(targets.target, confidence=sure)
+    assert metrics.confidence(answer, targets) == {"confidence": 50.0}
+    assert metrics.confidence(targets.target, targets) == {}
 
 
 def test_the_protocol_is_applied_once_a_video():

@@ -9,9 +9,8 @@ import parity_recipe as recipe
 import torch
 from torch import Tensor
 
-from cotracker.checkpoint import convert_published
 from cotracker.model.cotracker import CoTracker
-from cotracker.model.published import build_published
+from cotracker.model.published import open_published
 from cotracker.model.windowed import WindowedNetwork
 from cotracker.model.windows import Estimate
 
@@ -33,13 +32,13 @@ def published_state(layout: str = "spec.json", folder: str = "cotracker_v1") -> 
 @cache
 def published_model() -> CoTracker:
     """Stride 4, window 8, with the recipe's weights; shared by the tests, so none may change it."""
-    return convert_published(published_state(), stride=4, window=8)
+    return open_published(published_state(), "", 4, 8).model
 
 
 @cache
-def published(folder: str, window: int | None = None) -> WindowedNetwork:
+def published(folder: str, layout: str = "spec.json") -> WindowedNetwork:
     """CoTracker2 or 3 with the recipe's weights; shared by the tests, so none may change it."""
-    return build_published(published_state(folder=folder), window)
+    return open_published(published_state(layout, folder), "").model
 
 
 @cache

@@ -12,9 +12,9 @@ from cotracker.model.correlation import correlate
 from cotracker.model.transformer import VirtualExchange
 from cotracker.model.windows import split_windows
 from cotracker.queries import grid
-from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.visible import VisibleRule
 from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
-from cotracker.types import Tracks
 
 PIXELS, PROBABILITY = 3e-4, 6e-5
 FEW = [0, 2, 5, 4]
@@ -153,7 +153,7 @@ def test_ours_has_not_that_fault(model, golden):
 
 @pytest.mark.slow
 def test_a_window_of_16(golden):
-    model = published("cotracker2", window=16)
+    model = published("cotracker2", "spec_window16.json")
     xy, visibility, _, told = stitched(model, video(20), queries(), 4)
     assert told.all()
     close(xy, golden["window16_T20.tracks"], PIXELS)
@@ -167,28 +167,14 @@ def test_short_clips_are_tracked_where_the_published_code_gives_zeros(model, gol
     assert told.all() and (xy - queries(rows=FEW)[:, None, :, 1:]).abs().max() < 20
 
 
-class Stitched(Tracker):
-    """A network over the windows of a video, as the published predictors have it."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, video, queries):
-        xy, visibility, _, _ = stitched(self.model, video[:, 0 : video.shape[1]], queries, 6)
-        return Tracks(xy, visibility, visibility > 0.9)
-
-    def describe(self):
-        return {"tracker": "stitched"}
-
-
 SMALL = (80, 112)  # the predictors' video; they work at 96 x 128
 
 
 @pytest.mark.slow
 def test_predictor_of_queries_in_one_direction_and_in_both(model):
-    tracker, asked = Supported(Bidirectional(Stitched(model)), 6, 0), queries(*SMALL)
-    tracks = Resized(tracker, (96, 128))(video(20, *SMALL), asked)
+    tracker = CoTrackerPredictor(model, 6, VisibleRule(0.9))
+    tracker, asked = Supported(Bidirectional(tracker), 6, 0), queries(*SMALL)
+    tracks = Resized(tracker, (96, 128)).forward(video(20, *SMALL), asked)
     golden = stored("predictors", "cotracker2")
     check_predictor(tracks, asked, golden, "pred_queries_back", torch.ones(20, 9) > 0)
     forward = torch.arange(20)[:, None] >= asked[0, :, 0]
@@ -199,7 +185,8 @@ def test_predictor_of_queries_in_one_direction_and_in_both(model):
 def test_predictor_of_a_grid(model):
     asked = grid(3, (96, 128))
     asked[..., 1:] *= torch.tensor([111 / 127, 79 / 95])
-    tracks = Resized(Stitched(model), (96, 128))(video(20, *SMALL), asked)
+    tracker = CoTrackerPredictor(model, 6, VisibleRule(0.9))
+    tracks = Resized(tracker, (96, 128)).forward(video(20, *SMALL), asked)
     golden = stored("predictors", "cotracker2")
     check_predictor(tracks, asked, golden, "pred_grid3", torch.ones(20, 9) > 0)
 

@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from parity import published_model, published_state, queries, stored, video
 
-from cotracker.checkpoint import convert_published, our_name
 from cotracker.model.correlation import correlate
 from cotracker.model.cotracker import CoTracker
+from cotracker.model.published import open_published
+from cotracker.model.published_names import our_name
 from cotracker.queries import grid, inside_mask
 from cotracker.trackers.build import build_chain
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.options import TrackerOptions
+from cotracker.trackers.visible import VisibleRule
 from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
 from cotracker.training.losses import track_loss
 from cotracker.types import Clip
@@ -157,18 +159,11 @@ def test_tokens_in_and_out(stages):
 ])  # fmt: skip
 def test_published_layouts_convert_strictly(layout, stride, window):
     state = published_state(layout)
-    model = convert_published(state, stride, window)
+    model = open_published(state, f"cotracker_stride_{stride}_wind_{window}.pth").model
     assert (model.stride, model.window) == (stride, window)
     ours = model.state_dict()
     assert {our_name(name) for name in state} == set(ours)
     assert all(torch.equal(ours[our_name(name)], value) for name, value in state.items())
-    prefixed = {f"module.{name}": value for name, value in state.items()}
-    assert torch.equal(
-        convert_published(prefixed, stride, window).visibility.weight, model.visibility.weight
-    )
-    state["extra.weight"] = state.pop("norm.bias")
-    with pytest.raises(ValueError, match=r"(?s)missing  feature_norm.bias.*unknown  extra.weight"):
-        convert_published(state, stride, window)
 
 
 def _published_visibility_loss(estimate, clip):
@@ -188,7 +183,7 @@ def _published_visibility_loss(estimate, clip):
 
 @pytest.mark.slow
 def test_losses_and_gradients():
-    train, model = stored("train"), convert_published(published_state(), 4, 8)
+    train, model = stored("train"), open_published(published_state(), "", 4, 8).model
     truth = [torch.from_numpy(train[key]) for key in ("gt_tracks", "gt_visible", "gt_valid")]
     clip = Clip(video(20), truth[0], truth[1] > 0, truth[2] > 0)
     estimates = model(clip.video, queries(), 4)
@@ -273,7 +268,7 @@ def user_predictor(support, backward):
     """v1's predictor: support outside of the backward pass, which therefore also reverses the
     support points.
     """
-    tracker = CoTrackerPredictor(published_model(), 6, threshold=0.9, v1_compat=True)
+    tracker = CoTrackerPredictor(published_model(), 6, VisibleRule(0.9), v1_compat=True)
     if backward:
         tracker = Bidirectional(tracker, v1_compat=True)
     if support:

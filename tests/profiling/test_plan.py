@@ -13,13 +13,18 @@ FULL = CoTracker()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "points, size, dtype",
-    [(1000, (128, 160), "float32"), (300, (256, 320), "bfloat16")],
+    "model, points, size, dtype",
+    [
+        ("cotracker_small", 1000, (128, 160), "float32"),
+        ("cotracker_small", 300, (256, 320), "bfloat16"),
+        ("cotracker3_online", 500, (64, 96), "float32"),
+        ("cotracker3_offline", 200, (64, 96), "float32"),
+    ],
 )
-def test_memory_is_as_measured(points, size, dtype):
+def test_memory_is_as_measured(model, points, size, dtype):
     """Runs that the constant of the plan was not chosen by (docs/speed.md names those)."""
     setting = bench.Setting(
-        model="cotracker_small",
+        model=model,
         points=points,
         frames=12,
         height=size[0],

@@ -1,7 +1,8 @@
-"""scripts/convert_weights.py: published layouts become checkpoints that give their numbers."""
+"""Published files, converted or loaded as they are: recognised, run as they were, or refused."""
 
 import runpy
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,41 @@ from parity import published_state, queries, stored, video
 import cotracker
 from cotracker import checkpoint
 from cotracker.config.instantiate import instantiate
+from cotracker.geometry import inside_frame
+from cotracker.model.published import open_published
+from cotracker.model.published_names import rename_published
 from cotracker.trackers.build import build_tracker
 from cotracker.trackers.options import TrackerOptions
+from cotracker.trackers.visible import VisibleRule
 
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
-LAYOUTS = [("spec.json", "cotracker_stride_4_wind_8.pth", 4, 8),
-           ("spec_stride4_wind12.json", "cotracker_stride_4_wind_12.pth", 4, 12),
-           ("spec_stride8_wind16.json", "cotracker_stride_8_wind_16.pth", 8, 16)]  # fmt: skip
+V1, V2, V3 = "cotracker_v1", "cotracker2", "cotracker3"
+LAYOUTS = [  # folder, layout, the file's name, and what it says of itself
+    (V1, "spec.json", "cotracker_stride_4_wind_8.pth", "CoTracker 1, stride 4, window 8"),
+    (V1, "spec_stride4_wind12.json", "cotracker_stride_4_wind_12.pth",
+     "CoTracker 1, stride 4, window 12"),
+    (V1, "spec_stride8_wind16.json", "cotracker_stride_8_wind_16.pth",
+     "CoTracker 1, stride 8, window 16"),
+    (V2, "spec.json", "cotracker2.pth", "CoTracker 2, stride 4, window 8"),
+    (V2, "spec_window16.json", "cotracker2v1.pth", "CoTracker 2, stride 4, window 16"),
+    (f"{V3}_online", "spec.json", "scaled_online.pth", "CoTracker 3, stride 4, window 16"),
+    (f"{V3}_offline", "spec.json", "baseline_offline.pth",
+     "CoTracker 3, stride 4, sees clips as a whole"),
+]  # fmt: skip
+OURS = {"licence": "CC-BY-NC 4.0"}
+RULES = {
+    "CoTracker 1": OURS | {"threshold": 0.9, "v1_compat": True},
+    "CoTracker 2": OURS | {"threshold": 0.9, "v1_compat": False},
+    "CoTracker 3": OURS
+    | {
+        "threshold": 0.6,
+        "visible_by": "visibility_x_confidence",
+        "confidence_px": 12.0,
+        "v1_compat": False,
+    },
+}
 
 
 @pytest.fixture
@@ -44,36 +71,76 @@ def state():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout, name, stride, window", LAYOUTS)
-def test_a_published_name_says_stride_and_window(layout, name, stride, window, convert, tmp_path):
-    torch.save(published_state(layout), tmp_path / name)
-    out = tmp_path / "out" / "converted.safetensors"
-    code, said, complained = convert(tmp_path / name, out, "--stride", 2)
-    assert code == 0 and complained == ""
-    assert (
-        f"stride {stride} and window {window}: from the file's name, {name} (not from --stride 2"
-        in said
-    )
-    card = checkpoint.read_card(out)
-    assert (card["model"]["stride"], card["model"]["window"]) == (stride, window)
-    assert card["v1_compat"] is True and card["threshold"] == 0.9 and card["source"] == name
-    assert card["licence"] == "CC-BY-NC 4.0 (published weights)" and "check" in card["licence_note"]
-    loaded = checkpoint.load_model(out).state_dict()
-    for key, value in published_state(layout).items():
-        assert torch.equal(loaded[checkpoint.our_name(key)], value)
+@pytest.mark.parametrize("folder, layout, name, says", LAYOUTS)
+def test_a_published_layout_is_recognised_and_fits(folder, layout, name, says):
+    state = published_state(layout, folder)
+    found = open_published({f"module.{key}": value for key, value in state.items()}, name)
+    assert found.why.startswith(f"{says}: by its ")
+    card = RULES[says.partition(",")[0]] | {"source": name}
+    if folder.startswith(V3):
+        card["trained"] = name.partition("_")[0]
+        assert found.why.endswith(card["trained"])
+    assert found.card == card
+    ours, theirs = found.model.state_dict(), rename_published(state)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
 
 
-@pytest.mark.parametrize("options, expected, why", [
-    ([], (4, 8), "from stride by default, window by default"),
-    (["--stride", 8, "--window", 16], (8, 16), "from --stride 8, --window 16"),
-    (["--window", 12], (4, 12), "from stride by default, --window 12"),
+@pytest.mark.slow
+def test_a_file_of_cotracker3_is_used_as_it_is_or_converted(convert, tmp_path):
+    """The same tracks, by the rule of the card; a warning of the licence, once."""
+    file, out = tmp_path / "scaled_offline.pth", tmp_path / "out.safetensors"
+    torch.save({"model": published_state(folder=f"{V3}_offline"), "step": 5}, file)
+    asked, answers = queries(80, 112, rows=[0, 2, 5]), []
+    code, said, complained = convert(file, out)
+    assert code == 0 and complained == "" and said.splitlines()[0].endswith("frames; scaled")
+    assert checkpoint.read_card(out)["trained"] == "scaled"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for path in (file, out):
+            tracker = cotracker.load_tracker(path, iters=2, resolution=(96, 128), device="cpu")
+            answers.append(tracker(video(7, 80, 112), asked))
+    assert [one.category for one in told] == [checkpoint.LicenceWarning]
+    one, other = answers
+    assert torch.equal(one.xy, other.xy) and torch.equal(one.confidence, other.confidence)
+    inside = inside_frame(one.xy, (80, 112))
+    score = one.visibility * one.confidence
+    assert torch.equal(one.visible[inside], score[inside] > 0.6) and inside.any()
+    described = tracker.describe()
+    assert described["visible_by"] == "visibility_x_confidence" and described["threshold"] == 0.6
+    assert described["confidence_px"] == 12 and described["direction"] == "both"
+    assert described["checkpoint"]["hash"] == checkpoint.read_card(out)["hash"]
+    with pytest.warns(checkpoint.LicenceWarning):
+        theirs = cotracker.load_tracker(
+            file, threshold=0.9, visible_by="visibility", window=16, device="cpu"
+        )
+    described = theirs.describe()  # the rule of the published offline predictor, in chunks
+    assert described["threshold"] == 0.9 and "visible_by" not in described
+    assert described["window"] == 16
+
+
+@pytest.mark.parametrize("options, says", [
+    (["--stride", 8, "--window", 16], "CoTracker 1, stride 8, window 16: as asked"),
+    (["--window", 12], None),
+    ([], None),
 ])  # fmt: skip
-def test_otherwise_the_options_say(options, expected, why, state, convert, tmp_path):
-    torch.save(state, tmp_path / "weights.pth")
-    code, said, _ = convert(tmp_path / "weights.pth", tmp_path / "out.safetensors", *options)
-    assert code == 0 and f"stride {expected[0]} and window {expected[1]}: {why}" in said
-    config = checkpoint.read_card(tmp_path / "out.safetensors")["model"]
-    assert (config["stride"], config["window"]) == expected
+def test_what_nothing_tells_is_asked_for(options, says, state, convert, tmp_path):
+    file, out = tmp_path / "weights.pth", tmp_path / "out.safetensors"
+    torch.save(state, file)
+    result = convert(file, out, *options)
+    if says is None:
+        check_refused(result, tmp_path, "do not tell stride and window: keep the published file")
+        return
+    assert result[0] == 0 and says in result[1]
+    config = checkpoint.read_card(out)["model"]
+    assert (config["stride"], config["window"]) == (8, 16)
+
+
+def test_how_cotracker3_was_trained_is_asked_for(convert, tmp_path):
+    file = tmp_path / "weights.pth"
+    torch.save(published_state(folder=f"{V3}_online"), file)
+    result = convert(file, tmp_path / "out.safetensors")
+    check_refused(result, tmp_path, "how it was trained: pass --trained scaled or baseline")
 
 
 @pytest.mark.slow
@@ -86,9 +153,12 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
         wrapped if key is None else {key: wrapped, "total_steps": 3}, tmp_path / "weights.pth"
     )
     out = tmp_path / "out.safetensors"
-    assert convert(tmp_path / "weights.pth", out)[0] == 0
-    tracker = cotracker.load_tracker(out, iters=4, resolution=None, support_grid=0, device="cpu")
-    assert tracker.threshold == 0.9 and tracker.model.config.scrambled_flags
+    assert convert(tmp_path / "weights.pth", out, "--stride", 4, "--window", 8)[0] == 0
+    with pytest.warns(checkpoint.LicenceWarning):
+        tracker = cotracker.load_tracker(
+            out, iters=4, resolution=None, support_grid=0, device="cpu"
+        )
+    assert tracker.rule == VisibleRule(0.9) and tracker.model.config.scrambled_flags
     tracks, golden = tracker(video(5), queries(rows=[0, 2, 5, 4])), stored("golden")
     np.testing.assert_allclose(tracks.xy.numpy(), golden["T5.tracks"], rtol=0, atol=3e-4)
     np.testing.assert_allclose(tracks.visibility.numpy(), golden["T5.vis"], rtol=0, atol=6e-5)
@@ -100,15 +170,16 @@ def test_converted_weights_are_run_as_their_card_says(state, convert, tmp_path, 
     """v1's stitching, resize and grids by default, as in evaluate.py; ours where one asks."""
     torch.save(state, tmp_path / "weights.pth")
     out = tmp_path / "out.safetensors"
-    assert convert(tmp_path / "weights.pth", out)[0] == 0
+    assert convert(tmp_path / "weights.pth", out, "--stride", 4, "--window", 8)[0] == 0
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
         config = compose("evaluate", [f"checkpoint={out}", "tracker.device=cpu"])
     config.tracker.v1_compat = v1_compat
     options = TrackerOptions(
         single_point=True, local_support_grid=6, v1_compat=v1_compat, device="cpu"
     )
-    described = build_tracker(out, options).describe()
-    assert described == instantiate(config.tracker, "tracker").describe()
+    with pytest.warns(checkpoint.LicenceWarning):
+        described = build_tracker(out, options).describe()
+        assert described == instantiate(config.tracker, "tracker").describe()
     assert described["v1_compat"] == described["v1_resize"] == (v1_compat is not False)
     assert described["support"]["local_grid_centred"] == (v1_compat is False)
     assert described["threshold"] == 0.9 and described["points"] == "single"
@@ -122,21 +193,35 @@ def check_refused(result, folder, *words):
     assert not list(folder.glob("*.safetensors*"))
 
 
-def test_unknown_missing_and_misshapen_keys_are_listed(state, convert, tmp_path):
+def test_other_weights_are_refused_with_what_differs_from_the_nearest(state, convert, tmp_path):
     changed = dict(state)
     changed["extra.weight"] = changed.pop("norm.bias")
     changed["encoder.stem.bias"] = changed["fnet.conv1.bias"]  # our own name is not a published one
     changed["vis_predictor.0.weight"] = torch.zeros(2, 128)
-    torch.save(changed, tmp_path / "weights.pth")
+    file, out = tmp_path / "cotracker_stride_4_wind_8.pth", tmp_path / "out.safetensors"
+    torch.save(changed, file)
     check_refused(
-        convert(tmp_path / "weights.pth", tmp_path / "out.safetensors"),
+        convert(file, out),
         tmp_path,
-        "weights.pth: these are not the weights of a published CoTracker v1",
+        "wind_8.pth: these are no published weights; the nearest are those of CoTracker 1:",
         "missing  feature_norm.bias (128,)",
         "unknown  extra.weight (no published name) (128,)",
         "unknown  encoder.stem.bias (no published name) (64,)",
         "shape    visibility.weight is (2, 128), the model has (1, 128)",
     )
+
+
+@pytest.mark.parametrize("folder", [V1, V2, f"{V3}_online"])
+def test_the_list_of_what_differs_is_short_and_names_the_nearest(folder):
+    state = published_state(folder=folder)
+    cut = {key: value for key, value in state.items() if "time_blocks.1" not in key}
+    cut |= {f"other.{n}": torch.zeros(n) for n in range(9)}
+    cut |= {key: value[:-1] for key, value in cut.items() if "time_blocks.0" in key}
+    with pytest.raises(ValueError) as refused:
+        open_published(cut, "x.pth", 4, 8)
+    lines = str(refused.value).splitlines()
+    number = folder.removeprefix("cotracker").removeprefix("_v")[0]
+    assert len(lines) <= 12 and lines[0].endswith(f"the nearest are those of CoTracker {number}:")
 
 
 def test_what_is_no_state_dict_is_refused_in_one_sentence(state, convert, tmp_path):
@@ -147,13 +232,15 @@ def test_what_is_no_state_dict_is_refused_in_one_sentence(state, convert, tmp_pa
         check_refused(convert(file, out), tmp_path, "holds no state dict")
     file.write_bytes(b"not a torch file")
     check_refused(
-        convert(file, out), tmp_path, "weights.pth: cannot be read as tensors and plain values"
+        convert(file, out), tmp_path, "weights.pth cannot be read as tensors and plain values"
     )
     torch.save(state | {"norm.bias": torch.full((128,), float("nan"))}, file)
     check_refused(convert(file, out), tmp_path, "NaN or infinite")
     torch.save(state, file)
     check_refused(
-        convert(file, out, "--window", 7), tmp_path, "model.window must be an even number"
+        convert(file, out, "--stride", 4, "--window", 7),
+        tmp_path,
+        "model.window must be an even number",
     )
     check_refused(convert(file, out, "--window", "x"), tmp_path, "invalid int value")
     check_refused(convert(file, tmp_path / "out.pth"), tmp_path, "must end in .safetensors")

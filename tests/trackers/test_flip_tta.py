@@ -6,6 +6,7 @@ from torch import Tensor
 from cotracker.baselines.static import Static
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.visible import VisibleRule
 from cotracker.types import Tracks
 
 
@@ -40,7 +41,7 @@ def test_answers_are_joined_where_near_and_chosen_where_not():
     seen, seen_other = torch.tensor([[0.9, 0.9, 0.2]] * 3), torch.tensor([[0.5, 0.3, 0.6]] * 3)
     swapped = torch.stack([width - 1 - other[..., 0], other[..., 1]], dim=-1)
     sided = Sided((plain, seen), (swapped, seen_other))
-    tracks = HorizontalFlipTTA(sided, threshold=0.55)(video, queries)
+    tracks = HorizontalFlipTTA(sided, VisibleRule(0.55))(video, queries)
     expected = plain.clone()
     expected[1:, 0] += 0.5  # the mean of both
     expected[1:, 2] += torch.tensor([9.0, 0])  # that of the higher visibility

@@ -13,7 +13,9 @@ from cotracker.baselines.static import Static
 from cotracker.geometry import inside_frame
 from cotracker.model.frame_step import _look_up as look_up
 from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.stream_result import collect
+from cotracker.trackers.visible import VisibleRule
 from cotracker.trackers.wrappers import Bidirectional, OneByOne, Resized, Supported
 
 WINDOW = 8
@@ -27,9 +29,13 @@ FORWARD = {
     "cotracker": predictor,
     "cotracker2": lambda: CoTrackerPredictor(tiny(virtual_tracks=5), iters=2),
     **{name: lambda f=form: bare(**f) for name, form in FORMS.items() if form.get("window")},
+    "confidence": lambda: CoTrackerPredictor(
+        tiny3(window=8), iters=2, rule=VisibleRule(0.2, "visibility_x_confidence"), confidence_px=12
+    ),
     "short windows filled": lambda: CoTrackerPredictor(tiny(repeat_last_frame=True), iters=2),
     "v1 compat": lambda: predictor(v1_compat=True),
     "chain": lambda: Resized(Supported(predictor(), 2, 2), (32, 48)),
+    "flipped": lambda: HorizontalFlipTTA(predictor()),
     "static": Static,
     "lucas_kanade": lambda: LucasKanade((40, 56), window=11, levels=2),
     "dis_flow": lambda: DISFlow((40, 56)),
@@ -57,7 +63,8 @@ def test_final_tracks_are_those_of_the_clip_however_frames_are_pushed(name):
     offline = tracker(video, queries)
     assert (offline.xy - queries[:, None, :, 1:]).abs().max() > 0.1 or name == "static"
     for step in (1, 3, 7, 21):
-        frames, tracks = collect(run(tracker.stream(queries[0]), video, step))
+        stream = tracker.stream(queries[0], provisional=step in (3, 21))
+        frames, tracks = collect(run(stream, video, step))
         assert frames.tolist() == list(range(21))
         assert_equal(tracks, offline)
 

@@ -10,6 +10,7 @@ from cotracker.trackers.cuts import SplitAtCuts, find_cuts
 from cotracker.trackers.policies import Filtered, Hidden, Retired, forward_backward
 from cotracker.trackers.stream_result import collect
 from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.visible import VisibleRule
 
 
 class Blinking(Drift):
@@ -67,7 +68,7 @@ def test_a_filter_halves_jitter_and_keeps_queries():
 
 @pytest.mark.parametrize("policy", [Hidden, Retired, Filtered])
 def test_a_policy_around_a_stream_is_that_around_the_clip(policy):
-    tracker, video = policy(predictor(threshold=0.9)), texture()
+    tracker, video = policy(predictor(rule=VisibleRule(0.9))), texture()
     queries = some_queries(times=(0, 3))
     stream = tracker.stream(queries[0])
     results = [stream.push(video[:, k : k + 1]) for k in range(12)]

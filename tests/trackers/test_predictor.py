@@ -2,7 +2,12 @@
 
 import pytest
 import torch
+from networks3 import FORMS, tiny3
 from sliding import FRAMES, MODEL, Lazy, predictor, some_queries, texture
+
+from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.visible import VisibleRule
+from cotracker.trackers.wrappers import OneByOne
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4, 5, 8, 9, 12, 13, 20])
@@ -46,7 +51,7 @@ def test_windows_are_stitched_by_the_later_one():
 
 @pytest.mark.parametrize("threshold", [0.1, 0.95])
 def test_visible_is_a_visibility_above_the_threshold(threshold):
-    tracks = predictor(threshold=threshold)(texture(), some_queries())
+    tracks = predictor(rule=VisibleRule(threshold))(texture(), some_queries())
     assert torch.equal(tracks.visible, tracks.visibility > threshold)
     default = predictor()(texture(), some_queries())
     assert torch.equal(tracks.visibility, default.visibility)
@@ -56,7 +61,7 @@ def test_visible_is_a_visibility_above_the_threshold(threshold):
 @pytest.mark.parametrize("threshold", [0.9999, 1 - 1e-12])  # the second is 1 as float32
 def test_the_query_itself_is_visible_whatever_the_threshold(threshold):
     queries = some_queries()
-    visible = predictor(threshold=threshold)(texture(), queries).visible
+    visible = predictor(rule=VisibleRule(threshold))(texture(), queries).visible
     assert visible[0, queries[0, :, 0].long(), torch.arange(5)].all()
     assert visible.float().mean() < 0.5
 
@@ -71,3 +76,68 @@ def test_tracks_can_be_written_to():
     tracks = predictor()(texture(), some_queries())
     tracks.xy[:] = 0  # tensors of inference_mode would refuse
     assert tracks.xy.shape[1] == FRAMES
+
+
+def whole(window, frames=20, **options):
+    """A predictor of a network that sees clips as a whole, so many frames at once."""
+    model = tiny3(**FORMS["offline"])
+    model.window = window
+    queries = some_queries(times=(0, 3, 9, frames - 1))
+    return CoTrackerPredictor(model, 2, confidence_px=12, **options), queries
+
+
+def test_a_network_of_whole_clips_sees_the_frames_before_the_query_too():
+    tracker, queries = whole(2**20)
+    tracks = tracker(texture(1, 20), queries)
+    assert tracker.both_directions and tracker.describe()["direction"] == "both"
+    before = torch.arange(20)[:, None] < queries[0, :, 0]
+    moved = (tracks.xy[0] - queries[0, :, 1:])[before]
+    assert (moved.norm(dim=-1) > 0).all() and (tracks.visibility[0][before] > 0).all()
+    here = torch.arange(20)[:, None] == queries[0, :, 0]
+    assert torch.equal(tracks.xy[0][here], queries[0, :, 1:])
+    assert (tracks.confidence[0][here] == 1).all() and tracks.confidence[0].max() <= 1
+    alone = OneByOne(tracker)(texture(1, 20), queries)
+    assert (alone.xy[0, 0] != queries[0, :, 1:])[1:].any(dim=-1).all()
+
+
+def test_long_clips_are_seen_in_chunks_of_frames():
+    """Of a window each, from the query on; what is before the first of them, from the end."""
+    tracker, queries = whole(12)
+    seen, encode = [], tracker.model.encode
+
+    def watched(frames, at_once=None):
+        seen.append(frames.shape[1])
+        return encode(frames, at_once)
+
+    tracker.model.encode = watched
+    tracks = tracker(texture(1, 20), queries)
+    assert max(seen) <= 12 and sum(seen) == 40  # there and back
+    one = whole(12)[0](texture(1, 12), queries[:, :3])
+    assert torch.equal(one.xy, whole(2**20)[0](texture(1, 12), queries[:, :3]).xy)
+    first = whole(12)[0](texture(1, 20), queries[:, :3])
+    assert torch.allclose(first.xy[:, :6], one.xy[:, :6], atol=1e-3)
+    flipped = torch.cat([19 - queries[:, 3:, :1], queries[:, 3:, 1:]], dim=-1)
+    back = whole(12)[0](texture(1, 20).flip(1), flipped).xy.flip(1)
+    assert torch.allclose(
+        whole(12)[0](texture(1, 20), queries[:, 3:]).xy[:, :8], back[:, :8], atol=1e-3
+    )
+    assert tracks.xy.isfinite().all() and (tracks.visibility > 0).all()
+
+
+def test_confidence_decides_what_is_visible_where_the_rule_says_so():
+    rules = (
+        VisibleRule(0.4),
+        VisibleRule(0.4, "visibility_x_confidence"),
+        VisibleRule(0.4, min_confidence=0.6),
+    )
+    alone, product, gated = (
+        whole(2**20, rule=rule)[0](texture(1, 20), some_queries()) for rule in rules
+    )
+    seen, sure = alone.visibility, alone.confidence
+    inside = alone.in_frame
+    assert torch.equal(product.visible, (seen * sure > 0.4) & inside)
+    assert torch.equal(gated.visible, (seen > 0.4) & (sure >= 0.6) & inside)
+    assert 5 == product.visible.sum() == gated.visible.sum() < alone.visible.sum()  # the queries
+    with pytest.raises(ValueError, match="need a checkpoint with confidence, which this one"):
+        predictor(rule=rules[1])
+    assert predictor()(texture(1, 20), some_queries()).confidence is None

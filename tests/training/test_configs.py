@@ -70,6 +70,8 @@ WITH_FILES = [
     *(("tracker", name) for name in LEARNED),
     ("data", "kubric"),
     ("data", "kubric_and_sprites"),
+    ("data", "labelled"),
+    ("tracker", "predictions"),
     ("data", "shipped/second"),
     ("data", "shipped/self_training"),
     ("data", "shipped/real_drawn_spatial"),

@@ -15,7 +15,8 @@ import numpy as np
 from cotracker.data.video.decode import Damage, decode_marked, survey
 from cotracker.data.video.packets import CAPTURES, Packets, read_packets
 from cotracker.data.video.pixels import ToRGB, look_at
-from cotracker.data.video.rate import frame_rate
+from cotracker.data.video.rate import frame_rate, mend_times
+from cotracker.data.video.words import count_words, list_numbers
 
 _SPLIT = ("h264", "hevc", "mpegvideo", "m4v", *CAPTURES)  # fields may be packets of their own
 _MOST_DROPPED = 10  # times the stored frames: more is another use of an avi's empty chunks
@@ -152,10 +153,8 @@ class FileSource:
             self._shown = np.searchsorted(since, np.arange(total), side="right") - 1
             missing = np.setdiff1d(np.arange(total), since)
             self._set_times(np.arange(total) * float(packets.tick), packets)
-            _warn(
-                f"{self.path} has dropped {_count_words(len(missing))}, "
-                f"{_list_numbers(missing)}: the frame before is shown instead"
-            )
+            which = f"{count_words(len(missing))}, {list_numbers(missing)}"
+            _warn(f"{self.path} has dropped {which}: the frame before is shown instead")
         else:
             self._shown = np.arange(len(since))
             self._set_times(since * float(packets.tick), packets)
@@ -171,7 +170,7 @@ class FileSource:
             found = found[first:]
         is_good = np.array([good for _, good in found])
         self._shown = np.maximum(np.cumsum(is_good) - 1, 0)
-        self._set_times(_mend_times([mark for mark, _ in found], packets), packets)
+        self._set_times(mend_times([mark for mark, _ in found], packets), packets)
         lost = np.flatnonzero(~is_good)
         self._damage = Damage(lost, lost[:0], lost[:0])
         if len(lost):
@@ -216,7 +215,7 @@ class FileSource:
         if not len(packets.marks):
             raise ValueError(f"{self.path} holds no frame, it is cut short or damaged: {_REPAIR}")
         if packets.is_cut:
-            whole = _count_words(len(packets.marks))
+            whole = count_words(len(packets.marks))
             self._refuse_or_warn(f"cut short or damaged ({whole} found)")
 
     def _refuse_or_warn(self, what: str) -> None:
@@ -236,16 +235,6 @@ def _first_frame(path: Path) -> av.VideoFrame:
     return first
 
 
-def _mend_times(marks: list[int | None], packets: Packets) -> np.ndarray:
-    """Seconds T of frames in order, whose marks may be missing or begin anew."""
-    if any(mark is None for mark in marks):
-        return np.arange(len(marks)) / packets.rate
-    steps = np.diff(np.array(marks)) * float(packets.tick)
-    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1 / packets.rate
-    steps[steps <= 0] = usual
-    return np.concatenate([[0.0], np.cumsum(steps)])
-
-
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
@@ -253,19 +242,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _warn_of_beginning(path: Path, count: int) -> None:
     if count:
-        _warn(
-            f"{path} begins inside a recording: {_count_words(count)} before the first key frame "
-            "cannot be decoded, and numbers begin after these"
-        )
-
-
-def _count_words(count: int) -> str:
-    return f"{count} {'frame' if count == 1 else 'frames'}"
-
-
-def _list_numbers(numbers: np.ndarray, most: int = 6) -> str:
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    return ", ".join(map(str, numbers[:most].tolist())) + more
+        what = f"{count_words(count)} before the first key frame cannot be decoded"
+        _warn(f"{path} begins inside a recording: {what}, and numbers begin after these")
 
 
 def _warn(sentence: str) -> None:

@@ -8,6 +8,7 @@ import av
 import numpy as np
 
 from cotracker.data.video.packets import open_stream
+from cotracker.data.video.words import count_words
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own leave the alpha out
 
@@ -89,8 +90,7 @@ class Damage:
         if len(places) > 1:
             near = f"near frames {', '.join(map(str, places[:3]))}"
             near += f" and {len(places) - 3} more places" if len(places) > 3 else ""
-        count = len(self.lost)
-        says = f"damaged {near}, {count} {'frame' if count == 1 else 'frames'} cannot be decoded"
+        says = f"damaged {near}, {count_words(len(self.lost))} cannot be decoded"
         return says + (f" and {len(self.needing)} more rely on these" if len(self.needing) else "")
 
 

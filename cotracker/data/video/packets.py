@@ -14,6 +14,8 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from cotracker.data.video.lengths import is_cut_short
+
 # Containers only: libav would otherwise read text as ANSI art, and playlists.
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,asf,ogg,m4v,mxf,ivf,"
@@ -21,7 +23,6 @@ CONTAINERS = (
 )
 CAPTURES = ("mpegts", "mpeg")  # may begin in the middle of a recording
 _COVER = Disposition.attached_pic | Disposition.timed_thumbnails
-_CUT_SHORT = ("partial file", "ended prematurely")
 _MOST_REORDERED = 64  # packets between a frame's place in the file and its place in time
 
 
@@ -55,12 +56,13 @@ class Packets:
 
 def read_packets(path: Path) -> Packets:
     """The Packets of a file; ValueError naming the file: there is no video in it."""
-    with _listen() as said, open_stream(path) as (container, stream):
+    with open_stream(path) as (container, stream):
         rows, is_cut, last = [], False, 0
-        is_vp8 = stream.codec_context.name in ("vp8", "libvpx")
+        context = stream.codec_context
+        codec = context.name
         try:
             for packet in container.demux(stream):
-                hidden = is_vp8 and packet.size and not memoryview(packet)[0] & 0x10
+                hidden = codec == "vp8" and packet.size and not memoryview(packet)[0] & 0x10
                 if not packet.size or packet.is_discard or hidden:
                     continue
                 rows.append((packet.pts, packet.dts, packet.is_keyframe))
@@ -69,13 +71,12 @@ def read_packets(path: Path) -> Packets:
         except av.error.FFmpegError:
             is_cut = True
         name = container.format.name
+        # an avi has no times, and libav's guesses are wrong where h264 stores frames ahead
+        guessed = name == "avi" and codec in ("h264", "hevc") and context.has_b_frames
         tick = stream.time_base
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         aspect = stream.sample_aspect_ratio or Fraction(1)
-    is_cut = (is_cut and name not in CAPTURES) or any(
-        phrase in line[2] for line in said for phrase in _CUT_SHORT
-    )
-    is_cut |= name == "gif" and not _ends_as_gif(path)
+    is_cut = (is_cut and name not in CAPTURES) or is_cut_short(path, name)
     pts = [row[0] for row in rows]
     has_times = None not in pts
     by_dts = name.startswith("mov")  # its index holds the times of decoding
@@ -90,20 +91,13 @@ def read_packets(path: Path) -> Packets:
         aspect=aspect,
         last=float(last * tick),
         container=name,
-        ordered=bool(rows) and has_times and _are_times(marks),
+        ordered=bool(rows) and has_times and not guessed and are_times(marks),
         is_cut=is_cut,
     )
 
 
-def _ends_as_gif(path: Path) -> bool:
-    """Whether the file's last byte but for padding is a gif's trailer."""
-    with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - 64))
-        return file.read().rstrip(b"\0\r\n ").endswith(b";")
-
-
-def _are_times(marks: np.ndarray) -> bool:
-    """Whether all are different, and in the order of the file but for frames stored ahead."""
+def are_times(marks: np.ndarray) -> bool:
+    """Whether all differ, and order the frames as the file does but for those stored ahead."""
     order = np.argsort(marks, kind="stable")
     moved = np.abs(order - np.arange(len(marks))).max()
     return moved <= _MOST_REORDERED and bool((np.diff(marks[order]) > 0).all())
@@ -134,17 +128,3 @@ def open_stream(path: Path) -> Iterator[tuple]:
                 "give a file with a picture track"
             )
         yield container, streams[0]
-
-
-@contextmanager
-def _listen() -> Iterator[list]:
-    """The errors that libav logs in this thread; that alone tells of some cuts."""
-    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
-    try:
-        with av.logging.Capture(True) as said:
-            yield said
-    finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(skips)

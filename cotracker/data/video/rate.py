@@ -1,8 +1,10 @@
-"""The rate of frames from their times."""
+"""The rate of frames from their times, and times where a file tells them badly."""
 
 from fractions import Fraction
 
 import numpy as np
+
+from cotracker.data.video.packets import Packets, are_times
 
 _RATES = [Fraction(n) for n in range(1, 241)] + [
     Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120, 240)
@@ -30,3 +32,16 @@ def frame_rate(times: np.ndarray, tick: float, last: float) -> tuple[float, bool
 def _nearest(steps: int, span: float, tick: float) -> Fraction | float:
     nearest = min(_RATES, key=lambda rate: abs(steps / rate - span))
     return nearest if abs(steps / float(nearest) - span) <= tick * 1.001 else steps / span
+
+
+def mend_times(marks: list[int | None], packets: Packets) -> np.ndarray:
+    """Seconds T of frames in order, whose marks may be missing, mixed up, or begin anew."""
+    if any(mark is None for mark in marks):
+        return np.arange(len(marks)) / packets.rate
+    values = np.array(marks)
+    if are_times(values):
+        values = np.sort(values)
+    steps = np.diff(values) * float(packets.tick)
+    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1 / packets.rate
+    steps[steps <= 0] = usual
+    return np.concatenate([[0.0], np.cumsum(steps)])
