@@ -26,7 +26,11 @@ from cotracker.model.embeddings import NEIGHBOUR_PIXELS, embed_neighbours
 
 TEMPERATURE = 20.0
 SIDE = 7  # of the windows of cells around a query and around its estimate
-SIZES = {256: (4, 5, 2), 384: (6, 3, 3)}  # width: heads, kernels; of the small and the base model
+HEADS = {256: 4, 384: 6}  # of the small and the base model, by width
+REDUCE = {  # (outputs, kernel, stride) of the convolutions that reduce a window to one cell
+    256: ((64, 5, 4), (128, 2, 2)),
+    384: ((64, 3, 2), (128, 3, 2), (128, 2, 2)),
+}
 LAYERS, WAVES = 3, 10
 PUBLISHED = Published(
     "LocoTrack",
@@ -106,21 +110,23 @@ class Mixer(nn.Module):
 class Reduce(nn.Module):
     """Correlations K 49 49 (target, support) to K 256, by convolutions over either window."""
 
-    def __init__(self, kernels: tuple[int, int]):
+    def __init__(self, width: int):
         super().__init__()
-        self.conv = nn.Sequential(
-            self._layer(SIDE**2, 64, kernels[0], 2), self._layer(64, 128, kernels[1], 1)
-        )
-
-    def _layer(self, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
-        conv = nn.Conv2d(inputs, outputs, kernel, stride)
-        return nn.Sequential(conv, nn.GroupNorm(outputs // 16, outputs), nn.ReLU())
+        layers, inputs = [], SIDE**2
+        for outputs, kernel, stride in REDUCE[width]:
+            conv = nn.Conv2d(inputs, outputs, kernel, stride)
+            layers.append(nn.ModuleList([conv, nn.GroupNorm(outputs // 16, outputs)]))
+            inputs = outputs
+        self.conv = nn.ModuleList(layers)
 
     def forward(self, corr: Tensor) -> Tensor:
         seen = (corr.mT, corr)  # the support as channels, the target as channels
-        return torch.cat(
-            [self.conv(x.unflatten(-1, (SIDE, SIDE))).mean((-2, -1)) for x in seen], -1
-        )
+        return torch.cat([self._reduce(x.unflatten(-1, (SIDE, SIDE))) for x in seen], dim=-1)
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        for conv, norm in self.conv:
+            x = F.relu(norm(conv_same(x, conv)))
+        return x.mean((-2, -1))
 
 
 class LocoTrackNetwork(nn.Module):
@@ -128,11 +134,10 @@ class LocoTrackNetwork(nn.Module):
 
     def __init__(self, width: int = 256, iters: int = 4):
         super().__init__()
-        heads, *kernels = SIZES[width]
         self.iters = iters
         self.resnet = ResNet()
-        self.mixer = Mixer(width, heads)
-        self.reduce = nn.ModuleList(Reduce(kernels) for _ in range(3))
+        self.mixer = Mixer(width, HEADS[width])
+        self.reduce = nn.ModuleList(Reduce(width) for _ in range(3))
         self.cost_conv = nn.Conv2d(2, 1, 3)
         self.occ_linear = nn.Linear(6, 2)
 
@@ -232,7 +237,7 @@ class LocoTrack(SquareTracker):
         checks.whole("iters", iters, 1)
         state = PUBLISHED.rename(PUBLISHED.read(checkpoint))
         width = len(state.get("mixer.input_proj.bias", range(256)))
-        if width not in SIZES:
+        if width not in HEADS:
             raise ValueError(f"LocoTrack has width 256 or 384, and {checkpoint} has {width}")
         self.network = seeded(lambda: LocoTrackNetwork(width, iters))
         self.checkpoint = PUBLISHED.load(self.network, checkpoint)
