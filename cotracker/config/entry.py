@@ -14,7 +14,7 @@ from cotracker.config.words import config_name
 from cotracker.files import public_name
 
 FULL_MEMORY = ("not enough memory", "allocate memory", "out of memory")
-DEAD_WORKER = ("dataloader worker", "exited unexpectedly")
+DEAD_WORKER = ("dataloader worker", "exited unexpectedly", "dataloader timed out")
 KNOWN = (ValueError, OSError, OmegaConfBaseException)
 
 

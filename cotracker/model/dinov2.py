@@ -113,7 +113,7 @@ def build_frozen() -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise ValueError("DINOv2 needs timm: pip install 'cotracker-anew[dinov2]'") from error
+        raise ValueError("DINOv2 needs timm: pip install 'cotracker[dinov2]'") from error
     network = timm.create_model(NAME, pretrained=False, num_classes=0, dynamic_img_size=True)
     return network.eval().requires_grad_(False)
 

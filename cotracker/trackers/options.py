@@ -8,7 +8,7 @@ FEATURE_MEMORY = 2_000_000_000  # bytes of feature maps that a tracker keeps
 VISIBLE_BY = ("visibility", "visibility_x_confidence")
 SIDES = (32, 4096)  # smallest and largest side of a working resolution
 MAX_GRID = 64  # points on a side of a support grid
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16")
 DIRECTIONS = ("forward", "backward", "both")
 
 
@@ -31,7 +31,7 @@ class TrackerOptions:
         checkpoint's card says.
     window: frames of a window; None for the checkpoint's. A network that sees clips as a whole
         sees so many frames at once; None for WHOLE_FRAMES.
-    precision: "float32" or "bfloat16".
+    precision: "float32", "bfloat16", or "auto" for bfloat16 where the hardware has it.
     cuda_graphs: on a GPU, run windows as CUDA graphs; no effect elsewhere.
     flip_tta: track in the mirrored video too and join both answers.
     direction: from each query, "forward", "backward" or "both".

@@ -207,8 +207,8 @@ def test_a_table_in_three_formats(tmp_path, capsys):
         "30",
     )
     assert (
-        len(lines) == 6 * 9 - 3 - 6
-    )  # MFT has no numbers of Kinetics, OmniMotion of DAVIS strided alone
+        len(lines) == 6 * 9 - 3 - 6 + 2
+    )  # MFT has no numbers of Kinetics, OmniMotion of DAVIS strided alone; 2 are seconds
     assert cli.main(["table", "2", first, "--format", "latex"]) == 0
     latex = capsys.readouterr().out
     assert (
