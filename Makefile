@@ -3,12 +3,16 @@
 # make quick               the fast tests
 # make test                all tests
 # make extras              the tests that need extra packages, which it installs into .venv
+# make lowest              the fast tests with the lowest versions of all packages, on Python 3.10
 # make lint                ruff
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick extras lint setup
+LOWEST_PYTHON ?= python3.10
+LOWEST := .venv-lowest
+
+.PHONY: demo test quick extras lowest lint setup
 
 setup: $(VENV)/ready
 
@@ -29,6 +33,16 @@ quick: setup
 extras: setup
 	$(BIN)/python -m pip install --quiet --editable ".[dev,extras]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m extras
+
+lowest:
+	@if ! $(LOWEST_PYTHON) -c "" 2>/dev/null; then \
+	    echo "skipped: no $(LOWEST_PYTHON) here, pass LOWEST_PYTHON=PATH"; exit 0; fi; \
+	$(LOWEST_PYTHON) -m venv $(LOWEST) && \
+	$(LOWEST)/bin/python -m pip install --quiet uv && \
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
+	    --resolution lowest-direct --editable ".[dev]" && \
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 --dist loadfile \
+	    -m "not slow and not extras"
 
 lint: setup
 	$(BIN)/ruff check .

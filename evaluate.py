@@ -87,6 +87,11 @@ def evaluate_one(config: DictConfig, group: Group, label: dict | None = None) ->
     try:
         benchmark = build_benchmark(config.benchmark, limit=config.limit)
         tracker = instantiate(config.tracker, "tracker")
+        if not isinstance(tracker, Tracker):
+            raise ValueError(
+                f"tracker={config.tracker.name} is a {type(tracker).__name__}: it must be a "
+                "cotracker.trackers.tracker.Tracker with forward(video, queries)"
+            )
     except (ValueError, OSError) as error:
         raise suite.Unavailable(str(error)) from error
     heading = results.make_heading(config.tracker.name, tracker, benchmark)

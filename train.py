@@ -28,7 +28,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import build_benchmarks, instantiate
 from cotracker.config.stream import build_stream, find_teachers
-from cotracker.data.loader import collate_examples, make_loader
+from cotracker.data.loader import check_shared_memory, collate_examples, make_loader
 from cotracker.data.stream import TrainingStream
 from cotracker.profiling.machine import peak_memory
 from cotracker.trackers.tracker import resolve_device
@@ -40,7 +40,7 @@ from cotracker.training.log import Log, print_estimate
 from cotracker.training.parts import Gradients, Parts, build_parts
 from cotracker.training.precision import allow_tf32
 from cotracker.training.progress import Progress
-from cotracker.training.stopping import Stop
+from cotracker.training.stopping import Interrupted, Stop
 from cotracker.training.targets import TargetSampler, TrainingBatch
 
 
@@ -94,7 +94,8 @@ def run_held(
     objective, model = parts.objective, parts.model
     stream = build_stream(cfg, train, source, progress, group.world)
     stream.prepare = TargetSampler(objective.config, model.window, pad_points=train.cuda_graphs)
-    stream[progress.examples]  # errors in the data come before anything is written
+    first = stream[progress.examples]  # errors in the data come before anything is written
+    check_shared_memory(stream.prepare(collate_examples([first])), train.batch, train.workers)
     whole = Run(settings, train, group, stream, parts, progress)
     if train.evaluate_every:
         whole.benchmarks = build_benchmarks(cfg.evaluation.benchmarks, "evaluation.benchmarks")
@@ -103,7 +104,7 @@ def run_held(
         if train.dry_run:
             whole.rehearse(stop)
         else:
-            prepare_folder(whole.out, OmegaConf.to_yaml(cfg, resolve=True), group)
+            prepare_folder(whole.out, OmegaConf.to_yaml(cfg, resolve=True), train.precision, group)
             if not progress.step:  # a killed run resumes, and a full disk is found before the work
                 state.save_state(whole.out, settings, parts, progress, group)
             whole.train(stop)
@@ -144,7 +145,11 @@ class Run:
         started = time.monotonic() - progress.seconds
         stopping = False
         while progress.step < config.steps and not stopping:
-            scalars, stopping = self.step(stop)
+            try:
+                scalars, stopping = self.step(stop)
+            except Interrupted:
+                self.save()
+                break
             progress.seconds = time.monotonic() - started
             if self.log:
                 self.log.step(progress.step, scalars)
@@ -167,7 +172,8 @@ class Run:
         batches, scalars = [], []
         for number in range(1, self.config.accumulate + 1):
             waiting = time.monotonic()
-            batch = next(self.batches)
+            with stop.interrupts(group.world == 1):  # other ranks would wait for this one
+                batch = next(self.batches)
             waited += time.monotonic() - waiting
             targets = batch.targets_on(group.device)
             scalars.append(self.gradients.add(targets, last=number == self.config.accumulate))

@@ -39,9 +39,25 @@ def replace_file(path: str | Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
             os.chmod(file.name, 0o644)
             os.replace(file.name, path)
-        except BaseException:
+        except BaseException as error:
             os.unlink(file.name)
+            if isinstance(error, OSError):
+                raise _named(error, file.name, path) from error
             raise
+
+
+def _named(error: OSError, hidden: str, path: Path) -> OSError:
+    """The error, naming what was to be written instead of the hidden file or folder on the way."""
+    name = str(error.filename or hidden)
+    if not error.errno or not name.startswith(hidden):
+        return error
+    return OSError(error.errno, error.strerror, f"{path}{name.removeprefix(hidden)}")
+
+
+def public_name(name: str) -> str:
+    """What a file that is being written will be called: the name without our temporary parts."""
+    name = re.sub(rf"{re.escape(PARTIAL_FOLDER)}[^/\\]*[/\\]", "", name)
+    return re.sub(rf".{{8}}{re.escape(PARTIAL)}$", "", name)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -163,6 +179,9 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
     ValueError, with nothing moved, where `path` cannot be a folder or a name there is a folder.
     """
     absolute = path.absolute()
+    for parent in [absolute, *absolute.parents]:
+        if parent.is_symlink() and not parent.exists():
+            raise ValueError(f"{parent} is a link to {os.readlink(parent)}, which does not exist")
     nearest = next(parent for parent in [absolute, *absolute.parents] if parent.exists())
     if not nearest.is_dir():
         raise ValueError(
@@ -181,6 +200,8 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
         _refuse_folders(path, [file.name for file in files])  # again: it may have taken hours
         for file in files:
             os.replace(file, path / file.name)
+    except OSError as error:
+        raise _named(error, str(temporary), path) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -7,23 +7,33 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("cotracker-anew", "torch", "torchvision", "numpy", "opencv-python-headless", "mujoco")
+from cotracker import __version__
+
+CHECKOUT = Path(__file__).resolve().parents[1]  # where the package is not installed
+NAME = "cotracker"
+LINE = f'name = "{NAME}"'  # of the checkout's own pyproject.toml
+PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "mujoco")
 
 
 def commit() -> str | None:
-    """The commit of this code, "+changes" if tracked files differ; None outside a checkout."""
-    folder = Path(__file__).parent
+    """The commit of this code, "+changes" if tracked files differ; None outside its own checkout.
+
+    A package that is installed within somebody's repository has no part in that one's commit.
+    """
+    project = CHECKOUT / "pyproject.toml"
+    if not (CHECKOUT / ".git").exists() or not project.is_file() or LINE not in project.read_text():
+        return None
     try:
-        name = _git(folder, "rev-parse", "HEAD")
-        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+        name = _git(CHECKOUT, "rev-parse", "HEAD")
+        changes = _git(CHECKOUT, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return None
     return name + ("+changes" if changes else "")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that results depend on."""
-    found = {"python": platform.python_version()}
+    """Versions of Python, of this package and of the installed ones that results depend on."""
+    found = {"python": platform.python_version(), NAME: __version__}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

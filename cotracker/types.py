@@ -51,6 +51,28 @@ class Clip(Moves):
     reason: str = ""
 
 
+def check_clip(clip: object, source: object) -> Clip:
+    """The clip, as `source` gave it; ValueError, one sentence, where it is none or does not fit."""
+    maker = type(source).__name__
+    if not isinstance(clip, Clip):
+        raise ValueError(f"{maker} must give a cotracker.types.Clip, not {type(clip).__name__}")
+    frames, points = clip.video.shape[0], tuple(clip.tracks.shape)[1:2]
+    expected = {"tracks": (frames, *points, 2), "visible": (frames, *points)}
+    expected["valid"] = expected["visible"]
+    kinds = {"tracks": torch.float32, "visible": torch.bool, "valid": torch.bool}
+    if len(clip.video.shape) != 4 or clip.video.shape[1] != 3:
+        raise ValueError(f"{maker} must give a video T 3 H W, not {tuple(clip.video.shape)}")
+    for name, shape in expected.items():
+        value = getattr(clip, name)
+        if tuple(value.shape) != shape or value.dtype != kinds[name]:
+            wanted = "T N 2 float32" if name == "tracks" else "T N bool"
+            raise ValueError(
+                f"{maker} must give {name} {wanted} for its {frames} frames, "
+                f"not {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+            )
+    return clip
+
+
 @dataclass(frozen=True)
 class EvalTargets(Moves):
     """What a protocol evaluates in one clip.

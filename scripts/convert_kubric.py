@@ -20,12 +20,12 @@ from tqdm import tqdm
 from cotracker import __version__
 from cotracker.data.kubric.layout import describe_clip, write_clip
 from cotracker.data.kubric.manifest import (
-    lock_folder,
     manifest_header,
     update_manifest,
     write_manifest,
 )
 from cotracker.data.workers import map_in_processes
+from cotracker.files import lock_folder
 from cotracker.provenance import commit
 
 try:
@@ -104,7 +104,7 @@ def convert(source: str, out: Path, options: dict, seed: int, workers: int) -> R
     ValueError: there is no record file, or `out` holds something else.
     """
     files = find_record_files(source)
-    with lock_folder(out):
+    with lock_folder(out, wait=0):
         head = manifest_header("movi", options, seed, __version__, commit())
         manifest = update_manifest(out, head)
         there = {entry["name"] for entry in manifest["clips"]}

@@ -33,13 +33,13 @@ from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import instantiate
 from cotracker.data.kubric.layout import describe_clip, write_clip
 from cotracker.data.kubric.manifest import (
-    lock_folder,
     manifest_header,
     update_manifest,
     write_manifest,
 )
 from cotracker.data.stream import sample_until_good
 from cotracker.data.workers import map_in_processes
+from cotracker.files import lock_folder
 from cotracker.provenance import commit
 
 SAVE_EVERY = 5.0  # seconds between two writings of the manifest
@@ -75,7 +75,7 @@ def run(settings: dict) -> int:
     )
     head |= describe_teacher(generator, node)
     try:
-        with lock_folder(out):
+        with lock_folder(out, wait=0):
             manifest = update_manifest(out, head)
             todo = missing_clips(settings, [entry["name"] for entry in manifest["clips"]])
             began = time.monotonic()

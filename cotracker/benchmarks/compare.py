@@ -22,7 +22,7 @@ RESULT = {  # what we read of a results.json
     "broken?": [{"name": str, "reason": str}],
     "missing?": [str],
     "device?": str,
-    "label?": {"suite?": str, "row?": str, "column?": str, "labels?": [str]},
+    "label?": {"suite?": str, "row": str, "column": str, "labels?": [str]},
 }
 OF_THE_BENCHMARK = ("queries", "metric", "clips")  # fields of every tracker's protocol
 OF_THE_CHECKPOINT = ("window", "stride", "threshold")  # fields that a checkpoint may change

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 from typing import Protocol
 
 import torch
@@ -12,11 +13,11 @@ from torch import Tensor
 from cotracker.benchmarks import metrics
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.breakdown import Errors
-from cotracker.trackers.inputs import check_queries
+from cotracker.trackers.inputs import check_answer, check_queries
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import MappedVideo
 from cotracker.trackers.wrappers import Bidirectional
-from cotracker.types import Clip, EvalTargets, Tracks
+from cotracker.types import Clip, EvalTargets, Tracks, check_clip
 
 Row = dict[str, str | float | Errors]  # "errors" is there where the benchmark has a breakdown
 
@@ -84,11 +85,14 @@ def with_required_direction(tracker: Tracker, benchmark: Benchmark) -> Tracker:
 def read(benchmark: Benchmark, index: int) -> tuple[Clip, EvalTargets]:
     """A clip and its targets; Unreadable where the clip, or a query of its targets, is bad."""
     try:
-        clip = benchmark.clips[index]
+        clip = check_clip(benchmark.clips[index], benchmark.clips)
     except (ValueError, OSError) as error:
         name = benchmark.names[index] if benchmark.names else f"#{index}"
         raise Unreadable(name, _one_line(error)) from error
     targets = benchmark.protocol(clip)
+    if not isinstance(targets, EvalTargets):
+        name = benchmark.protocol.__name__
+        raise ValueError(f"the protocol {name} must give EvalTargets, not {type(targets).__name__}")
     try:
         queries = check_queries(targets.queries, MappedVideo(clip.video))
     except ValueError as error:
@@ -109,7 +113,8 @@ def predict(tracker: Tracker, clip: Clip, targets: EvalTargets) -> Tracks:
     """
     device = tracker.device
     video = MappedVideo(_DecodedVideo(clip), change=lambda frames: frames.to(device))
-    tracks = tracker.forward(video, targets.queries.to(device)).to("cpu")
+    answer = tracker.forward(video, targets.queries.to(device))
+    tracks = check_answer(answer, video.shape[1], targets.queries, tracker).to("cpu")
     if not torch.isfinite(tracks.xy).all():
         raise ValueError(
             f"the tracker gave NaN or infinite positions on {clip.name}: its weights may be damaged"
@@ -161,7 +166,11 @@ def _find_or_measure(
 def _measure(tracker: Tracker, benchmark: Benchmark, clip: Clip, targets: EvalTargets) -> Row:
     begin = time.perf_counter()
     tracks = predict(tracker, clip, targets)
-    values = benchmark.metric(tracks, targets, clip) | metrics.confidence(tracks, targets)
+    values = benchmark.metric(tracks, targets, clip)
+    if not isinstance(values, dict) or not all(isinstance(one, Real) for one in values.values()):
+        name = benchmark.metric.__name__
+        raise ValueError(f"the metric {name} must give numbers by name, a dict, not {values}")
+    values = values | metrics.confidence(tracks, targets)
     if benchmark.breakdown:
         values = values | {"errors": benchmark.breakdown(tracks, targets, clip)}
     return {"name": clip.name, **values, "seconds": time.perf_counter() - begin}

@@ -2,19 +2,27 @@
 
 import argparse
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 
 # before PyTorch is loaded: waiting threads sleep soon (docs/speed.md)
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-import torch
-
 import cotracker
-from cotracker.cli import bench, compare, data, export, live, track, track_folder
+from cotracker.files import public_name
 
-COMMANDS = (data, compare, bench, export, track, live, track_folder)
+COMMANDS = (  # files here
+    *("data", "compare", "bench", "export", "export_onnx"),
+    *("track", "live", "track_folder"),
+)
+
+
+class Terminated(BaseException):
+    """SIGTERM was received: what is half written is removed on the way out."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,24 +36,27 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def exit_code(run: Callable[[], int | None]) -> int:
-    """What `run` returns, or 0; 130 after Ctrl-C; 2 after one sentence on stderr about an error.
+    """What `run` returns, or 0; 2 after one sentence on stderr about an error.
 
+    130 after Ctrl-C, 143 after SIGTERM.
     Errors that are neither the user's nor the machine's are raised.
     """
     try:
-        with warnings.catch_warnings():
+        with _sigterm_raised(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return run() or 0
     except SystemExit as end:  # argparse: --help, or a wrong argument
         return int(end.code or 0)
     except KeyboardInterrupt:
         return _refuse("interrupted, nothing was written", 130)
-    except torch.OutOfMemoryError:
-        return _refuse(
-            "the device's memory is full: "
-            "use fewer --points-at-once, a smaller --resolution, or --device cpu"
-        )
+    except Terminated:
+        return _refuse("ended by SIGTERM, nothing was written", 143)
     except (MemoryError, RuntimeError) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            return _refuse(
+                "the device's memory is full: "
+                "use fewer --points-at-once, a smaller --resolution, or --device cpu"
+            )
         if not _is_out_of_memory(error):
             raise
         return _refuse(
@@ -53,9 +64,28 @@ def exit_code(run: Callable[[], int | None]) -> int:
             "use fewer points or --points-at-once, or a smaller --resolution"
         )
     except OSError as error:
-        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        name = public_name(str(error.filename or ""))
+        return _refuse(f"{name}: {error.strerror}" if name else str(error))
     except ValueError as error:
         return _refuse(str(error))
+
+
+@contextmanager
+def _sigterm_raised() -> Iterator[None]:
+    """A block in which SIGTERM raises Terminated; threads but the main one cannot set that."""
+
+    def terminate(*_) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -89,8 +119,8 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", parser_class=_Parser
     )
-    for command in COMMANDS:
-        command.add_to(commands)
+    for name in COMMANDS:
+        import_module(f"cotracker.cli.{name}").add_to(commands)  # imports PyTorch
     return parser
 
 

@@ -6,7 +6,7 @@ from cotracker.profiling.plan import parse_bytes
 from cotracker.trackers.options import SIDES, check_threshold
 
 MAX_GRID_POINTS = 100_000
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def count_words(number: int, noun: str) -> str:

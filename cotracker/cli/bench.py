@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from cotracker import provenance
 from cotracker.baselines.registry import NAMES
+from cotracker.cli.arguments import DEVICES
+from cotracker.model.hardware import best_device
 from cotracker.profiling import bench, setting
 from cotracker.profiling import report as bench_report
 from cotracker.profiling.live import format_streams
@@ -54,7 +55,7 @@ def _add_tracker(add: Callable) -> None:
     add("--tracker", choices=["cotracker", *NAMES], default="cotracker", help=other)
     add("--model", default=setting.FULL, metavar="NAME", help=model)
     device = "default: auto, a GPU where there is one"
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help=device)
+    add("--device", choices=DEVICES, default="auto", help=device)
     iters = "iterations in a window (default: 6)"
     add("--iters", type=_positive, default=6, metavar="M", help=iters)
     repeats = (
@@ -121,11 +122,10 @@ def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
         raise ValueError("--tracker goes with --kind joint alone")
     if "stream" in arguments.kind and (len(arguments.kind) > 1 or arguments.plot):
         raise ValueError("--stream is measured alone: leave out other kinds and --plot")
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
     common = setting.Setting(
         model=arguments.model,
         tracker=arguments.tracker,
-        device=auto if arguments.device == "auto" else arguments.device,
+        device=best_device() if arguments.device == "auto" else arguments.device,
         iters=arguments.iters,
         repeats=arguments.repeats,
         compiled=arguments.compile,

@@ -34,7 +34,7 @@ def add_tracker(command: argparse.ArgumentParser) -> None:
     memory = "track as many points at once as fit this, such as 2GB or 800MB"
     flip = "track in the flipped video too: mostly better, twice the time"
     graphs = "on a GPU, run windows as CUDA graphs: up to seven times as fast"
-    precision = "bfloat16 is faster on many machines (default: float32)"
+    precision = "bfloat16 is faster where the hardware has it: auto (default: float32)"
     default = DEFAULT
     aspect = "scale x and y alike, the rest of --resolution is grey"
     other = "another system (docs/trackers.md), with --checkpoint its published file"

@@ -11,9 +11,10 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from cotracker.config.overrides import refuse_misspelt
 from cotracker.config.words import config_name
+from cotracker.files import public_name
 
 FULL_MEMORY = ("not enough memory", "allocate memory", "out of memory")
-DEAD_WORKER = ("dataloader worker", "exited unexpectedly")
+DEAD_WORKER = ("dataloader worker", "exited unexpectedly", "dataloader timed out")
 KNOWN = (ValueError, OSError, OmegaConfBaseException)
 
 
@@ -90,5 +91,5 @@ def describe(error: Exception) -> str | None:
             "command again to resume from what was saved"
         )
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        return f"{public_name(str(error.filename))}: {error.strerror}"
     return text if isinstance(error, KNOWN) else None

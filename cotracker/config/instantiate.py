@@ -1,16 +1,18 @@
 """Objects from the nodes of a config, or one sentence on why there are none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Sized
+from pkgutil import resolve_name
 from typing import Any
 
 import hydra
 from hydra.errors import InstantiationException
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from cotracker import checks
 from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.types import Clip
+
+READER = ("names", "expected", "broken", "identity", "__getitem__")  # of a BenchmarkReader
 
 
 def instantiate(node: DictConfig | dict | None, name: str) -> Any:
@@ -44,10 +46,18 @@ def build_benchmark(
         if OmegaConf.is_missing(config, "root") or config.root is None:
             raise ValueError(f"{at}.root is required: pass {at}.root=FOLDER")
     clips = instantiate(config.clips, f"{at}.clips")
+    if not isinstance(clips, Sized):
+        raise ValueError(f"{type(clips).__name__} is no reader of a benchmark: it has no length")
     if not len(clips):
         raise ValueError(f"benchmark={config.name} has no clips: change the settings of {at}.clips")
-    breakdown = get_method(config.breakdown) if config.get("breakdown") else None
-    functions = get_method(config.protocol), get_method(config.metric)
+    lacking = [name for name in READER if getattr(clips, name, None) is None]
+    if lacking:
+        raise ValueError(
+            f"{type(clips).__name__} is no reader of a benchmark: it lacks {', '.join(lacking)} "
+            "(docs/extend.md)"
+        )
+    breakdown = _function(config, "breakdown", at) if config.get("breakdown") else None
+    functions = _function(config, "protocol", at), _function(config, "metric", at)
     expected, names = tuple(clips.expected), tuple(clips.names)
     identity, broken = clips.identity, tuple(clips.broken)
     if limit is not None:
@@ -71,6 +81,19 @@ def build_benchmarks(nodes: DictConfig | None, at: str) -> dict[str, Benchmark]:
         name: build_benchmark(node, f"{at}.{name}")
         for name, node in (nodes.items() if nodes is not None else ())
     }
+
+
+def _function(config: DictConfig, name: str, at: str) -> Callable:
+    """The function that a field of a benchmark's config names."""
+    try:
+        found = resolve_name(config[name])
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{at}.{name}={config[name]} names no function module.function ({error})"
+        ) from error
+    if not callable(found):
+        raise ValueError(f"{at}.{name}={config[name]} is no function")
+    return found
 
 
 class _First(Sequence):

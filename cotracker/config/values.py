@@ -107,6 +107,8 @@ def _check_nodes(node: Any, at: str) -> None:
         return
     target = node.get("_target_")
     fields = {key: value for key, value in node.items() if key not in MARKS}
+    if target == "cotracker.data.augment.no_augmentation" and fields:
+        raise ValueError(f"augment=none has no {', '.join(fields)}: leave these settings out")
     if target in CLASSES:
         _check_class(target, fields, at)
     for field, (check, *limits) in LIMITS.get(target, {}).items():

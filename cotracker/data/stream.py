@@ -13,7 +13,7 @@ from numpy.random import Generator
 from torch.utils.data import Dataset
 
 from cotracker import checks
-from cotracker.types import Clip
+from cotracker.types import Clip, check_clip
 
 ATTEMPTS = 10
 # Seed suffixes for other random choices, so that they never collide with the seeds of clips.
@@ -113,6 +113,12 @@ class Mixture:
                 f"only clips of Sprites can be rendered on the device, and these data are {kinds}: "
                 "let the workers render them"
             )
+        for source in sources:
+            if not isinstance(source, Reader) and not callable(getattr(source, "clip", None)):
+                raise ValueError(
+                    f"{type(source).__name__} gives no clips to train on: it needs clip(rng), or "
+                    "clip_at(position, rng) and a length"
+                )
         self.sources = list(sources)
         self.weights = weights / weights.sum()
         self.block = checks.whole("the block of a mixture", block, 1)
@@ -233,9 +239,10 @@ class TrainingStream(Dataset):
     def _sample(self, source: Source, rng: Generator, attempt: int) -> Clip:
         if self.mixture.defer_rendering and isinstance(source, SceneSource):
             return source.scene(rng)
-        return augment_clip(source.clip(rng), self.augment, rng)
+        return augment_clip(check_clip(source.clip(rng), source), self.augment, rng)
 
     def _read(self, source: Reader, position: int, rng: Generator, attempt: int) -> Clip:
         if attempt:
             position = int(rng.integers(len(source)))
-        return augment_clip(source.clip_at(position, rng), self.augment, rng)
+        clip = check_clip(source.clip_at(position, rng), source)
+        return augment_clip(clip, self.augment, rng)

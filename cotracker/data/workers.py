@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 import cv2
@@ -35,7 +36,22 @@ def map_in_processes(
     if workers == 0 or not items:
         yield map(function, items)
         return
-    context = get_context("forkserver")  # a fork of a process with threads can hang
+    context = _make_context()
+    count = min(workers, len(items))
+    pool = ProcessPoolExecutor(count, context, _initialize, (initializer,))
+    try:
+        yield _iterate_results(pool, function, items)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _make_context() -> BaseContext:
+    """How processes start: from a server, since a fork of one with threads can hang; else anew."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    from multiprocessing import forkserver  # not on Windows
+
+    context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     # The server and all that it starts inherit this mask; Ctrl-C in the meantime arrives after it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -43,12 +59,7 @@ def map_in_processes(
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    count = min(workers, len(items))
-    pool = ProcessPoolExecutor(count, context, _initialize, (initializer,))
-    try:
-        yield _iterate_results(pool, function, items)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return context
 
 
 def _iterate_results(

@@ -10,6 +10,8 @@ from cotracker.model.runtime import (
     for_gradients,
     for_onednn,
     for_short_rows,
+    for_sigmoid,
+    in_chunks,
     sequences_at_once,
 )
 
@@ -25,6 +27,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
 
 @faster(fused.mlp_for_gradients, where=for_gradients)
 @faster(fused.mlp_by_onednn, where=for_onednn)
+@faster(fused.mlp_by_sigmoid, where=for_sigmoid)
 def mlp(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
     """Two linear layers with GELU, by its tanh formula, between them."""
     return contract(F.gelu(expand(x), approximate="tanh"))
@@ -61,12 +64,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """K L D of x K L D; bias as in Attention.  Sequences do not see each other."""
-        chunk = sequences_at_once(x)
-        if len(x) <= chunk:
-            return self._answer(x, bias)
-        parts = x.split(chunk)
-        biases = [None] * len(parts) if bias is None else bias.split(chunk)
-        return torch.cat([self._answer(*part) for part in zip(parts, biases)])
+        return in_chunks(self._answer, sequences_at_once(x), 0, x, bias)
 
     def _answer(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x = x + self.attention(F.layer_norm(x, x.shape[-1:], eps=1e-6), bias)
@@ -106,12 +104,8 @@ class CrossBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor, bias: Tensor | None) -> Tensor:
         """K L D of x K L D and a context K M D; bias as in CrossAttention."""
-        chunk = min(sequences_at_once(x), sequences_at_once(context))
-        if len(x) <= chunk:
-            return self._answer(x, context, bias)
-        parts = x.split(chunk), context.split(chunk)
-        biases = [None] * len(parts[0]) if bias is None else bias.split(chunk)
-        return torch.cat([self._answer(*part) for part in zip(*parts, biases)])
+        longer = x if x.shape[1] > context.shape[1] else context
+        return in_chunks(self._answer, sequences_at_once(longer), 0, x, context, bias)
 
     def _answer(self, x: Tensor, context: Tensor, bias: Tensor | None) -> Tensor:
         y = F.layer_norm(x, x.shape[-1:], eps=1e-6)

@@ -82,9 +82,11 @@ def read_products(
         whole = runtime.takes_whole_map(height, width)
     each = height * width if whole else (2 * radius + 2) ** 2 * channels
     chunk = runtime.points_at_once(maps, track_feat.shape[0] * track_feat.shape[1] * each)
-    pairs = zip(track_feat.split(chunk, dim=2), cells.split(chunk, dim=2))
-    parts = [_interpolate(maps, feat, at, radius, whole, border) for feat, at in pairs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+    def multiply(feat: Tensor, at: Tensor) -> Tensor:
+        return _interpolate(maps, feat, at, radius, whole, border)
+
+    return runtime.in_chunks(multiply, chunk, 2, track_feat, cells)
 
 
 def _interpolate(
@@ -154,5 +156,5 @@ class _Products(torch.autograd.Function):
         gradient = gradient.to(rows.dtype)
         of_feat = (gradient[..., None, :] @ F.embedding(index, rows))[..., 0, :]
         each = gradient[..., None] * track_feat[..., None, :].to(rows.dtype)
-        of_rows = torch.ops.aten.embedding_dense_backward(each, index, len(rows), -1, False)
+        of_rows = runtime.sum_rows(each, index, len(rows))
         return of_rows, of_feat.to(track_feat.dtype), None

@@ -102,7 +102,7 @@ def _backbone(weights: str | None) -> nn.Module:
         import timm
     except ImportError as error:
         raise ValueError(
-            "model.encoder=dinov2 needs timm: pip install 'cotracker-anew[dinov2]'"
+            "model.encoder=dinov2 needs timm: pip install 'cotracker[dinov2]'"
         ) from error
     network = timm.create_model(NAME, pretrained=False, num_classes=0, dynamic_img_size=True)
     tensors = _tensors(weights)

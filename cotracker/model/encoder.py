@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cotracker.model import fused
-from cotracker.model.runtime import faster, for_convolutions
+from cotracker.model import fused, winograd
+from cotracker.model.runtime import faster, for_convolutions, for_tiles
 
 
 def instance_norm(x: Tensor) -> Tensor:
@@ -24,6 +24,13 @@ def norm_relu(x: Tensor) -> Tensor:
     return F.relu(instance_norm(x))
 
 
+@faster(winograd.convolve, where=for_tiles)
+def convolve(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """conv of maps K C h w."""
+    return conv(x)
+
+
+@faster(fused.norm_relu_conv_by_tiles, where=for_tiles)
 @faster(fused.norm_relu_conv)
 def norm_relu_conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """conv(relu(norm(x))) of maps K C h w."""
@@ -37,6 +44,7 @@ def add_residual(x: Tensor, y: Tensor, shortcut: Tensor | None) -> Tensor:
     return F.relu(x + norm_relu(y))
 
 
+@faster(fused.fuse_levels_by_tiles, where=lambda levels, _, conv: for_tiles(levels[1], conv))
 @faster(fused.fuse_levels)
 def fuse_levels(levels: list[Tensor], size: tuple[int, int], conv: nn.Conv2d) -> Tensor:
     """conv of the levels K C_i h_i w_i, resized to `size` (corners on corners) and joined."""
@@ -55,7 +63,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = norm_relu_conv(self.conv1(x), self.conv2)
+        y = norm_relu_conv(convolve(x, self.conv1), self.conv2)
         return add_residual(x, y, None if self.shortcut is None else self._shorten(x))
 
     def _shorten(self, x: Tensor) -> Tensor:

@@ -7,12 +7,14 @@ channels last.  Weights are held as they are, float32, and cast to the dtype of 
 pass, so that their gradients are summed over frames and iterations in float32.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from cotracker.model import runtime
+from cotracker.model import runtime, winograd
 
 EPS = 1e-5  # of instance norm
 
@@ -49,6 +51,23 @@ def mlp_by_onednn(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
     """The nonlinearity in the first product's epilogue, as torch.compile has it on a CPU."""
     pointwise = torch.ops.mkldnn._linear_pointwise.default
     return contract(pointwise(x, expand.weight, expand.bias, "gelu", [], "tanh"))
+
+
+def mlp_by_sigmoid(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
+    """GELU by its tanh formula is y sigmoid(a y + b y^3); in place, as much as a cache holds."""
+    hidden = expand(x)
+    a = torch.tensor(math.sqrt(8 / math.pi))
+    for y in hidden.view(-1).split(runtime.CACHED_NUMBERS // 4):
+        y.mul_(torch.addcmul(a, y, y, value=0.044715 * a.item()).mul_(y).sigmoid_())
+    return contract(hidden)
+
+
+def norm_relu_conv_by_tiles(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    return winograd.convolve(_normalised(x)[0].relu_(), conv)
+
+
+def fuse_levels_by_tiles(levels: list[Tensor], size: tuple[int, int], conv: nn.Conv2d) -> Tensor:
+    return winograd.convolve(_joined(levels, size), conv)
 
 
 def _as_batches(x: Tensor) -> tuple[Tensor, ...]:

@@ -60,10 +60,11 @@ class PatchCorrelation(nn.Module):
         cells: B S N 2, positions in cells of the first level.  They get no gradient.
         """
         volume = cells.shape[0] * cells.shape[1] * self.levels * self.expand.in_features
-        chunk = runtime.tracks_at_once(pyramid[0], volume, cells.shape[2])
+        chunk = runtime.tracks_at_once(pyramid[0], volume)
+        if chunk is None:
+            return self._embed(pyramid, patches, cells)
         pairs = zip(patches.split(chunk, dim=1), cells.split(chunk, dim=2))
-        parts = [self._embed(pyramid, *pair) for pair in pairs]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+        return torch.cat([self._embed(pyramid, *pair) for pair in pairs], dim=2)
 
     def correlate(self, pyramid: list[Tensor], patches: Tensor, cells: Tensor) -> Tensor:
         """What the MLP reads, B N S levels (search cells x query cells); x is slow in both."""

@@ -4,16 +4,15 @@ The other files of model/ define what is computed, in plain PyTorch.  Here alone
 which faster form takes a definition's place, how much is computed at once, bfloat16, compilation.
 """
 
-import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial, wraps
-from pathlib import Path
+from functools import partial, wraps
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from cotracker.model.hardware import has_avx512, multiplies
 
 FRAME_PIXELS = 2 * 384 * 512  # so many pixels are encoded at once on a CPU, or under recompute
 CACHED_TOKENS = 2048  # so many tokens, and a block's temporaries of them, stay in a CPU's cache
@@ -24,62 +23,15 @@ VOLUME_NUMBERS = 2**22  # numbers of patch products before their MLP, without gr
 WHOLE_MAP_CELLS = 4096  # up to so many cells the product with a whole map is the faster way
 SHORT = 128  # up to this length plain products beat the fused attention on a CPU, with gradients
 SHORT_INFERENCE = {torch.float32: 8, torch.bfloat16: 512}  # and without any, by the dtype
-INSTRUCTIONS = {  # of a CPU, any of which multiplies this dtype
-    torch.bfloat16: {"avx512_bf16", "amx_bf16"},
-    torch.float16: {"avx512_fp16", "amx_fp16"},
-}
-LOWER_LIMITS = set(  # of ONEDNN_MAX_CPU_ISA, which excludes these instructions
-    "SSE41 AVX AVX2 AVX2_VNNI AVX2_VNNI_2 AVX512_CORE AVX512_CORE_VNNI".split()
-)
-
-
-# What the hardware has
-
-
-@cache
-def multiplies(dtype: torch.dtype, device_type: str = "cpu") -> bool:
-    """Whether the hardware has instructions for products of bfloat16 or float16.
-
-    On a CPU the instruction itself counts: AVX-512 alone emulates.  So do ONEDNN_MAX_CPU_ISA and
-    ATEN_CPU_CAPABILITY, by which a user takes instructions away.
-    """
-    if device_type == "cuda":
-        return dtype != torch.bfloat16 or torch.cuda.is_bf16_supported(including_emulation=False)
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    lowered = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2")
-    if limit.upper() in LOWER_LIMITS or lowered:
-        return False
-    return device_type == "cpu" and bool(INSTRUCTIONS[dtype] & _instructions())
-
-
-def warn_if_emulated(dtype: torch.dtype, device_type: str) -> None:
-    """Says in one sentence that products of this dtype are emulated on this CPU, where they are."""
-    if device_type != "cpu" or dtype == torch.float32 or multiplies(dtype):
-        return
-    name = str(dtype).removeprefix("torch.")
-    warnings.warn(
-        f"{name} is emulated on this processor and slower than float32: choose precision float32",
-        stacklevel=3,
-    )
-
-
-def _instructions() -> set[str]:
-    """The names of the processor's instructions, as PyTorch or else Linux knows them."""
-    capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if capabilities is not None:
-        return {name for name, there in capabilities().items() if there is True}
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
+TILED_CHANNELS, TILED_CELLS = 64, 400  # from these on tiles make up for being transformed
 
 
 # Faster forms of plain definitions
 
 _plain = False
 _FUSED_DTYPES = (torch.float32, torch.bfloat16) if multiplies(torch.bfloat16) else (torch.float32,)
-_HAS_LINEAR_POINTWISE = (
-    getattr(torch.ops.mkldnn, "_linear_pointwise", None) is not None
-)  # not without oneDNN
+# not without oneDNN; and slower than apart where tanh is computed without AVX-512
+_FUSES_GELU = has_avx512() and getattr(torch.ops.mkldnn, "_linear_pointwise", None) is not None
 
 
 @contextmanager
@@ -117,10 +69,29 @@ def for_gradients(*_) -> bool:
 
 def for_onednn(x: Tensor, linear: nn.Linear, *_) -> bool:
     """Where oneDNN computes a linear layer and the nonlinearity after it in one pass."""
+    same = x.dtype == linear.weight.dtype and x.dtype in _FUSED_DTYPES
+    return _FUSES_GELU and same and _for_inference_on_cpu(x)
+
+
+def for_sigmoid(x: Tensor, linear: nn.Linear, *_) -> bool:
+    """Where PyTorch's tanh is slow, and exp is not: a CPU without AVX-512."""
+    same = x.dtype == linear.weight.dtype == torch.float32
+    return not has_avx512() and same and _for_inference_on_cpu(x)
+
+
+def for_tiles(x: Tensor, conv: nn.Conv2d) -> bool:
+    """Where a convolution of tiles is faster than oneDNN's: wide 3x3 ones, without AVX-512."""
+    channels, out = conv.in_channels, conv.out_channels
+    wide = min(channels, out) >= TILED_CHANNELS and x.shape[-2] * x.shape[-1] >= TILED_CELLS
+    plain_kernel = conv.kernel_size == (3, 3) and conv.stride == conv.padding == (1, 1)
+    same = x.dtype == conv.weight.dtype == torch.float32
+    return not has_avx512() and same and wide and plain_kernel and _for_inference_on_cpu(x)
+
+
+def _for_inference_on_cpu(x: Tensor) -> bool:
     if x.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
         return False
-    same = x.dtype == linear.weight.dtype and x.dtype in _FUSED_DTYPES
-    return _HAS_LINEAR_POINTWISE and same
+    return not torch.compiler.is_compiling()
 
 
 def for_short_rows(q: Tensor, *_) -> bool:
@@ -141,33 +112,57 @@ def frames_at_once(frames: Tensor, recompute: bool) -> int:
     return max(1, FRAME_PIXELS // frames[0, 0].numel())
 
 
-def sequences_at_once(x: Tensor) -> int:
+def in_chunks(
+    function: Callable[..., Tensor], chunk: int | None, dim: int, *tensors: Tensor | None
+) -> Tensor:
+    """function(*tensors), of so many of their `dim` at once; None: all, whatever their number."""
+    if chunk is None or tensors[0].shape[dim] <= chunk:
+        return function(*tensors)
+    count = -(-tensors[0].shape[dim] // chunk)
+    parts = [[x] * count if x is None else x.split(chunk, dim) for x in tensors]
+    return torch.cat([function(*some) for some in zip(*parts)], dim)
+
+
+def sequences_at_once(x: Tensor) -> int | None:
     """Of sequences K L D through a block: what a CPU's cache holds, where no gradient is wanted."""
     if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling() or _plain:
-        return max(1, len(x))
+        return None
     return max(1, CACHED_TOKENS // max(1, x.shape[1]))
 
 
-def points_at_once(maps: Tensor, numbers: int) -> int:
+def points_at_once(maps: Tensor, numbers: int) -> int | None:
     """Of points whose largest temporary has so many numbers each."""
+    if _plain:
+        return None
     return max(1, (CHUNK_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU) // numbers)
 
 
 def rows_at_once(rows: Tensor, count: int, numbers: int) -> int:
     """Of `count` gathers of so many numbers each: what a CPU's cache holds; all on a GPU."""
-    return max(1, count if rows.device.type != "cpu" else CACHED_NUMBERS // numbers)
+    if rows.device.type != "cpu" or _plain:
+        return count
+    return max(1, CACHED_NUMBERS // numbers)
 
 
-def tracks_at_once(maps: Tensor, numbers: int, count: int) -> int:
-    """Of `count` tracks whose correlations are so many numbers each; all where they are kept."""
+def tracks_at_once(maps: Tensor, numbers: int) -> int | None:
+    """Of tracks whose correlations are so many numbers each; all where they are kept."""
     if torch.is_grad_enabled() or _plain:
-        return max(1, count)
+        return None
     return max(1, (VOLUME_NUMBERS if maps.device.type == "cpu" else CHUNK_NUMBERS_GPU) // numbers)
 
 
 def takes_whole_map(height: int, width: int) -> bool:
     """Whether products with every cell of such a map are faster than gathering neighbourhoods."""
-    return _plain or height * width <= WHOLE_MAP_CELLS
+    return not _plain and height * width <= WHOLE_MAP_CELLS
+
+
+def sum_rows(each: Tensor, index: Tensor, count: int) -> Tensor:
+    """Rows count C, the sums of those of `each` (…) C that have the same index (…)."""
+    if each.device.type == "cpu":  # 2 to 3 times as fast
+        return each.new_zeros(count, each.shape[-1]).index_add_(
+            0, index.flatten(), each.flatten(0, -2)
+        )
+    return torch.ops.aten.embedding_dense_backward(each, index, count, -1, False)
 
 
 # How numbers lie and are held

@@ -23,6 +23,7 @@ from torch import Tensor
 from cotracker.data.video import open_video, write_video
 from cotracker.model.correlation import correlate
 from cotracker.model.cotracker3 import CoTracker3
+from cotracker.model.hardware import device_name
 from cotracker.model.windowed import WindowedNetwork
 from cotracker.profiling import flops
 from cotracker.profiling.live import measure_streams
@@ -155,9 +156,11 @@ def _time(work: Callable, operations: int, setting: Setting, least: float = 0.0)
     """
     device, dtype = torch.device(setting.device), getattr(torch, setting.dtype)
     before = peak_memory(device)
+    peaks = [matrix_peak(dtype, device)]
     first = _time_calls(work, 1, device)
     calls = max(1, int(least / max(first[0], 1e-6)))
-    times, peaks = [], [matrix_peak(dtype, device)]
+    times = []
+    peaks.append(matrix_peak(dtype, device))
     for _ in range(setting.repeats):
         times.append(_time_calls(work, calls, device))
         peaks.append(matrix_peak(dtype, device))
@@ -176,7 +179,7 @@ def _time(work: Callable, operations: int, setting: Setting, least: float = 0.0)
         "peak_gflops": peak,
         "of_peak": operations / best / 1e9 / peak,
         "load": os.getloadavg()[0],
-        "machine": torch.cuda.get_device_name() if on_gpu else f"CPU, {setting.threads} threads",
+        "machine": device_name(device.type) + ("" if on_gpu else f", {setting.threads} threads"),
     }
 
 

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from cotracker import checkpoint, checks
-from cotracker.model.runtime import to_bfloat16, warn_if_emulated
+from cotracker.model.hardware import choose_precision
+from cotracker.model.runtime import to_bfloat16
 from cotracker.model.windowed import WindowedNetwork
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
@@ -99,9 +98,10 @@ def complete_chain(tracker: Tracker, options: TrackerOptions) -> Tracker:
 
 
 def lower_precision(model: WindowedNetwork, precision: str) -> WindowedNetwork:
-    """The model for inference: "float32" leaves it as it is, "bfloat16" converts it in place."""
+    """The model for inference: "float32" leaves it as it is, "bfloat16" converts it in place.
+
+    "auto" is bfloat16 where the hardware multiplies it.
+    """
     checks.choice("precision", precision, PRECISIONS)
-    if precision == "float32":
-        return model
-    warn_if_emulated(torch.bfloat16, model.frequencies.device.type)
-    return to_bfloat16(model)
+    chosen = choose_precision(precision, model.frequencies.device.type)
+    return to_bfloat16(model) if chosen == "bfloat16" else model

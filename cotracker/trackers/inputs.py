@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cotracker.tracks import Tracks
 from cotracker.types import Video
 
 ROWS = "rows are (frame, x, y)"
@@ -178,6 +179,21 @@ def _check_layout(queries: object, batch: int) -> Tensor:
     if not torch.isfinite(queries).all():
         raise ValueError("queries hold NaN or infinity: every row must be a finite (frame, x, y)")
     return queries
+
+
+def check_answer(answer: object, frames: int, queries: Tensor, tracker: object) -> Tracks:
+    """What a tracker gave for queries B N 3; ValueError where it is no such Tracks."""
+    name = type(tracker).__name__
+    if not isinstance(answer, Tracks):
+        raise ValueError(f"{name} must give cotracker.tracks.Tracks, not {type(answer).__name__}")
+    shape = (queries.shape[0], frames, queries.shape[1])
+    for field, wanted in (("xy", (*shape, 2)), ("visibility", shape), ("visible", shape)):
+        found = tuple(getattr(answer, field).shape)
+        if found != wanted:
+            raise ValueError(f"{name} must give {field} of shape {wanted}, B T N, not {found}")
+    if answer.visible.dtype != torch.bool:
+        raise ValueError(f"{name} must give visible as bool, not {answer.visible.dtype}")
+    return answer
 
 
 def pad_queries(queries: object) -> tuple[object, Tensor | None]:

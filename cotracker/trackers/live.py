@@ -125,9 +125,9 @@ class LiveWrapper(Live):
         """The frames that the inner one sees."""
         return frames
 
-    @abstractmethod
     def restore(self, part: Part) -> Part:
         """The inner one's answer as one to what was asked here."""
+        return part
 
 
 class ResizedLive(LiveWrapper):

@@ -1,14 +1,14 @@
-"""The settings of a CoTracker tracker, checked when they are made."""
+"""The settings of a CoTracker tracker, checked when they are made; PyTorch is not imported."""
 
 from dataclasses import dataclass
 
 from cotracker import checks
-from cotracker.trackers.views import FEATURE_MEMORY
-from cotracker.trackers.visible import VISIBLE_BY, check_threshold
 
+FEATURE_MEMORY = 2_000_000_000  # bytes of feature maps that a tracker keeps
+VISIBLE_BY = ("visibility", "visibility_x_confidence")
 SIDES = (32, 4096)  # smallest and largest side of a working resolution
 MAX_GRID = 64  # points on a side of a support grid
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16")
 DIRECTIONS = ("forward", "backward", "both")
 
 
@@ -31,7 +31,7 @@ class TrackerOptions:
         checkpoint's card says.
     window: frames of a window; None for the checkpoint's. A network that sees clips as a whole
         sees so many frames at once; None for WHOLE_FRAMES.
-    precision: "float32" or "bfloat16".
+    precision: "float32", "bfloat16", or "auto" for bfloat16 where the hardware has it.
     cuda_graphs: on a GPU, run windows as CUDA graphs; no effect elsewhere.
     flip_tta: track in the mirrored video too and join both answers.
     direction: from each query, "forward", "backward" or "both".
@@ -89,3 +89,10 @@ def check_resolution(size: object) -> tuple[int, int] | None:
     if size is None:
         return None
     return checks.pair("resolution", size, *SIDES, whole=True, ordered=False)
+
+
+def check_threshold(value: object) -> float:
+    """The threshold of visibility, a number from 0 to below 1."""
+    if checks.share("threshold", value) == 1:
+        raise ValueError("threshold must be below 1, above which no point is visible")
+    return value

@@ -67,7 +67,7 @@ class PolicyLive(LiveWrapper):
         queries = queries[None]
         new = self.policy.begin(queries)
         self.queries = torch.cat([self.queries.to(queries), queries], dim=1)
-        self.state = tuple(torch.cat([a.to(b), b], 1) for a, b in zip(self.state, new))
+        self.state = tuple(torch.cat([a, b.to(a)], 1) for a, b in zip(self.state, new))
 
     def keep(self, rows: Tensor) -> None:
         self.inner.keep(rows)
@@ -75,7 +75,8 @@ class PolicyLive(LiveWrapper):
         self.state = tuple(values[:, rows] for values in self.state)
 
     def restore(self, part: Part) -> Part:
-        queries = self.queries.to(part.tracks.xy.device)
+        device = part.tracks.xy.device
+        queries, self.state = self.queries.to(device), tuple(v.to(device) for v in self.state)
         final, later = (
             map_tracks(lambda v, s=some: v[:, s], part.tracks)
             for some in (slice(part.final), slice(part.final, None))

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from cotracker import checks
 from cotracker.geometry import inside_frame
+from cotracker.model.hardware import best_device
 from cotracker.trackers.asked import Asked, gather_queries
 from cotracker.trackers.encoded import EncodedVideo
-from cotracker.trackers.inputs import opened
+from cotracker.trackers.inputs import check_answer, opened
 from cotracker.trackers.live import Live, LiveOptions
 from cotracker.trackers.views import FEATURE_MEMORY, MappedVideo, crop_view, select_clip
 from cotracker.tracks import Tracks, map_tracks
@@ -80,6 +81,7 @@ class Tracker(nn.Module, ABC):
             answer = super().__call__(view, queries)
         else:
             answer = self._answer_ragged(view, queries, asked.point_mask)
+        check_answer(answer, view.shape[1], queries, self)
         visible = answer.visible & inside_frame(answer.xy, tuple(view.shape[-2:]))
         answer = replace(answer, visible=visible).to(asked.queries.device)
         return replace(answer, xy=answer.xy + corner[1:]) if corner.any() else answer
@@ -208,7 +210,7 @@ def _to_seconds(video: Video) -> Tensor | None:
 def resolve_device(name: str) -> torch.device:
     """The device of that name, which works here; "auto" is a GPU where there is one."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(best_device())
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:

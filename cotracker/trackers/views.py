@@ -8,9 +8,8 @@ from torch import Tensor
 
 from cotracker.geometry import resize_video
 from cotracker.trackers.inputs import check_frames
+from cotracker.trackers.options import FEATURE_MEMORY
 from cotracker.types import Video
-
-FEATURE_MEMORY = 2_000_000_000  # bytes of feature maps that a tracker keeps
 
 
 class MappedVideo:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cotracker import checks
+from cotracker.trackers.options import VISIBLE_BY, check_threshold
 
 THRESHOLD = 0.5  # where neither the options nor the checkpoint's card have one
-VISIBLE_BY = ("visibility", "visibility_x_confidence")
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,3 @@ class VisibleRule:
         if self.min_confidence:
             described["min_confidence"] = self.min_confidence
         return described
-
-
-def check_threshold(value: object) -> float:
-    """The threshold of visibility, a number from 0 to below 1."""
-    if checks.share("threshold", value) == 1:
-        raise ValueError("threshold must be below 1, above which no point is visible")
-    return value

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 from cotracker import checks
+from cotracker.training.extra import check_terms
 
 MANY = 10**9
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -159,6 +160,8 @@ class ObjectiveConfig(Settings):
     matching_weight: of the matching loss; 0 is none.  matching_frames: frames a clip that it takes.
     points: tracked points a clip at most, None for all. The matching loss takes all points in any
         case; with 0 it is alone, and trains the encoder.
+    extra: losses of your own, name: {function: module.function, weight: number}; each function
+        takes one window's Estimate and the Clip of the batch, and gives a number (docs/extend.md).
     """
 
     SECTION: ClassVar[str] = "objective"
@@ -179,6 +182,7 @@ class ObjectiveConfig(Settings):
     matching_weight: float = setting(0.0, checks.number, 0, MANY)
     matching_frames: int = setting(8, checks.whole, 1)
     points: int | None = setting(None, checks.whole, 0)
+    extra: dict[str, dict] | None = setting(None, check_terms)
 
     def __post_init__(self) -> None:
         super().__post_init__()

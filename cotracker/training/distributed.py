@@ -56,9 +56,9 @@ class Group:
 
     def all_reduce_sum(self, values: dict[str, torch.Tensor | float]) -> dict[str, float]:
         """The values summed over the ranks, by one all-reduce and one wait for the device."""
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64  # Apple's has none
         rows = [
-            torch.as_tensor(value, dtype=torch.float64, device=self.device)
-            for value in values.values()
+            torch.as_tensor(value, dtype=dtype, device=self.device) for value in values.values()
         ]
         packed = torch.stack(rows)
         if self.world > 1:

@@ -1,7 +1,6 @@
 """A run's folder: held by one process at a time, and described by what is written first."""
 
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import torch
 
 from cotracker import files, provenance
+from cotracker.model.hardware import choose_precision, device_name
 from cotracker.training.distributed import Group
 from cotracker.training.log import LOGS, check_logs
 
@@ -39,19 +39,19 @@ def hold_folder(out: Path, group: Group) -> Iterator[None]:
         yield
 
 
-def prepare_folder(out: Path, config: str, group: Group) -> None:
+def prepare_folder(out: Path, config: str, precision: str, group: Group) -> None:
     """Writes config.yaml and environment.json into `out`, on rank 0; removes partial files.
 
-    config: the text of config.yaml.
+    config: the text of config.yaml.  precision: "auto" is recorded as what it is here.
     """
     if not group.is_main:
         return
     files.remove_partial(out, OWN_FILES)
     files.write_text(out / "config.yaml", config)
-    cpu = platform.processor() or platform.machine()
     environment = {
         "commit": provenance.commit(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
+        "device": device_name(group.device.type),
+        "precision": choose_precision(precision, group.device.type),
         "threads": torch.get_num_threads(),
         **provenance.versions(),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),

@@ -9,6 +9,7 @@ from cotracker.geometry import sample_maps
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.windows import Estimate
 from cotracker.training.config import ObjectiveConfig
+from cotracker.training.extra import check_number, find_function
 from cotracker.training.late_window import track_late_window
 from cotracker.training.losses import (
     confidence_loss,
@@ -40,6 +41,11 @@ class Objective(nn.Module):
         self.log_temperature = nn.Parameter(
             torch.tensor(math.log(2) / 10), requires_grad=self.config.matching_weight > 0
         )
+
+        self._extra = [
+            (name, term["weight"], find_function(name, term["function"]))
+            for name, term in (self.config.extra or {}).items()
+        ]
 
     def sample_targets(self, clip: Clip, window: int) -> TrainingTargets:
         """The targets of a collated clip for a model with such windows; needs no model."""
@@ -79,6 +85,10 @@ class Objective(nn.Module):
             confidence = sum(confidence_loss(e, clip, config.confidence_px) for e in estimates)
             loss = loss + config.confidence_weight * confidence
             scalars["confidence"] = confidence
+        for name, weight, function in self._extra:
+            value = sum(check_number(name, function(e, clip)) for e in estimates)
+            loss = loss + weight * value
+            scalars[name] = value
         return loss, scalars | training_metrics(estimates, clip)
 
     def _estimates(

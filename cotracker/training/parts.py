@@ -81,6 +81,8 @@ class Gradients:
     def __init__(self, parts: Parts, config: TrainConfig, group: Group):
         self.optimiser, self.batches = parts.optimiser, config.accumulate
         dtype = dtype_of(config.precision, group.device)
+        if config.precision == "auto":
+            group.print_rank0(f"precision auto: {str(dtype).removeprefix('torch.')} here")
         self.graphed = None
         if config.cuda_graphs:
             parameters = parts.optimiser.parameters

@@ -2,17 +2,12 @@
 
 import torch
 
-from cotracker.model.runtime import multiplies, warn_if_emulated
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from cotracker.model.hardware import choose_precision
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:
     """The dtype of autocast; "auto" is bfloat16 where the hardware has it, else float32."""
-    if precision == "auto":
-        return torch.bfloat16 if multiplies(torch.bfloat16, device.type) else torch.float32
-    warn_if_emulated(DTYPES[precision], device.type)
-    return DTYPES[precision]
+    return getattr(torch, choose_precision(precision, device.type))
 
 
 def allow_tf32(allowed: bool) -> None:

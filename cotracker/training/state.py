@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cotracker import __version__, checkpoint, files, provenance
+from cotracker.model.hardware import choose_precision
 from cotracker.training.config import TrainConfig, differences
 from cotracker.training.distributed import Group
 from cotracker.training.parts import Parts
@@ -25,8 +26,9 @@ def save(out: Path, settings: dict, parts: Parts, progress: Progress, group: Gro
     """Writes out/last.pt, from which a run resumes, and out/model.safetensors, its (EMA) model."""
     save_state(out, settings, parts, progress, group)
     if group.is_main:
-        card = make_card(settings, progress)
-        checkpoint.save(out / "model.safetensors", parts.optimiser.ema_model, card)
+        model = parts.optimiser.ema_model
+        card = make_card(settings, progress, device_of(model))
+        checkpoint.save(out / "model.safetensors", model, card)
 
 
 def save_state(out: Path, settings: dict, parts: Parts, progress: Progress, group: Group) -> None:
@@ -53,7 +55,7 @@ def save_if_best(
     before = progress.best if progress.best.get("name") == name else {}
     if value is not None and value > before.get("value", -math.inf):
         progress.best = {"name": name, "value": value, "step": progress.step}
-        card = make_card(settings, progress) | {"best": progress.best}
+        card = make_card(settings, progress, device_of(model)) | {"best": progress.best}
         checkpoint.save(out / "best.safetensors", model, card)
 
 
@@ -70,13 +72,19 @@ def describe_end(settings: dict, config: TrainConfig, progress: Progress) -> str
     return "\n".join(lines)
 
 
-def make_card(settings: dict, progress: Progress) -> dict:
-    """The card of a checkpoint: settings, duration, data, and what it starts from."""
+def device_of(model: nn.Module) -> torch.device:
+    """Where the parameters are."""
+    return next(model.parameters()).device
+
+
+def make_card(settings: dict, progress: Progress, device: torch.device) -> dict:
+    """The card of a checkpoint: settings, duration, data, precision, and what it starts from."""
     card = {
         "training": {key: value for key, value in settings.items() if key != "evaluation"},
         "steps": progress.step,
         "examples": progress.examples,
         "training_hours": round(progress.seconds / 3600, 3),
+        "precision": choose_precision(settings["train"]["precision"], device.type),
         "commit": provenance.commit(),
         "version": __version__,
         **settings["card"],

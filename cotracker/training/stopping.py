@@ -2,8 +2,15 @@
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+NOTICE = getattr(signal, "SIGUSR2", None)  # Slurm's; not on Windows
+SIGNALS = tuple(filter(None, (signal.SIGTERM, signal.SIGINT, NOTICE)))
+
+
+class Interrupted(BaseException):
+    """A signal came while the run waited for data, which it need not wait for any more."""
 
 
 class Stop:
@@ -21,6 +28,7 @@ class Stop:
         self.seconds = None if minutes is None else 60 * minutes
         self.signal: int | None = None
         self.handlers: dict = {}
+        self.waiting = False
 
     def __enter__(self) -> "Stop":
         self.handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
@@ -33,6 +41,19 @@ class Stop:
     def _note(self, number: int, _) -> None:
         self.signal = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.waiting:
+            raise Interrupted
+
+    @contextmanager
+    def interrupts(self, wanted: bool) -> Iterator[None]:
+        """A block that a signal ends by Interrupted, where wanted; else it is only noted."""
+        if wanted and self.signal is not None:
+            raise Interrupted
+        self.waiting = wanted
+        try:
+            yield
+        finally:
+            self.waiting = False
 
     def is_due(self) -> bool:
         """Whether the run is to save and end now."""
@@ -51,7 +72,7 @@ class Stop:
 
         SIGUSR2 goes to its former handler: submitit requeues the job and ends its first process.
         """
-        if self.signal == signal.SIGUSR2 and callable(self.handlers[signal.SIGUSR2]):
-            signal.raise_signal(signal.SIGUSR2)
+        if self.signal is not None and self.signal == NOTICE and callable(self.handlers[NOTICE]):
+            signal.raise_signal(NOTICE)
             return None
         return self.signal

@@ -52,7 +52,7 @@ def test_as_many_rows_as_frames_and_points(movie):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_ended_in_the_middle_all_rows_so_far_are_whole(number):
     """Frames come through a pipe that stays open; the window mode still holds its last ones."""
     process = begin("-", "--size", "32x48", "--grid", 2, "--iters", 1, "--resolution", "32x48",

@@ -148,13 +148,14 @@ def test_foreign_flags_are_answered_and_hydras_own_are_not():
 
 
 @pytest.mark.parametrize("program, word", [
-    ("train.py", "train.lr=abc"), ("evaluate.py", "limit=x"), ("scripts/generate.py", "count=x"),
+    ("train.py", "evaluation.best=x/aj"), ("evaluate.py", "benchmark.root=x tracker.iters=0"),
+    ("scripts/generate.py", "generator.noise=2"),
 ])  # fmt: skip
 def test_a_wrong_word_is_answered_before_pytorch_is_imported(program, word):
     """Its own CPU time is about half a second; a third of PyTorch's import."""
     code = (
         "import json, os, runpy, sys\n"
-        f"sys.argv = [{program!r}, {word!r}]\n"
+        f"sys.argv = [{program!r}, *{word!r}.split()]\n"
         f"try:\n    runpy.run_path({program!r}, run_name='__main__')\n"
         "except SystemExit as end:\n"
         "    print(json.dumps([end.code, 'torch' in sys.modules, sum(os.times()[:2])]))\n"

@@ -21,10 +21,11 @@ from cotracker.data.check.repair import BROKEN, repair
 from cotracker.data.check.track_image import judge, to_grey
 from cotracker.data.kubric import Kubric
 from cotracker.data.kubric.layout import clip_names, read_tracks, write_clip
-from cotracker.data.kubric.manifest import lock_folder, read_manifest, update_manifest
+from cotracker.data.kubric.manifest import read_manifest, update_manifest
 from cotracker.data.pickles import load_npy_dict
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.video import write_video
+from cotracker.files import lock_folder
 
 LEAST = 20  # points wanted in these small clips
 

@@ -17,13 +17,13 @@ from cotracker.data.kubric.layout import (
     write_clip,
 )
 from cotracker.data.kubric.manifest import (
-    lock_folder,
     manifest_header,
     read_manifest,
     update_manifest,
     write_manifest,
 )
 from cotracker.data.video import write_video
+from cotracker.files import lock_folder
 from cotracker.types import Clip
 
 FRAMES, POINTS, SIZE = 4, 7, (24, 32)
@@ -261,7 +261,7 @@ def test_other_peoples_folders_are_left_alone(tmp_path):
 def test_a_folder_is_one_writers_at_a_time(tmp_path):
     with lock_folder(tmp_path / "new"):
         with pytest.raises(ValueError, match="another process is writing into"):
-            with lock_folder(tmp_path / "new"):
+            with lock_folder(tmp_path / "new", wait=0):
                 pass
     with lock_folder(tmp_path / "new"):
         pass

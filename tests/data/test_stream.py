@@ -4,13 +4,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cotracker.data.loader import EndlessSampler, _init_worker, make_loader
+from cotracker.data.loader import (
+    EndlessSampler,
+    _init_worker,
+    check_shared_memory,
+    make_loader,
+)
 from cotracker.data.stream import Augmented, Mixture, TrainingStream
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.types import Clip
@@ -252,3 +259,15 @@ raise TypeError("as any error would")
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1 and "as any error would" in done.stderr
+
+
+def test_too_little_shared_memory_is_said_before_the_first_step(monkeypatch):
+    """Docker's 64 MB: 2 workers that make 2 batches each, and one in use, of 16 MB."""
+    one = replace(blank(0), video=torch.zeros(20, 3, 256, 256, dtype=torch.uint8))
+    room = SimpleNamespace(free=64 * 10**6)
+    monkeypatch.setattr("cotracker.data.loader.shutil.disk_usage", lambda _: room)
+    monkeypatch.setattr("cotracker.data.loader.SHARED_MEMORY", Path("/"))
+    check_shared_memory(one, batch=4, workers=0)
+    check_shared_memory(one, batch=3, workers=2)
+    with pytest.raises(ValueError, match="2 workers take 79 MB: pass train.workers=1, or make it"):
+        check_shared_memory(one, batch=4, workers=2)

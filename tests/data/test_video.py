@@ -11,6 +11,7 @@ from videos import BAD, encode, make_bad, write_folder
 
 from cotracker.data import video
 from cotracker.data.video import folder, images, open_video, read_picture, write_video
+from cotracker.files import PARTIAL_FOLDER, public_name
 
 SHARED = Path(__file__).parents[3] / "shared/data/videos"
 
@@ -162,6 +163,17 @@ def test_writing_fails_whole(tmp_path):
     with pytest.raises(ValueError, match="frame 0 is"):
         write_video(tmp_path / "a.mp4", [np.zeros((16, 18, 3), np.uint8)], 10, (16, 16))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_said_of_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    def fill(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(video, "write_frames", fill)
+    with pytest.raises(OSError, match="No space left on device: '.*a.mp4'"):
+        write_video(tmp_path / "a.mp4", [], 10, (16, 16))
+    hidden = tmp_path / f"{PARTIAL_FOLDER}123-abc" / "tracks.npzabcdefgh.partial"
+    assert public_name(str(hidden)) == str(tmp_path / "tracks.npz")
 
 
 @pytest.mark.parametrize("kind", BAD)

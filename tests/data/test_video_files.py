@@ -19,6 +19,7 @@ from videos import FAILING, encode
 
 from cotracker.data.video import open_video, write_video
 from cotracker.data.video.decode import decode_marked
+from cotracker.data.video.pixels import tone_map
 
 SHARED = Path(__file__).parents[3] / "shared/failing/files"
 HASHES = json.loads((FAILING / "frames.json").read_text())
@@ -89,6 +90,16 @@ def test_hdr_is_tone_mapped():
     assert (red - torch.tensor([200, 30, 30])).abs().max() < 5
 
 
+def test_diffuse_white_and_hue_are_kept_by_both_kinds_of_hdr():
+    """203 cd/m2 is PQ 0.58 and HLG 0.75 (ITU-R BT.2408); what is brighter is still told apart."""
+    for is_hlg, white, brighter in ((False, 0.5807, 0.7518), (True, 0.75, 0.95)):
+        codes = np.array([0, white, brighter]) * 65535
+        grey = np.repeat(codes.astype(np.uint16)[None, :, None], 3, axis=-1)
+        mapped = tone_map(grey, is_hlg, is_bt2020=True)
+        assert (mapped[0, 0] == 0).all() and (np.abs(mapped[0, 1].astype(int) - 246) <= 1).all()
+        assert (mapped[0, 2] > 250).all() and np.ptp(mapped.astype(int), axis=-1).max() <= 1
+
+
 def test_what_is_transparent_is_black():
     frames = open_video(find("alpha.webm"))[:, :][0]
     hidden = (frames == 0).all(1)
@@ -131,7 +142,10 @@ def test_damage_is_refused_or_keeps_the_numbers(name):
     sentence, lost = DAMAGED[name]
     path = find(name)
     with pytest.raises(ValueError, match=sentence) as refused:
-        open_video(path)[:, :]
+        read = open_video(path)
+        with pytest.raises(ValueError, match=sentence):
+            read[:, :]
+        read[:, :]  # again the same
     assert str(path) in str(refused.value) and "\n" not in str(refused.value)
     with pytest.warns(UserWarning, match=sentence):
         read = open_video(path, damaged="repeat")

@@ -41,6 +41,21 @@ def test_masks_beside_images_are_left_out_with_a_word(tmp_path, mask_name):
         assert (frames_of(folder) == truth).all()
 
 
+def test_a_broken_picture_is_refused_or_repeated(tmp_path):
+    truth = moving_texture(5, 12, 16)
+    folder = write_folder(tmp_path / "clip", truth, [f"{k}.png" for k in range(5)])
+    for name, keep in (("0.png", 0), ("2.png", 0), ("3.png", 90)):
+        (folder / name).write_bytes((folder / name).read_bytes()[:keep])
+    with pytest.raises(ValueError, match="0.png cannot be read as a picture"):
+        open_video(folder)
+    read = open_video(folder, damaged="repeat")
+    with pytest.warns(UserWarning, match="the last good frame is shown instead"):
+        found = read[:, :][0].permute(0, 2, 3, 1).numpy()
+        assert (found == truth[[1, 1, 1, 1, 4]]).all()
+        read.close()
+        assert (read[:, 3:4][0, 0].permute(1, 2, 0).numpy() == truth[1]).all()
+
+
 def _deep(frames=4) -> np.ndarray:
     ramp = np.arange(frames * 12 * 16, dtype=np.uint16).reshape(frames, 12, 16)
     return 100 + 4 * ramp

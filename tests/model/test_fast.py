@@ -26,7 +26,8 @@ from cotracker.model import runtime
 from cotracker.model.attention import mlp
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import MOST, CudaGraphs
-from cotracker.model.runtime import compile_transformer, multiplies
+from cotracker.model.hardware import multiplies
+from cotracker.model.runtime import compile_transformer
 from cotracker.queries import grid
 from cotracker.trackers.build import build_chain, load_chain, lower_precision
 from cotracker.trackers.cotracker import CoTrackerPredictor
@@ -279,8 +280,8 @@ def test_the_mlp_of_inference_is_its_definition(dtype, near):
 EMULATED = """
 import torch
 from cotracker.model.attention import mlp
-from cotracker.model.runtime import multiplies
-assert not multiplies(torch.bfloat16) and not multiplies(torch.float16)
+from cotracker.model.hardware import has_avx512, multiplies
+assert not has_avx512() and not multiplies(torch.bfloat16) and not multiplies(torch.float16)
 layers = torch.nn.Linear(24, 40).bfloat16(), torch.nn.Linear(40, 24).bfloat16()
 with torch.inference_mode():
     assert mlp(torch.randn(2, 7, 24).bfloat16(), *layers).isfinite().all()
@@ -299,9 +300,10 @@ def test_without_the_instructions_the_plain_way_is_taken(taken_away):
 
 
 def test_emulation_is_said_in_one_sentence(monkeypatch):
-    monkeypatch.setattr("cotracker.model.runtime.multiplies", lambda dtype: False)
+    monkeypatch.setattr("cotracker.model.hardware.multiplies", lambda *_: False)
     sentence = (
-        "bfloat16 is emulated on this processor and slower than float32: choose precision float32"
+        "bfloat16 is emulated on this processor and slower than float32: "
+        "choose precision auto or float32"
     )
     with pytest.warns(UserWarning, match=sentence):
         lower_precision(loaded(), "bfloat16")
@@ -311,8 +313,10 @@ def test_emulation_is_said_in_one_sentence(monkeypatch):
 
 @pytest.mark.parametrize("there, chosen", [(True, torch.bfloat16), (False, torch.float32)])
 def test_auto_is_bfloat16_where_the_hardware_has_it(there, chosen, monkeypatch):
-    monkeypatch.setattr("cotracker.training.precision.multiplies", lambda dtype, device: there)
+    """In training and in inference."""
+    monkeypatch.setattr("cotracker.model.hardware.multiplies", lambda *_: there)
     assert dtype_of("auto", torch.device("cpu")) == chosen
+    assert lower_precision(loaded(), "auto").dtype == chosen
 
 
 def test_answers_can_be_written_to():

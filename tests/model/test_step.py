@@ -17,7 +17,8 @@ from cotracker.model import attention, encoder, fused, runtime
 from cotracker.model import cotracker as network
 from cotracker.model.correlation import _Products
 from cotracker.model.encoder import Encoder
-from cotracker.model.runtime import compile_transformer, multiplies
+from cotracker.model.hardware import multiplies
+from cotracker.model.runtime import compile_transformer
 from cotracker.model.windows import split_windows, window_starts
 
 
@@ -109,9 +110,53 @@ def test_faster_forms_of_the_transformer_are_its_definitions():
         assert_forms_agree(name, pair, leaves)
     with torch.inference_mode():
         arguments = x.float(), expand.float(), contract.float()
-        assert not runtime._HAS_LINEAR_POINTWISE or runtime.for_onednn(*arguments)
+        assert runtime.for_onednn(*arguments) or runtime.for_sigmoid(*arguments)
         ours, right = in_both_forms(attention.mlp, *arguments)
     torch.testing.assert_close(ours, right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def without_avx512(monkeypatch):
+    """The ways of a processor that has AVX2."""
+    monkeypatch.setattr("cotracker.model.runtime.has_avx512", lambda: False)
+    monkeypatch.setattr("cotracker.model.runtime._FUSES_GELU", False)
+
+
+@torch.inference_mode()
+def test_the_mlp_without_avx512_is_its_definition(without_avx512):
+    """For values over all of GELU's bend, also where one part of a cache's size begins."""
+    rng = torch.Generator().manual_seed(0)
+    expand, contract = nn.Linear(64, 512), nn.Linear(512, 64)
+    arguments = 30 * torch.randn(2, 70, 64, generator=rng), expand, contract
+    assert runtime.for_sigmoid(*arguments) and not runtime.for_onednn(*arguments)
+    ours, right = in_both_forms(attention.mlp, *arguments)
+    torch.testing.assert_close(ours, right, rtol=1e-5, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", [(20, 24), (21, 27), (400, 1)])
+def test_convolutions_of_tiles_are_their_definitions(size, without_avx512):
+    """Sides that are whole tiles or not, for two frames, by each of the encoder's ways to them."""
+    rng = torch.Generator().manual_seed(0)
+    conv, joining = nn.Conv2d(64, 72, 3, padding=1), nn.Conv2d(128, 64, 3, padding=1)
+    x = torch.randn(2, 64, *size, generator=rng).contiguous(memory_format=torch.channels_last)
+    assert runtime.for_tiles(x, conv) and not runtime.for_tiles(x[:, :, :19, :20], conv)
+    for definition, arguments in [
+        (encoder.convolve, (x, conv)),
+        (encoder.norm_relu_conv, (x, conv)),
+        (encoder.fuse_levels, ([x, x], size, joining)),
+    ]:
+        ours, right = in_both_forms(definition, *arguments)
+        torch.testing.assert_close(ours, right, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_and_other_convolutions_take_no_tiles(without_avx512):
+    x, conv = torch.zeros(1, 64, 20, 24), nn.Conv2d(64, 64, 3, padding=1)
+    assert not runtime.for_tiles(x, conv)
+    with torch.inference_mode():
+        assert runtime.for_tiles(x, conv)
+        assert not runtime.for_tiles(x, nn.Conv2d(64, 64, 3, stride=2, padding=1))
+        assert not runtime.for_tiles(x.bfloat16(), conv.bfloat16())
 
 
 @pytest.mark.parametrize("options", [{}, {"stride": 8}, {"neighbourhood": "square", "radius": 3}])

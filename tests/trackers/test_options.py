@@ -30,7 +30,7 @@ from cotracker.trackers.wrappers import Bidirectional, OneByOne, Resized, Suppor
         ({"threshold": 1}, "threshold must be below 1"),
         ({"v1_compat": "yes"}, "v1_compat must be true or false, not yes"),
         ({"window": 1}, "window must be a whole number of at least 2, not 1"),
-        ({"precision": "half"}, "precision must be float32 or bfloat16, not half"),
+        ({"precision": "half"}, "precision must be auto, float32 or bfloat16, not half"),
         ({"cuda_graphs": 1}, "cuda_graphs must be true or false, not 1"),
         ({"flip_tta": None}, "flip_tta must be true or false, not None"),
         ({"direction": "up"}, "direction must be forward, backward or both, not up"),

@@ -13,12 +13,11 @@ from cotracker.data.kubric.layout import read_tracks, tracks_file
 from cotracker.data.kubric.manifest import (
     LAYOUT,
     MANIFEST,
-    lock_folder,
     read_manifest,
     write_manifest,
 )
 from cotracker.data.pickles import load_npy_dict
-from cotracker.files import replace_file
+from cotracker.files import lock_folder, replace_file
 
 BROKEN = ".broken"  # hidden, as readers take every other folder for a clip
 NO_DAMAGE = {"points", "changed"}  # kinds that are named and left to the user
@@ -45,7 +44,7 @@ def repair(report: Report, points: int = 256) -> RepairReport:
     done = []
     remaining = []
     for path in report.sets:
-        with lock_folder(path):
+        with lock_folder(path, wait=0):
             findings = [one for one in report.findings if one.file.is_relative_to(path)]
             done += [_move_away(one.file) for one in findings if one.kind == "leftover"]
             clips = []

@@ -1,17 +1,13 @@
 """manifest.json of a folder of clips: what generated them, and an entry for each whole clip."""
 
-import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cotracker.checks import fits
 from cotracker.data.kubric.layout import PARTIAL, clip_names, describe_clip
+from cotracker.files import LOCK, parse_json, write_text
 from cotracker.files import PARTIAL as PARTIAL_FILE
-from cotracker.files import parse_json, write_text
 
 LAYOUT = 1  # the version of the layout on disk
 MANIFEST = "manifest.json"
@@ -37,26 +33,6 @@ def manifest_header(
         "seed": seed,
     }
     return json.loads(json.dumps(header))  # as it will be read back: tuples are lists
-
-
-@contextmanager
-def lock_folder(root: str | Path) -> Iterator[None]:
-    """Makes the folder if it is missing and keeps other processes from writing there in the block.
-
-    ValueError: it is a file, cannot be written to, or another process is writing there.
-    """
-    try:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        lock = os.open(root, os.O_RDONLY)
-    except OSError as error:
-        raise ValueError(
-            f"cannot write into {root}: {error.strerror}; choose another folder"
-        ) from error
-    try:
-        _lock(lock, root)
-        yield
-    finally:
-        os.close(lock)
 
 
 def update_manifest(root: str | Path, header: dict) -> dict:
@@ -125,17 +101,9 @@ def find_leftovers(root: str | Path) -> list[Path]:
     return sorted([*root.glob(f"{PARTIAL}*"), *root.glob(f"{MANIFEST}*{PARTIAL_FILE}")])
 
 
-def _lock(descriptor: int, root: str | Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(
-            f"another process is writing into {root}: wait for it or choose another folder"
-        ) from None
-
-
 def _check_empty(root: Path, leftovers: list[Path]) -> None:
-    other = next((path for path in root.iterdir() if path not in leftovers), None)
+    ours = [*leftovers, root / LOCK]
+    other = next((path for path in root.iterdir() if path not in ours), None)
     if other is not None:
         raise ValueError(
             f"{root} holds {other.name} but no {MANIFEST}, so it was not made here: "

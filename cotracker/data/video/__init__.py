@@ -163,15 +163,16 @@ def open_video(path: str | Path, damaged: str = "refuse") -> VideoFile:
     """
     choice("damaged", damaged, ("refuse", "repeat"))
     path = Path(path)
+    repeats = damaged == "repeat"
     if path.is_dir():
-        return VideoFile(path.resolve().name, open_folder(path))
+        return VideoFile(path.resolve().name, open_folder(path, repeats))
     _check_file(path)
     kind = path.suffix.lower()
     if kind in STACKS:
-        return VideoFile(path.stem, PictureSource([path], path))
+        return VideoFile(path.stem, PictureSource([path], path, repeats))
     if kind in ANIMATED:
         return VideoFile(path.stem, AnimationSource(path))
-    return VideoFile(path.stem, FileSource(path, repeats=damaged == "repeat"))
+    return VideoFile(path.stem, FileSource(path, repeats))
 
 
 def write_video(
@@ -188,7 +189,10 @@ def write_video(
     ValueError: there is no frame, or one of another size.
     """
     with replace_file(path) as file:
-        count = write_frames(Path(file.name), frames, fps, size, aspect)
+        try:
+            count = write_frames(Path(file.name), frames, fps, size, aspect)
+        except OSError as error:  # of libav, with the name of the file that is being written
+            raise OSError(error.errno, error.strerror, str(path)) from error
         if not count:
             raise ValueError(f"{path} was not written: there is no frame to write")
     return count

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Generator
+from contextlib import nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,24 +23,31 @@ class PictureSource:
     """The frames of picture files, each read when it is asked for; described as a FileSource.
 
     files: in order, of one size; each of its pages is a frame.
+    repeats: pictures that cannot be read are not refused: each shows the last good one.
     Pictures of more than 8 bits share one scale, from the least number in them to the largest.
     ValueError, one sentence naming the file: it is no picture, or of another size.
     """
 
     aspect = Fraction(1)
 
-    def __init__(self, files: list[Path], name: Path):
-        headers = [read_header(file) for file in files]
-        _check_sizes(files, headers)
+    def __init__(self, files: list[Path], name: Path, repeats: bool = False):
+        self._repeats = repeats
+        headers = [self._read_header(file) for file in files]
+        known = {file: header for file, header in zip(files, headers) if header is not None}
+        if not known:
+            raise ValueError(f"no picture of {name} can be read: copy them again")
+        _check_sizes(known)
         self._pages = [
-            (file, page) for file, header in zip(files, headers) for page in range(header.pages)
+            (file, page)
+            for file, header in zip(files, headers)
+            for page in range(1 if header is None else header.pages)
         ]
-        self.size = headers[0].size
+        self.size = next(iter(known.values())).size
         self.count = len(self._pages)
         self.fps = FOLDER_FPS
         self.seconds = np.arange(self.count) / FOLDER_FPS
         self._range = None
-        if any(header.is_deep for header in headers):
+        if any(header.is_deep for header in known.values()):
             self._range = self._find_range()
             low, high = self._range
             warnings.warn(
@@ -50,21 +58,53 @@ class PictureSource:
 
     def frames(self, start: int) -> Generator[np.ndarray, None, None]:
         """Pictures H W 3 uint8 RGB of frame number `start` and all after it."""
-        for file, page in self._pages[start:]:
-            picture = self._to_bytes(read_page(file, page))
-            if picture.shape[:2] != self.size:
-                height, width = picture.shape[:2]
-                raise ValueError(
-                    f"page {page} of {file} is {width}x{height}, but the first frame is "
-                    f"{self.size[1]}x{self.size[0]}: all frames must have one size"
-                )
+        picture = None
+        for number in range(start, self.count):
+            picture = self._read_or_repeat(number, picture)
             yield picture
 
+    def _read_or_repeat(self, number: int, last: np.ndarray | None) -> np.ndarray:
+        """The picture of a number; where it is broken and repeats are wanted, the last good one."""
+        try:
+            return self._read(number)
+        except ValueError as error:
+            if not self._repeats:
+                raise
+            warnings.warn(f"{error}: the last good frame is shown instead", stacklevel=4)
+        if last is not None:
+            return last
+        for other in [*range(number - 1, -1, -1), *range(number + 1, self.count)]:
+            with suppress(ValueError):
+                return self._read(other)
+        raise ValueError(f"no picture beside {self._pages[number][0]} can be read: copy them again")
+
+    def _read(self, number: int) -> np.ndarray:
+        file, page = self._pages[number]
+        picture = self._to_bytes(read_page(file, page))
+        if picture.shape[:2] != self.size:
+            height, width = picture.shape[:2]
+            raise ValueError(
+                f"page {page} of {file} is {width}x{height}, but the first frame is "
+                f"{self.size[1]}x{self.size[0]}: all frames must have one size"
+            )
+        return picture
+
+    def _read_header(self, file: Path) -> Header | None:
+        try:
+            return read_header(file)
+        except ValueError:
+            if not self._repeats:
+                raise
+            return None
+
     def _find_range(self) -> tuple[float, float]:
-        deep = (read_page(file, page) for file, page in self._pages)
-        ends = [(page.min(), page.max()) for page in deep if page.dtype != np.uint8]
-        ends = [end for pair in ends for end in pair if np.isfinite(end)] or [0]
-        return float(min(ends)), float(max(ends))
+        ends = []
+        for file, page in self._pages:
+            with suppress(ValueError) if self._repeats else nullcontext():
+                numbers = read_page(file, page)
+                if numbers.dtype != np.uint8:
+                    ends += [end for end in (numbers.min(), numbers.max()) if np.isfinite(end)]
+        return float(min(ends, default=0)), float(max(ends, default=0))
 
     def _to_bytes(self, picture: np.ndarray) -> np.ndarray:
         if picture.dtype != np.uint8:
@@ -107,7 +147,7 @@ class AnimationSource:
             ) from error
 
 
-def open_folder(path: Path) -> PictureSource:
+def open_folder(path: Path, repeats: bool = False) -> PictureSource:
     """The frames of a folder of pictures of one size, ordered as file managers order them.
 
     Where files of two kinds have the same numbers, as masks beside images, the larger kind is
@@ -119,7 +159,7 @@ def open_folder(path: Path) -> PictureSource:
         raise ValueError(
             f"{path} holds no frames: put jpg, png, bmp, webp or tif pictures of one size in it"
         )
-    return PictureSource(order_naturally(_take_one_kind(path, files)), path)
+    return PictureSource(order_naturally(_take_one_kind(path, files)), path, repeats)
 
 
 def order_naturally(files: list[Path]) -> list[Path]:
@@ -163,11 +203,12 @@ def _take_one_kind(folder: Path, files: list[Path]) -> list[Path]:
     return taken
 
 
-def _check_sizes(files: list[Path], headers: list[Header]) -> None:
-    (height, width), first = headers[0].size, files[0].name
-    for file, header in zip(files, headers):
-        if header.size != headers[0].size:
+def _check_sizes(headers: dict[Path, Header]) -> None:
+    first = next(iter(headers))
+    height, width = headers[first].size
+    for file, header in headers.items():
+        if header.size != (height, width):
             raise ValueError(
-                f"{file} is {header.size[1]}x{header.size[0]} but {first} is "
+                f"{file} is {header.size[1]}x{header.size[0]} but {first.name} is "
                 f"{width}x{height}: all frames of a folder must have one size"
             )

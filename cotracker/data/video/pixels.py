@@ -80,7 +80,7 @@ class ToRGB:
             pixels = tone_map(pixels, frame.color_trc == _HLG, frame.color_primaries == _BT2020)
         elif pixels.shape[2] == 4:
             pixels = composite(pixels)
-        return np.ascontiguousarray(self._look.upright(pixels))
+        return np.array(self._look.upright(pixels), order="C")  # never libav's own memory
 
 
 def composite(pixels: np.ndarray) -> np.ndarray:

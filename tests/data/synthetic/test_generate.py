@@ -21,6 +21,7 @@ from cotracker.config.overrides import find_misspelt
 from cotracker.data.kubric import Kubric
 from cotracker.data.kubric.layout import clip_names, describe_clip, read_clip
 from cotracker.data.stream import TrainingStream
+from cotracker.files import LOCK
 from cotracker.types import Clip
 
 SMALL = ["generator.frames=3", "generator.height=32", "generator.width=40", "generator.points=6"]
@@ -103,6 +104,7 @@ def uninterrupted(tmp_path_factory):
 def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
     names = [f"{k:06d}" for k in range(COUNT)]
     assert clip_names(uninterrupted) == names and sorted(os.listdir(uninterrupted)) == [
+        LOCK,
         *names,
         "manifest.json",
     ]
@@ -170,7 +172,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(uninterrupted, tmp_path, stop):
         assert [
             clip["name"] for clip in json.loads((out / "manifest.json").read_text())["clips"]
         ] == list(there)
-        assert sorted(os.listdir(out)) == [*there, "manifest.json"]
+        assert sorted(os.listdir(out)) == [LOCK, *there, "manifest.json"]
     assert generate.run(settings(*words[:-1])) == COUNT - len(there)
     assert contents(out) == contents(uninterrupted)
     assert {name: (out / name).stat().st_ino for name in there} == there  # none was made again
@@ -198,7 +200,7 @@ def test_wherever_it_is_stopped_the_manifest_has_every_clip_that_is_there(
     assert [
         clip["name"] for clip in json.loads((out / "manifest.json").read_text())["clips"]
     ] == there
-    assert sorted(os.listdir(out)) == [*there, "manifest.json"] and len(there) >= 3
+    assert sorted(os.listdir(out)) == [LOCK, *there, "manifest.json"] and len(there) >= 3
     assert generate.run(settings(*words)) == COUNT - len(there)
     assert contents(out) == contents(uninterrupted)
 
@@ -279,7 +281,7 @@ def test_a_bad_clip_is_replaced_as_in_training(tmp_path):
             match="clip [01] of seed 0: Toy gave 11 bad clips in a row.*the die fell badly",
         ):
             generate.run(toy("count=2", f"out={tmp_path}/all", bad=1.0) | {"workers": workers})
-    assert os.listdir(tmp_path / "all") == ["manifest.json"]
+    assert sorted(os.listdir(tmp_path / "all")) == [LOCK, "manifest.json"]
     assert (
         generate.run(toy("count=2", f"out={tmp_path}/all")) == 2
     )  # an empty folder may change its mind
@@ -332,7 +334,10 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path):
             generate.run(settings(*words))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "\n" not in str(caught.value) and os.listdir(tmp_path / "clips") == ["manifest.json"]
+    assert "\n" not in str(caught.value) and sorted(os.listdir(tmp_path / "clips")) == [
+        LOCK,
+        "manifest.json",
+    ]
     assert generate.run(settings(*words)) == 3
 
 
