@@ -114,7 +114,8 @@ def build_frozen() -> nn.Module:
         import timm
     except ImportError as error:
         raise ValueError("DINOv2 needs timm: pip install 'cotracker[dinov2]'") from error
-    network = timm.create_model(NAME, pretrained=False, num_classes=0, dynamic_img_size=True)
+    with torch.device("cpu"):  # where the model around it is built without memory, this one is not
+        network = timm.create_model(NAME, pretrained=False, num_classes=0, dynamic_img_size=True)
     return network.eval().requires_grad_(False)
 
 
