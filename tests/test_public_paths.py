@@ -33,7 +33,9 @@ cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kub
 cotracker.data.augment.AugmentConfig cotracker.data.augment.no_augmentation
 cotracker.data.synthetic.sprites.Sprites cotracker.data.synthetic.scenes3d.Scenes3D
 cotracker.data.heldout.HeldOut cotracker.data.tapvid.TapVid cotracker.data.badja.BADJA
-cotracker.data.fastcapture.FastCapture
+cotracker.data.fastcapture.FastCapture cotracker.data.labelled.LabelledClips
+cotracker.data.labelled.LabelledVideos cotracker.data.augment.spatial.Roll
+cotracker.baselines.predictions.Predictions
 """.split()
 TARGETS += [f"cotracker.baselines.{place}" for place in (CLASSICAL | LEARNED | FITTED).values()]
 FUNCTIONS = """
