@@ -38,7 +38,10 @@ def load(path: str | Path) -> dict:
         raise ValueError(
             f"{path} is not a results.json of format {FORMAT}: evaluate again with another out=DIR"
         )
-    if not fits(result, RESULT):
+    whole = fits(result, RESULT)
+    videos = result["videos"] if whole else []
+    numbers = [value for video in videos for key, value in video.items() if key != "name"]
+    if not whole or not fits(numbers, [NUMBER]):
         raise ValueError(f"{path} was changed or damaged: evaluate again with another out=DIR")
     return result
 
