@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import generate
 import pytest
+import torch
 
 from cotracker import checkpoint
 from cotracker.config.stream import find_teachers
@@ -14,11 +15,13 @@ from cotracker.training.progress import Progress
 from cotracker.training.state import make_card, source_names
 
 NC, SA = "CC-BY-NC 4.0 (published weights)", "CC BY-SA 4.0"
+CPU = torch.device("cpu")
 KUBRIC = {"_target_": "cotracker.data.kubric.Kubric"}
 SETTINGS = {
     "card": {"licence": "MIT", "data": None},
     "data": KUBRIC | {"root": "d", "textures": ["a", "b"]},
     "objective": {"confidence_weight": 0.0},
+    "train": {"precision": "float32"},
 }
 
 
@@ -31,10 +34,10 @@ def test_the_strictest_licence_of_all(licences, strictest):
 
 
 def test_a_card_has_the_licences_of_its_parents_and_names_photographs():
-    assert make_card(SETTINGS, Progress())["licence"] == "MIT"
-    assert make_card(SETTINGS, Progress(init_from={"licence": NC}))["licence"] == NC
-    assert make_card(SETTINGS, Progress(init_from={"hash": "x"}))["licence"] == "unknown"
-    taught = make_card(SETTINGS, Progress(teachers={"h": {"name": "t", "licence": NC}}))
+    assert make_card(SETTINGS, Progress(), CPU)["licence"] == "MIT"
+    assert make_card(SETTINGS, Progress(init_from={"licence": NC}), CPU)["licence"] == NC
+    assert make_card(SETTINGS, Progress(init_from={"hash": "x"}), CPU)["licence"] == "unknown"
+    taught = make_card(SETTINGS, Progress(teachers={"h": {"name": "t", "licence": NC}}), CPU)
     assert taught["licence"] == NC and taught["teachers"] == [{"name": "t", "licence": NC}]
     names = ["Kubric of d", "photographs of a", "photographs of b"]
     assert source_names(SETTINGS["data"]) == names
