@@ -79,14 +79,15 @@ def test_each_pixel_is_in_one_chunk(size, at_once):
     assert (count == 1).all() and (found[0] == np.stack([x, y], -1)).all()
 
 
-def test_dense_is_the_answer_to_the_chunks(tmp_path):
+def test_dense_is_the_answer_to_the_chunks():
     tracker = Bidirectional(Supported(predictor(), 2, 0))
-    encoded, done = tracker.encode(texture()), []
+    video, done = texture(1, 6), []
+    encoded = tracker.encode(video)
     dense = encoded.dense(frame=3, at_once=300, progress=lambda *counts: done.append(counts))
     rng = np.random.default_rng(0)
     ys, xs = rng.integers(H, size=512), rng.integers(W, size=512)
     for queries, _ in pixel_chunks((H, W), 300, 3):
-        asked = tracker(texture(), queries)
+        asked = tracker(video, queries)
         place = {(int(x), int(y)): n for n, (x, y) in enumerate(queries[0, :, 1:].tolist())}
         for x, y in zip(xs, ys):
             if (x, y) in place:
@@ -94,11 +95,15 @@ def test_dense_is_the_answer_to_the_chunks(tmp_path):
                 assert np.array_equal(dense.xy[:, y, x], asked.xy[0, :, n].numpy())
                 assert np.array_equal(dense.visible[:, y, x], asked.visible[0, :, n].numpy())
     assert done[-1] == (H * W, H * W) and done == sorted(done)
-    stored = encoded.dense(frame=3, out=tmp_path / "d", at_once=300)
+    assert repr(dense) == f"DenseTracks({H}x{W} pixels of frame 3 in 6 frames)"
+
+
+def test_dense_into_files_equals_dense_in_memory(tmp_path):
+    encoded = Drift().encode(texture())
+    dense, stored = encoded.dense(frame=3), encoded.dense(frame=3, out=tmp_path / "d")
     assert isinstance(stored.xy, np.memmap) and np.array_equal(stored.xy, dense.xy)
     assert np.array_equal(stored.visible, dense.visible)
     assert sorted(file.name for file in (tmp_path / "d").iterdir()) == sorted(FILES)
-    assert repr(dense) == f"DenseTracks({H}x{W} pixels of frame 3 in {FRAMES} frames)"
 
 
 def test_flow_is_where_pixels_move_forwards_and_back():
