@@ -1,6 +1,6 @@
 """CoTracker in PyTorch: load_tracker() gives a tracker; tracker(video, queries) gives Tracks."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Tracks", "load_tracker", "open_video", "track_video"]
 
 LAZY = {

@@ -10,7 +10,8 @@ from pathlib import Path
 from cotracker import __version__
 
 CHECKOUT = Path(__file__).resolve().parents[1]  # where the package is not installed
-NAME = "cotracker-anew"
+NAME = "cotracker"
+LINE = f'name = "{NAME}"'  # of the checkout's own pyproject.toml
 PACKAGES = ("torch", "torchvision", "numpy", "opencv-python-headless", "mujoco")
 
 
@@ -20,7 +21,7 @@ def commit() -> str | None:
     A package that is installed within somebody's repository has no part in that one's commit.
     """
     project = CHECKOUT / "pyproject.toml"
-    if not (CHECKOUT / ".git").exists() or not project.is_file() or NAME not in project.read_text():
+    if not (CHECKOUT / ".git").exists() or not project.is_file() or LINE not in project.read_text():
         return None
     try:
         name = _git(CHECKOUT, "rev-parse", "HEAD")

@@ -26,7 +26,7 @@ def test_a_package_within_a_repository_has_no_part_in_its_commit(place, reposito
     (repository / place).mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(provenance, "CHECKOUT", repository / place)
     assert provenance.commit() is None
-    assert provenance.versions()["cotracker-anew"] == cotracker.__version__
+    assert provenance.versions()["cotracker"] == cotracker.__version__
 
 
 def test_a_checkout_is_known_by_its_commit_and_its_changes(repository, monkeypatch):

@@ -82,6 +82,9 @@ ALLOWED = {
         "trackers.options",
     ],
     "cotracker.interchange": ["data.pickles"],
+    "cotracker.portable": ["model"],
+    "cotracker.predictor": ["trackers", "queries"],
+    "cotracker.utils": ["data.video", "visualize"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
 }
 ENTRY_POINTS = [
@@ -116,6 +119,8 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "xarray": ["cotracker.interchange.movement"],
     "h5netcdf": ["cotracker.interchange.movement"],
     "pycolmap": ["cotracker.interchange.colmap"],
+    "onnxruntime": ["cotracker.portable"],
+    "onnxscript": ["cotracker.portable"],
     "bpy": ["cotracker.interchange.blender_import"],
 }
 FILES = sorted(

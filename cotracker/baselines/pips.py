@@ -3,6 +3,7 @@
 The network is cotracker/model/pips.py, which train.py trains too (table 4).
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from cotracker.baselines.by_clip import Answer, ByClip, read_frames
 from cotracker.baselines.weights import Published, Source, is_file, seeded
 from cotracker.geometry import inside_frame, rescale_points, resize_video
 from cotracker.model.pips import PIPs as PIPsNetwork
+from cotracker.trackers.live import Live, LiveOptions
 from cotracker.trackers.options import check_resolution
 from cotracker.trackers.views import FeatureCache
 from cotracker.types import Video
@@ -43,6 +45,26 @@ RENAMES = (  # published names -> ours
 PUBLISHED = Published(
     "PIPs", "reference_model", "MIT", container="model_state_dict", renames=RENAMES
 )
+
+
+@dataclass
+class Chained:
+    """What the windows so far told of N points, in the n frames from `offset` on."""
+
+    xy: Tensor  # n N 2, pixels of the network; a point stays where it was told last
+    visibility: Tensor  # n N
+    feature: Tensor  # N C, of the query, once its frame was read
+    begun: Tensor  # N bool: it was
+    now: Tensor  # N, the frame that the next window starts in
+    offset: int = 0
+
+    @staticmethod
+    def begin(start: Tensor, points: Tensor, frames: int, channels: int) -> "Chained":
+        """Before any window, of points N 2 in their frames N."""
+        xy = points.repeat(frames, 1, 1)
+        feature = points.new_zeros(len(points), channels)
+        begun = torch.zeros_like(start, dtype=torch.bool)
+        return Chained(xy, torch.zeros_like(xy[..., 0]), feature, begun, start.clone())
 
 
 class PIPs(ByClip):
@@ -87,32 +109,36 @@ class PIPs(ByClip):
     def _chain(
         self, video: Video, start: Tensor, points: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """xy T N 2 in pixels of `size` and visibility T N of points N 2 in their frames N.
-
-        All points whose next window starts in one frame are taken together.
-        """
-        frames, window = video.shape[1], self.network.window
-        xy = points.repeat(frames, 1, 1)
-        visibility = torch.zeros_like(xy[..., 0])
-        feature = points.new_zeros(len(points), self.network.config.channels)
-        cache = FeatureCache()
-        begun, now = torch.zeros_like(start, dtype=torch.bool), start.clone()
+        """xy T N 2 in pixels of `size` and visibility T N of points N 2 in their frames N."""
+        frames, cache = video.shape[1], FeatureCache()
+        chain = Chained.begin(start, points, frames, self.network.config.channels)
         for t in range(frames - 1):
-            here = (now == t).nonzero()[:, 0]
-            if not len(here):
-                continue
-            maps = self._encode(video, t, size, cache)
-            new = here[~begun[here]]
-            feature[new] = self._sample(maps, xy[t, new])
-            begun[new] = True
-            found, seen = self._window(maps, feature[here], xy[t, here])
-            length = min(window, frames - t)
-            xy[t + 1 : t + length, here] = found[1:length]
-            visibility[t:, here] = 0
-            visibility[t : t + length, here] = seen[:length]
-            xy[t + length :, here] = found[length - 1]
-            now[here] = t + next_start(seen)
-        return xy, visibility
+            if (chain.now == t).any():
+                self.run_window(chain, t, frames, self._encode(video, t, size, cache))
+        return chain.xy, chain.visibility
+
+    def run_window(self, chain: "Chained", t: int, frames: int, maps: list[Tensor]) -> None:
+        """Writes into `chain` the window of frame t, for all points whose next one starts there.
+
+        maps: of the window's frames.  frames: those of the video.
+        """
+        here = (chain.now == t).nonzero()[:, 0]
+        k, length = t - chain.offset, min(self.network.window, frames - t)
+        new = here[~chain.begun[here]]
+        chain.feature[new] = self._sample(maps, chain.xy[k, new])
+        chain.begun[new] = True
+        found, seen = self._window(maps, chain.feature[here], chain.xy[k, here])
+        chain.xy[k + 1 : k + length, here] = found[1:length]
+        chain.visibility[k:, here] = 0
+        chain.visibility[k : k + length, here] = seen[:length]
+        chain.xy[k + length :, here] = found[length - 1]
+        chain.now[here] = t + next_start(seen)
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        """Windows as their frames come."""
+        from cotracker.baselines.pips_live import PIPsLive
+
+        return PIPsLive(self, size, options.provisional)
 
     def _encode(
         self, video: Video, start: int, size: tuple[int, int], cache: FeatureCache

@@ -15,7 +15,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 import cotracker
 from cotracker.files import public_name
 
-COMMANDS = ("data", "compare", "bench", "export", "track", "live", "track_folder")  # files here
+COMMANDS = (  # files here
+    *("data", "compare", "bench", "export", "export_onnx"),
+    *("track", "live", "track_folder"),
+)
 
 
 class Terminated(BaseException):

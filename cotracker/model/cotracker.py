@@ -61,10 +61,11 @@ class CoTracker(WindowedNetwork):
         iters: int | None = None,
         frame_mask: Tensor | None = None,
         refine: Callable | None = None,
+        carried: Tensor | None = None,
     ) -> tuple[WindowState, Estimate]:
         time, start, length = state.queries[..., 0], state.start, maps[0].shape[1]
         maps = clear_padding(maps, frame_mask)
-        carried = self._carried(state)
+        carried = self._carried(state) if carried is None else carried
         active = state.point_mask & (time < start + length)
         track_feat = self._sample_new(state, maps[0], carried)
         tracks, logits = start_tracks(state, carried)

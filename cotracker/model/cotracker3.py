@@ -121,10 +121,11 @@ class CoTracker3(WindowedNetwork):
         iters: int | None = None,
         frame_mask: Tensor | None = None,
         refine: Callable | None = None,
+        carried: Tensor | None = None,
     ) -> tuple[WindowState, Estimate]:
         start, length = state.start, maps[0].shape[1]
         maps = clear_padding(maps, frame_mask)
-        carried = self._carried(state)
+        carried = self._carried(state) if carried is None else carried
         active = state.point_mask & (state.queries[..., 0] < start + length)
         patches = self._sample_new(state, maps, carried)
         window = self.window if self.config.repeat_last_frame else length

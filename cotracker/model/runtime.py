@@ -139,7 +139,9 @@ def points_at_once(maps: Tensor, numbers: int) -> int | None:
 
 def rows_at_once(rows: Tensor, count: int, numbers: int) -> int:
     """Of `count` gathers of so many numbers each: what a CPU's cache holds; all on a GPU."""
-    return max(1, count if rows.device.type != "cpu" else CACHED_NUMBERS // numbers)
+    if rows.device.type != "cpu" or _plain:
+        return count
+    return max(1, CACHED_NUMBERS // numbers)
 
 
 def tracks_at_once(maps: Tensor, numbers: int) -> int | None:
@@ -151,7 +153,7 @@ def tracks_at_once(maps: Tensor, numbers: int) -> int | None:
 
 def takes_whole_map(height: int, width: int) -> bool:
     """Whether products with every cell of such a map are faster than gathering neighbourhoods."""
-    return _plain or height * width <= WHOLE_MAP_CELLS
+    return not _plain and height * width <= WHOLE_MAP_CELLS
 
 
 def sum_rows(each: Tensor, index: Tensor, count: int) -> Tensor:

@@ -120,6 +120,7 @@ class WindowedNetwork(nn.Module, ABC):
         iters: int | None = None,
         frame_mask: Tensor | None = None,
         refine: Callable | None = None,
+        carried: Tensor | None = None,
     ) -> tuple[WindowState, Estimate]:
         """The next WindowState and this window's Estimate.
 
@@ -128,6 +129,7 @@ class WindowedNetwork(nn.Module, ABC):
         iters: M; None: the config's.
         frame_mask: B S, frames that are not padding; None: all.
         refine: takes the place of this model's own, as its CudaGraphs.
+        carried: B N, the points that were active in the window before; None: as the state says.
         """
 
     def _carried(self, state: WindowState) -> Tensor:

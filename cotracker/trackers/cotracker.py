@@ -7,6 +7,8 @@ from torch import Tensor
 
 from cotracker import checks
 from cotracker.geometry import reverse_time
+from cotracker.model.cotracker import CoTracker
+from cotracker.model.cotracker3 import CoTracker3
 from cotracker.model.cuda_graphs import CudaGraphs
 from cotracker.model.windowed import WindowedNetwork
 from cotracker.model.windows import Estimate, window_starts
@@ -152,6 +154,9 @@ class CoTrackerPredictor(Tracker):
         if self.model.config.window is None:
             return super().start_live(size, options)
         if options.mode == "frame":
+            if not isinstance(self.model, (CoTracker, CoTracker3)):
+                name = type(self.model).__name__
+                raise ValueError(f'{name} has no mode="frame": take mode="window"')
             return FrameLive(self, options.iters, options.context)
         return WindowLive(self, options.provisional, options.iters)
 

@@ -142,7 +142,10 @@ def test_damage_is_refused_or_keeps_the_numbers(name):
     sentence, lost = DAMAGED[name]
     path = find(name)
     with pytest.raises(ValueError, match=sentence) as refused:
-        open_video(path)[:, :]
+        read = open_video(path)
+        with pytest.raises(ValueError, match=sentence):
+            read[:, :]
+        read[:, :]  # again the same
     assert str(path) in str(refused.value) and "\n" not in str(refused.value)
     with pytest.warns(UserWarning, match=sentence):
         read = open_video(path, damaged="repeat")

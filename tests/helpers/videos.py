@@ -78,6 +78,9 @@ def make_bad(kind: str, tmp_path: Path) -> Path:
         if kind == "cut":  # the table of contents is at the end, and lost
             encode(good, moving_texture(60, 128, 160), "libx264", 10)
         path.write_bytes(good.read_bytes()[: good.stat().st_size * 2 // 3])
+    elif kind == "unknown codec":
+        data = write_video(good, moving_texture(3, 16, 16), 10, (16, 16)) and good.read_bytes()
+        path.write_bytes(data.replace(b"avc1", b"zzz1"))
     elif kind == "empty folder":
         (tmp_path / "bad").mkdir()
         (tmp_path / "bad" / "notes.txt").write_text("no frames")
@@ -101,6 +104,7 @@ BAD = {
     "sound": "bad.mp4 holds no video, only other streams such as sound",
     "cut": "bad.mp4 cannot be decoded as a video, it is cut short",
     "cut late": "bad.mp4 is cut short or damaged",
+    "unknown codec": "bad.mp4 is coded in a way that is not known here",
     "empty folder": "holds no frames",
     "unequal": "2.png is 25x16 but 0.png is 24x16",
     "unreadable": "2.png cannot be read as a picture",

@@ -7,6 +7,7 @@ from moving import STEP, Oracle, moving_texture
 from tracked import named_tracks
 
 from cotracker import cli
+from cotracker.cli import making
 from cotracker.data.video import write_video
 from cotracker.interchange import read_tracks, write_tracks
 
@@ -14,7 +15,7 @@ from cotracker.interchange import read_tracks, write_tracks
 @pytest.mark.parametrize("kind, name", [("coco", "a.json"), ("dlc-csv", "a.csv"),
                                         ("startlabels", "a_startlabels.json")])  # fmt: skip
 def test_labels_are_tracked_with_their_names(tmp_path, monkeypatch, kind, name):
-    monkeypatch.setattr(cli.track, "build_tracker", lambda *_: Oracle())
+    monkeypatch.setattr(making, "load_chain", lambda *_: Oracle())
     write_video(tmp_path / "clip.mp4", moving_texture(5, 48, 64), 10.0, (48, 64))
     labels = named_tracks()
     path = write_tracks(tmp_path / name, labels, kind)

@@ -8,6 +8,7 @@ from small_networks import tiny
 
 from cotracker.baselines.dis_flow import DISFlow
 from cotracker.baselines.lucas_kanade import LucasKanade
+from cotracker.baselines.pips import PIPs
 from cotracker.baselines.raft import RAFT
 from cotracker.baselines.static import Static
 from cotracker.geometry import inside_frame
@@ -16,7 +17,14 @@ from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.stream_result import collect
 from cotracker.trackers.visible import VisibleRule
-from cotracker.trackers.wrappers import Bidirectional, OneByOne, Resized, Supported
+from cotracker.trackers.wrappers import (
+    Bidirectional,
+    Chunked,
+    OneByOne,
+    Resized,
+    Reversed,
+    Supported,
+)
 
 WINDOW = 8
 
@@ -110,6 +118,21 @@ def test_raft_follows_a_stream():
     video, queries = texture(frames=3), some_queries(times=(0, 1))
     _, tracks = collect(run(tracker.stream(queries[0]), video, 2))
     assert_equal(tracks, tracker(video, queries))
+
+
+@pytest.mark.slow
+def test_pips_follow_a_stream():
+    tracker = PIPs("random", iters=1, resolution=(64, 80), stride=8)
+    video, queries = texture(frames=21), some_queries(times=(0, 3, 11, 20))
+    offline = tracker(video, queries)
+    for step in (1, 7):
+        stream = tracker.stream(queries[0, :3], provisional=step == 7)
+        assert stream.push(video[:, :2]).final.sum() == 0
+        stream.add(queries[0, 3:])
+        frames, tracks = collect(run(stream, video[:, 2:], step))
+        assert frames.tolist() == list(range(21))
+        assert_equal(tracks, offline)
+        assert stream._live.maps.keys() <= set(range(8, 21))
 
 
 @pytest.mark.parametrize("pushed", [0, 3, 8, 9, 13])
@@ -230,6 +253,14 @@ def test_frame_mode_answers_alike_however_frames_come_and_points_are_added(name)
     torch.testing.assert_close(late.push(video[:, 6:]).xy, alone.xy[0, 6:], rtol=0, atol=1e-4)
 
 
+def test_a_stream_of_the_whole_chain_goes_forward_with_all_points():
+    whole, video = Bidirectional(Chunked(predictor(), 2)), texture()
+    stream = whole.stream(some_queries(times=(0, 3, 5))[0])
+    assert stream.describe()["direction"] == "forward"
+    _, tracks = collect(run(stream, video, 5))
+    assert_equal(tracks, predictor()(video, some_queries(times=(0, 3, 5))))
+
+
 def test_reset_begins_again():
     tracker, video = predictor(), texture()
     stream = tracker.stream(some_queries(times=(0, 3))[0])
@@ -239,7 +270,7 @@ def test_reset_begins_again():
 
 
 @pytest.mark.parametrize("tracker", [
-    Bidirectional(predictor()), OneByOne(predictor()), bare(**FORMS["offline"]),
+    Reversed(predictor()), OneByOne(predictor()), bare(**FORMS["offline"]),
 ])  # fmt: skip
 def test_what_needs_the_whole_clip_refuses(tracker):
     with pytest.raises(ValueError, match="cannot follow a stream"):

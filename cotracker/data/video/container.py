@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from cotracker.data.video.decode import Damage, decode_marked, survey
-from cotracker.data.video.packets import CAPTURES, Packets, read_packets
+from cotracker.data.video.packets import CAPTURES, Packets, not_a_video, read_packets
 from cotracker.data.video.pixels import ToRGB, look_at
 from cotracker.data.video.rate import frame_rate, mend_times
 from cotracker.data.video.words import count_words, list_numbers
@@ -94,10 +94,8 @@ class FileSource:
     def _say_size(self, number: int, frame: av.VideoFrame) -> None:
         if not self._has_said_size and (frame.height, frame.width) != self._look.stored:
             self._has_said_size = True
-            _warn(
-                f"{self.path} changes its size to {frame.width}x{frame.height} at frame {number}: "
-                "from there on frames are scaled to the size of the first"
-            )
+            what = f"changes its size to {frame.width}x{frame.height} at frame {number}"
+            _warn(f"{self.path} {what}: from there on frames are scaled to the size of the first")
 
     def _enter(self, wanted: int) -> Generator[tuple[int, av.VideoFrame], None, None]:
         """Ranks and frames, ascending, from rank `wanted` on, or from the first after it."""
@@ -183,15 +181,20 @@ class FileSource:
         """
         if self._damage is None:
             self._threads = False
-            self._damage = damage = survey(self.path, *self._stored_order)
-            if len(damage.lost):
-                number = np.searchsorted(self._shown, np.arange(len(self._marks)))
-                self._refuse_or_warn(damage.describe(number))
-                self._stand_in(np.concatenate([damage.lost, damage.wrong]))
+            self._damage = survey(self.path, *self._stored_order)
+            if len(self._damage.lost):
+                self._say_damage()
+                self._stand_in(np.concatenate([self._damage.lost, self._damage.wrong]))
+        elif len(self._damage.lost) and not self.repeats:
+            self._say_damage()
         elif self._seeks:
             self._seeks = False  # only decoding from the beginning gives what the survey found
         else:
             raise ValueError(f"{self.path} cannot be decoded twice alike: {_REPAIR}")
+
+    def _say_damage(self) -> None:
+        number = np.searchsorted(self._shown, np.arange(len(self._marks)))
+        self._refuse_or_warn(self._damage.describe(number))
 
     def _stand_in(self, bad: np.ndarray) -> None:
         """Lets the last good stored frame, or the first, stand in for the bad ranks."""
@@ -228,10 +231,7 @@ def _first_frame(path: Path) -> av.VideoFrame:
     with closing(decode_marked(path)) as marked:
         first = next((frame for _, frame in marked if frame is not None), None)
     if first is None:
-        raise ValueError(
-            f"{path} cannot be decoded as a video, it is cut short, damaged or another kind of "
-            "file: give an mp4, mov, avi, mkv, webm or gif, or a folder of frames"
-        )
+        raise not_a_video(path)
     return first
 
 

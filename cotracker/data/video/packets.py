@@ -116,10 +116,7 @@ def open_stream(path: Path) -> Iterator[tuple]:
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be decoded as a video, it is cut short, damaged or another kind of "
-            "file: give an mp4, mov, avi, mkv, webm or gif, or a folder of frames"
-        ) from error
+        raise not_a_video(path) from error
     with container:
         streams = [one for one in container.streams.video if not one.disposition & _COVER]
         if not streams:
@@ -127,4 +124,14 @@ def open_stream(path: Path) -> Iterator[tuple]:
                 f"{path} holds no video, only other streams such as sound: "
                 "give a file with a picture track"
             )
+        if streams[0].codec_context is None:
+            raise ValueError(f"{path} is coded in a way that is not known here: make an mp4 of it")
         yield container, streams[0]
+
+
+def not_a_video(path: Path) -> ValueError:
+    """The error for a file in which nothing can be decoded."""
+    return ValueError(
+        f"{path} cannot be decoded as a video, it is cut short, damaged or another kind of file: "
+        "give an mp4, mov, avi, mkv, webm or gif, or a folder of frames"
+    )
