@@ -35,6 +35,7 @@ from cotracker.benchmarks.run import Row, evaluate, merge_ranks, metric_keys, un
 from cotracker.config.entry import end_in_a_sentence
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.files import write_json
+from cotracker.profiling.machine import peak_memory, reset_peak_memory
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.distributed import Group, join_group, local_rank
 from cotracker.training.precision import allow_tf32
@@ -96,6 +97,7 @@ def evaluate_one(config: DictConfig, group: Group, label: dict | None = None) ->
         raise suite.Unavailable(str(error)) from error
     heading = results.make_heading(config.tracker.name, tracker, benchmark)
     store = RowStore(results.prepare_folder(config.out, heading), results.identity(heading))
+    reset_peak_memory(tracker.device)
     rows, broken = evaluate_shared(tracker, benchmark, store, group)
     if not rows:
         reasons = [one["reason"] for one in broken] or ["there is none"]
@@ -104,6 +106,7 @@ def evaluate_one(config: DictConfig, group: Group, label: dict | None = None) ->
         return None
     record = results.make_record(heading, benchmark, rows, broken)
     record |= {"device": describe_device(tracker), "measured_by": store.commits(rows)}
+    record["gigabytes"] = round(peak_memory(tracker.device) / 1e9, 3)
     if label:
         record["label"] = label
     print_summary(rows, record)

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 
 from cotracker import checkpoint
-from cotracker.baselines.registry import CLASSICAL, LEARNED
+from cotracker.baselines.registry import CLASSICAL, FITTED, LEARNED
 from cotracker.benchmarks.results import make_heading
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.types import Tracks
@@ -35,7 +35,7 @@ cotracker.data.synthetic.sprites.Sprites cotracker.data.synthetic.scenes3d.Scene
 cotracker.data.heldout.HeldOut cotracker.data.tapvid.TapVid cotracker.data.badja.BADJA
 cotracker.data.fastcapture.FastCapture
 """.split()
-TARGETS += [f"cotracker.baselines.{place}" for place in (CLASSICAL | LEARNED).values()]
+TARGETS += [f"cotracker.baselines.{place}" for place in (CLASSICAL | LEARNED | FITTED).values()]
 FUNCTIONS = """
 cotracker.benchmarks.protocols.first cotracker.benchmarks.protocols.strided
 cotracker.benchmarks.protocols.from_first_frame cotracker.benchmarks.metrics.tapvid

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # Packages of others come first, as they ask for the system by its name
 WITHOUT_POSIX = """
 import importlib, multiprocessing, os, pkgutil, signal, sys
-import cv2, filelock, hydra, imageio, psutil, torch, torch.utils.tensorboard, torchvision
+import cv2, filelock, hydra, av, psutil, torch, torch.utils.tensorboard, torchvision
 import torch.distributed.elastic.multiprocessing.errors
 for name in ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"):
     sys.modules[name] = None

@@ -22,6 +22,7 @@ class ByClip(Tracker):
     """
 
     checkpoint: dict | None = None
+    joint = False  # whether points see each other
 
     @abstractmethod
     def track_clip(self, video: Video, queries: Tensor) -> Answer:
@@ -30,7 +31,7 @@ class ByClip(Tracker):
     @torch.no_grad()
     def forward(self, video: Video, queries: Tensor) -> Tracks:
         batch, points, _ = queries.shape
-        shared = video.shape[0] == 1  # one video for all
+        shared = video.shape[0] == 1 and not self.joint  # one video for all
         clips = queries.reshape(1, -1, 3) if shared else queries
         found = [self._track(select_clip(video, b), clip) for b, clip in enumerate(clips)]
         xy, visibility, visible = (torch.stack(parts) for parts in zip(*found))
@@ -55,8 +56,9 @@ class ByClip(Tracker):
 
     def describe(self) -> dict:
         direction = {"direction": "both" if self.both_directions else "forward"}
+        points = {"points": "joint"} if self.joint else {}
         weights = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
-        return super().describe() | direction | weights
+        return super().describe() | direction | points | weights
 
     def place(self, device: str) -> None:
         """Moves the tracker to the device of that name."""

@@ -120,11 +120,11 @@ class Frame:
     """
 
     def __init__(self, size: tuple[int, int]):
-        self.size = size
-        scale = max(1.0, LEAST / min(size))
-        self.enlarged = tuple(
-            max(LEAST, round(side * scale)) if scale > 1 else side for side in size
-        )
+        self.size, self.enlarged = size, size
+        least = min(-(-side // STRIDE) * STRIDE for side in size)  # once padded
+        if least < LEAST:
+            scale = LEAST / min(size)
+            self.enlarged = tuple(max(LEAST, round(side * scale)) for side in size)
         height, width = (-side % STRIDE for side in self.enlarged)
         self.padding = (width // 2, width - width // 2, height // 2, height - height // 2)
 

@@ -14,8 +14,14 @@ CLASSICAL = {  # name: module.class; they need no file
 LEARNED = {  # they need a published file
     "raft": "raft.RAFT",
     "pips": "pips.PIPs",
+    "tapir": "tapir.TAPIR",
+    "mft": "mft.MFT",
+    "locotrack": "locotrack.LocoTrack",
+    "tapnext": "tapnext.TAPNext",
+    "dinov2": "dinov2_matching.DINOv2Matching",
 }
-NAMES = (*CLASSICAL, *LEARNED)
+FITTED = {"omnimotion": "omnimotion_tracker.OmniMotion"}  # to each video; a file of flow if any
+NAMES = (*CLASSICAL, *LEARNED, *FITTED)
 
 
 def build_baseline(
@@ -27,8 +33,8 @@ def build_baseline(
     ValueError, one sentence: there is no such tracker, or its file cannot be used.
     """
     checks.choice("tracker", name, NAMES)
-    if name in LEARNED:
-        return _class(LEARNED[name])(checkpoint=checkpoint, device=device)
+    if name in LEARNED | FITTED:
+        return _class((LEARNED | FITTED)[name])(checkpoint=checkpoint, device=device)
     if checkpoint is not None:
         raise ValueError(f"tracker {name} has no weights: leave out the checkpoint")
     return _class(CLASSICAL[name])()

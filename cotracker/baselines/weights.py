@@ -25,6 +25,7 @@ class Published:
     licence: of the weights.
     commercial: whether it allows commercial use; where not, loading says so once.
     container: the key under which the file keeps its tensors, where it has one.
+    computed: names of tensors in the file that our network computes.
     renames: (pattern, replacement) pairs that make our names of the published ones, in order.
     """
 
@@ -33,6 +34,7 @@ class Published:
     licence: str
     commercial: bool = True
     container: str | None = None
+    computed: tuple[str, ...] = ()
     renames: tuple[tuple[str, str | Callable], ...] = ()
 
     def load(
@@ -49,7 +51,7 @@ class Published:
             raise ValueError(f"{self.system} needs checkpoint=FILE, one of {self.files}")
         if source == RANDOM:
             return {"name": "random weights", "hash": None}
-        tensors = self.rename(self.unwrap(read(source) if is_file(source) else source))
+        tensors = self.rename(self.read(source, read))
         expected = network.state_dict()
         tensors = {name: _as_matrix(value, expected.get(name)) for name, value in tensors.items()}
         name = Path(source).name if is_file(source) else self.system
@@ -61,6 +63,12 @@ class Published:
         digest = checkpoint.weights_hash(tensors)
         return {"name": Path(name).stem, "hash": digest, "licence": self.licence}
 
+    def read(self, source: Source | None, read: Callable = checkpoint.load_state) -> dict:
+        """The state dict with the published names; empty for RANDOM or None."""
+        if source is None or source == RANDOM:
+            return {}
+        return self.unwrap(read(source) if is_file(source) else source)
+
     def unwrap(self, state: dict) -> dict:
         """The state dict, out of its container."""
         return state[self.container] if self.container in state else state
@@ -71,7 +79,7 @@ class Published:
         for name, value in state.items():
             for pattern, replacement in self.renames:
                 name = re.sub(pattern, replacement, name)
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and name not in self.computed:
                 out[name] = value
         return out
 

@@ -22,7 +22,7 @@ RESULT = {  # what we read of a results.json
     "broken?": [{"name": str, "reason": str}],
     "missing?": [str],
     "device?": str,
-    "label?": {"suite?": str, "row?": str, "column?": str, "labels?": [str]},
+    "label?": {"suite?": str, "row": str, "column": str, "labels?": [str]},
 }
 OF_THE_BENCHMARK = ("queries", "metric", "clips")  # fields of every tracker's protocol
 OF_THE_CHECKPOINT = ("window", "stride", "threshold")  # fields that a checkpoint may change
@@ -38,7 +38,10 @@ def load(path: str | Path) -> dict:
         raise ValueError(
             f"{path} is not a results.json of format {FORMAT}: evaluate again with another out=DIR"
         )
-    if not fits(result, RESULT):
+    whole = fits(result, RESULT)
+    videos = result["videos"] if whole else []
+    numbers = [value for video in videos for key, value in video.items() if key != "name"]
+    if not whole or not fits(numbers, [NUMBER]):
         raise ValueError(f"{path} was changed or damaged: evaluate again with another out=DIR")
     return result
 

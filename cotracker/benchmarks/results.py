@@ -22,7 +22,7 @@ from cotracker.provenance import commit, versions
 from cotracker.trackers.tracker import Tracker
 
 NAME, HEADING = "results.json", "rows/.heading.json"
-FORMAT = 2  # of results.json; another number whenever a name in it changes
+FORMAT = 3  # of results.json; another number whenever a name in it changes
 WORST = 5  # number of worst videos listed
 
 

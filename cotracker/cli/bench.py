@@ -51,8 +51,9 @@ def _add_grid(add: Callable) -> None:
 def _add_tracker(add: Callable) -> None:
     """What is measured, on which device, how often."""
     model = "full, with random weights (default), or a checkpoint"
-    other = "another system (docs/trackers.md), with --model its published file"
-    add("--tracker", choices=["cotracker", *NAMES], default="cotracker", help=other)
+    other = "other systems too (docs/trackers.md); of one, --model may be its published file"
+    systems = ["cotracker", *NAMES]
+    add("--tracker", nargs="+", choices=systems, default=systems[:1], help=other)
     add("--model", default=setting.FULL, metavar="NAME", help=model)
     device = "default: auto, a GPU where there is one"
     add("--device", choices=DEVICES, default="auto", help=device)
@@ -118,13 +119,12 @@ def _report_streams(arguments: argparse.Namespace, rows: list[dict]) -> None:
 
 def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
     """All combinations of the arguments."""
-    if arguments.tracker != "cotracker" and arguments.kind != ["joint"]:
+    if arguments.tracker != ["cotracker"] and arguments.kind != ["joint"]:
         raise ValueError("--tracker goes with --kind joint alone")
     if "stream" in arguments.kind and (len(arguments.kind) > 1 or arguments.plot):
         raise ValueError("--stream is measured alone: leave out other kinds and --plot")
     common = setting.Setting(
         model=arguments.model,
-        tracker=arguments.tracker,
         device=best_device() if arguments.device == "auto" else arguments.device,
         iters=arguments.iters,
         repeats=arguments.repeats,
@@ -133,9 +133,9 @@ def settings(arguments: argparse.Namespace) -> list[setting.Setting]:
         video=arguments.video,
         points_at_once=arguments.points_at_once,
     )
-    names = ("kind", "dtype", "threads", "height", "width", "frames", "points")
+    names = ("tracker", "kind", "dtype", "threads", "height", "width", "frames", "points")
     axes = (arguments.kind, arguments.dtype, arguments.threads, arguments.resolution)
-    rows = itertools.product(*axes, arguments.frames, arguments.points)
+    rows = itertools.product(arguments.tracker, *axes, arguments.frames, arguments.points)
     rows = [(*first, *size, frames, points) for *first, size, frames, points in rows]
     return [dataclasses.replace(common, **dict(zip(names, row))) for row in rows]
 

@@ -29,7 +29,7 @@ class DinoEncoder(nn.Module):
         super().__init__()
         self.stride, self.layer, self.normalise = stride, layer, normalise
         self.project = nn.Conv2d(WIDTH, channels, 1)
-        self._frozen = [_backbone(weights)]  # in a list, which nn.Module does not look into
+        self._frozen = [load_frozen(weights)]  # in a list, which nn.Module does not look into
 
     def _apply(self, fn, recurse: bool = True):
         """What .to, .cuda and .half call: the frozen network goes along."""
@@ -50,11 +50,7 @@ class DinoEncoder(nn.Module):
                 f"be multiples of {PATCH} (378 x 504 in the paper), not {height} x {width}"
             )
         with torch.no_grad():
-            frames = (frames + 1) / 2
-            frames = (frames - _channels(MEAN, frames)) / _channels(DEVIATION, frames)
-            (patches,) = self._frozen[0].forward_intermediates(
-                frames, indices=[self.layer], norm=True, stop_early=True, intermediates_only=True
-            )
+            patches = read_patches(self._frozen[0], frames, self.layer)
         x = self.project(patches)  # linear, as the reading below: this order is the cheaper
         down, across = (
             _reading(side, self.stride, cells, x)
@@ -87,25 +83,19 @@ def _reading(side: int, stride: int, patches: int, like: Tensor) -> Tensor:
     )
 
 
-def _backbone(weights: str | None) -> nn.Module:
-    """The frozen ViT-S/14, which takes any multiple of 14; ValueError where it cannot be had."""
+def load_frozen(weights: str | None, argument: str = "model.encoder_weights") -> nn.Module:
+    """The frozen ViT-S/14, which takes any multiple of 14; ValueError where it cannot be had.
+
+    weights: the file.  argument: what names it, for messages.
+    """
     if weights is None:
-        raise ValueError(
-            f"model.encoder=dinov2 needs model.encoder_weights=FILE, the weights of timm's {NAME}"
-        )
+        raise ValueError(f"DINOv2 needs {argument}=FILE, the weights of timm's {NAME}")
     if not Path(weights).is_file():
         raise ValueError(
-            f"model.encoder_weights={weights} does not exist: "
-            f"it must hold the weights of timm's {NAME}"
+            f"{argument}={weights} does not exist: it must hold the weights of timm's {NAME}"
         )
-    try:
-        import timm
-    except ImportError as error:
-        raise ValueError(
-            "model.encoder=dinov2 needs timm: pip install 'cotracker[dinov2]'"
-        ) from error
-    network = timm.create_model(NAME, pretrained=False, num_classes=0, dynamic_img_size=True)
-    tensors = _tensors(weights)
+    network = build_frozen()
+    tensors = _tensors(weights, argument)
     tensors.pop(
         "mask_token", None
     )  # is in the file that DINOv2's authors publish, and used in its training only
@@ -113,17 +103,36 @@ def _backbone(weights: str | None) -> nn.Module:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
-            f"model.encoder_weights={weights} does not hold the weights of timm's {NAME}"
+            f"{argument}={weights} does not hold the weights of timm's {NAME}"
         ) from error
+    return network
+
+
+def build_frozen() -> nn.Module:
+    """The network with random weights, frozen; ValueError where timm is missing."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError("DINOv2 needs timm: pip install 'cotracker[dinov2]'") from error
+    with torch.device("cpu"):  # where the model around it is built without memory, this one is not
+        network = timm.create_model(NAME, pretrained=False, num_classes=0, dynamic_img_size=True)
     return network.eval().requires_grad_(False)
 
 
-def _tensors(path: str) -> dict[str, Tensor]:
+def read_patches(network: nn.Module, frames: Tensor, layer: int) -> Tensor:
+    """Features K 384 h w of the patches of frames K 3 H W in -1..1, after block `layer`."""
+    frames = (frames + 1) / 2
+    frames = (frames - _channels(MEAN, frames)) / _channels(DEVIATION, frames)
+    (patches,) = network.forward_intermediates(
+        frames, indices=[layer], norm=True, stop_early=True, intermediates_only=True
+    )
+    return patches
+
+
+def _tensors(path: str, argument: str) -> dict[str, Tensor]:
     try:
         if Path(path).suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and safetensors raise many kinds
-        raise ValueError(
-            f"model.encoder_weights={path} cannot be read as a file of tensors"
-        ) from error
+        raise ValueError(f"{argument}={path} cannot be read as a file of tensors") from error

@@ -132,7 +132,7 @@ class Stream:
             "milliseconds": None if not told else _percentiles(told),
             "state_bytes": 0 if self._live is None else count_bytes(live.tensors()),
         }
-        return self.tracker.describe() | {"stream": stream}
+        return self.tracker.describe() | {"direction": "forward", "stream": stream}
 
     def _check(self, queries: Tensor) -> None:
         check_queries(queries[None], _Endless(self.size))

@@ -277,6 +277,10 @@ class Bidirectional(Wrapper):
         before = time < queries[:, None, :, 0]  # B T N
         return map_tracks(lambda a, b: choose(before, b, a), ahead, back)
 
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        """What follows frames forward: those before a query have passed, where it is unseen."""
+        return self.tracker.start_live(size, options)
+
     def describe(self) -> dict:
         return super().describe() | {"direction": "both"}
 
@@ -299,6 +303,10 @@ class Chunked(Wrapper):
         if len(chunks) > 1 and self.cache_bytes:
             video = cached_view(video, self.cache_bytes)
         return _join_points([self.tracker.forward(video, chunk) for chunk in chunks])
+
+    def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
+        """What follows frames, all points of a stream together."""
+        return self.tracker.start_live(size, options)
 
     def describe(self) -> dict:
         return super().describe() | {"points_at_once": self.points}

@@ -47,7 +47,7 @@ def check_cells(weights, name):
     for row in config.rows:
         for column in config.columns:
             one = suite.compose_cell(CONFIGS, config, row, column)
-            assert one.checkpoint == one.tracker.name_or_path == str(weights)
+            assert one.checkpoint == str(weights) and str(weights) in one.tracker.values()
             assert callable(get_object(one.benchmark.metric))
             strided = get_object(one.benchmark.protocol).__name__ == "strided"
             assert one.benchmark.both_directions is strided
@@ -68,7 +68,10 @@ def test_every_cell_composes_and_the_head_names_the_command(weights, name):
         ours = {row.key for row in table.rows if row.ours}
         for config in (whole, small):
             assert config.table == table.number
-            assert {row.row for row in config.rows} - NOT_IN_THE_PAPER == ours
+            own = {row.row for row in config.rows if not row.get("tracker")}
+            assert own - NOT_IN_THE_PAPER == ours
+            others = {row.key for row in table.rows if not row.ours}
+            assert {row.row for row in config.rows} - own <= others
         assert list(whole.columns) == [column for column, _ in table.columns]
     else:
         assert whole.figure == small.figure and whole.figure in numbers.FIGURES
@@ -230,7 +233,7 @@ def test_the_rest_is_done_and_the_table_says_what_is_not(tmp_path, weights, caps
     where = "not_unrolled sprites_val, not_unrolled badja"
     assert f"not measured: {where}: no checkpoint not_unrolled at nowhere: run" in text
     rows = list(csv.DictReader((tmp_path / "table5_small.csv").read_text().splitlines()))
-    assert [row["ours"] for row in rows if row["row"] == "unrolled"] == ["50.0", "10.0"]
+    assert [row["ours"] for row in rows if row["row"] == "unrolled"][:2] == ["50.0", "10.0"]
     assert r"\begin{tabular}" in (tmp_path / "table5_small.tex").read_text()
     assert text in capsys.readouterr().out
     assert (

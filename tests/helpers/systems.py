@@ -1,13 +1,19 @@
 """Published layouts of other systems with the recipe's weights, and their stored numbers."""
 
 import json
+import os
 from functools import cache
 
 import numpy as np
 import parity_recipe as recipe
+import pytest
 import torch
 from parity import GOLDEN
 from torch import Tensor
+
+long_parity = pytest.mark.skipif(
+    not os.environ.get("PARITY"), reason="minutes of a core: run with PARITY=1 after a change"
+)
 
 
 def layout(folder: str, name: str = "spec.json") -> dict:

@@ -156,7 +156,13 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
     assert convert(tmp_path / "weights.pth", out, "--stride", 4, "--window", 8)[0] == 0
     with pytest.warns(checkpoint.LicenceWarning):
         tracker = cotracker.load_tracker(
-            out, iters=4, resolution=None, support_grid=0, device="cpu"
+            out,
+            iters=4,
+            resolution=None,
+            support_grid=0,
+            direction="forward",
+            points_at_once=None,
+            device="cpu",
         )
     assert tracker.rule == VisibleRule(0.9) and tracker.model.config.scrambled_flags
     tracks, golden = tracker(video(5), queries(rows=[0, 2, 5, 4])), stored("golden")
@@ -175,7 +181,12 @@ def test_converted_weights_are_run_as_their_card_says(state, convert, tmp_path, 
         config = compose("evaluate", [f"checkpoint={out}", "tracker.device=cpu"])
     config.tracker.v1_compat = v1_compat
     options = TrackerOptions(
-        single_point=True, local_support_grid=6, v1_compat=v1_compat, device="cpu"
+        single_point=True,
+        local_support_grid=6,
+        v1_compat=v1_compat,
+        direction="forward",
+        points_at_once=None,
+        device="cpu",
     )
     with pytest.warns(checkpoint.LicenceWarning):
         described = build_tracker(out, options).describe()

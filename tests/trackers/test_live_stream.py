@@ -17,7 +17,14 @@ from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.stream_result import collect
 from cotracker.trackers.visible import VisibleRule
-from cotracker.trackers.wrappers import Bidirectional, OneByOne, Resized, Supported
+from cotracker.trackers.wrappers import (
+    Bidirectional,
+    Chunked,
+    OneByOne,
+    Resized,
+    Reversed,
+    Supported,
+)
 
 WINDOW = 8
 
@@ -246,6 +253,14 @@ def test_frame_mode_answers_alike_however_frames_come_and_points_are_added(name)
     torch.testing.assert_close(late.push(video[:, 6:]).xy, alone.xy[0, 6:], rtol=0, atol=1e-4)
 
 
+def test_a_stream_of_the_whole_chain_goes_forward_with_all_points():
+    whole, video = Bidirectional(Chunked(predictor(), 2)), texture()
+    stream = whole.stream(some_queries(times=(0, 3, 5))[0])
+    assert stream.describe()["direction"] == "forward"
+    _, tracks = collect(run(stream, video, 5))
+    assert_equal(tracks, predictor()(video, some_queries(times=(0, 3, 5))))
+
+
 def test_reset_begins_again():
     tracker, video = predictor(), texture()
     stream = tracker.stream(some_queries(times=(0, 3))[0])
@@ -255,7 +270,7 @@ def test_reset_begins_again():
 
 
 @pytest.mark.parametrize("tracker", [
-    Bidirectional(predictor()), OneByOne(predictor()), bare(**FORMS["offline"]),
+    Reversed(predictor()), OneByOne(predictor()), bare(**FORMS["offline"]),
 ])  # fmt: skip
 def test_what_needs_the_whole_clip_refuses(tracker):
     with pytest.raises(ValueError, match="cannot follow a stream"):

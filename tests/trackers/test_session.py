@@ -7,7 +7,7 @@ from sliding import STEP, predictor, some_queries, texture
 from cotracker.baselines.lucas_kanade import LucasKanade
 from cotracker.trackers.feature_file import SpillingCache
 from cotracker.trackers.session import Session
-from cotracker.trackers.wrappers import Bidirectional, Resized
+from cotracker.trackers.wrappers import Bidirectional, Resized, Reversed
 
 FRAMES = 21
 
@@ -153,7 +153,7 @@ def test_bad_input_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match="2 names"):
         session.add(some_queries(times=(0, 0)), names=("one",))
     with pytest.raises(ValueError, match="cannot follow a stream"):
-        make(Bidirectional(predictor()))
+        make(Reversed(predictor()))
     with pytest.raises(ValueError, match="direction must be"):
         make(direction="back")
 

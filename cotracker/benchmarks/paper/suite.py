@@ -37,6 +37,8 @@ def run(configs: Path, suite: DictConfig, evaluate: Evaluate) -> int:
     """
     results, missing = [], []
     for row in suite.rows:
+        if _is_left_out(suite, row):
+            continue
         for column in row.get("columns", suite.columns):
             print(f"--- {row.row}, {column}", flush=True)
             try:
@@ -52,6 +54,12 @@ def run(configs: Path, suite: DictConfig, evaluate: Evaluate) -> int:
     return 1 if missing else 0
 
 
+def _is_left_out(suite: DictConfig, row: DictConfig) -> bool:
+    """Whether it is another system's row, and no file of that system is named."""
+    entry = suite.checkpoints[row.checkpoint] if row.get("checkpoint") else {}
+    return bool(entry.get("published")) and entry.file is None
+
+
 def compose_cell(configs: Path, suite: DictConfig, row: DictConfig, column: str) -> DictConfig:
     """The config of one evaluation: a row's tracker and checkpoint, a column's benchmark.
 
@@ -65,6 +73,8 @@ def compose_cell(configs: Path, suite: DictConfig, row: DictConfig, column: str)
         settings = OmegaConf.to_container(cell.settings, resolve=True, throw_on_missing=True)
         config.benchmark = OmegaConf.merge(config.benchmark, settings)
         shared = OmegaConf.to_container(suite.tracker) if row.get("checkpoint") else {}
+        if row.get("tracker", "cotracker") != "cotracker":  # other systems have their own settings
+            shared = {key: value for key, value in shared.items() if key == "device"}
         config.tracker = OmegaConf.merge(config.tracker, shared | dict(row.get("settings", {})))
         if row.get("checkpoint"):
             config.checkpoint = str(find_checkpoint(suite, row.checkpoint))
@@ -85,9 +95,11 @@ def _compose(configs: Path, overrides: tuple[str, ...]) -> DictConfig:
         return compose("evaluate", overrides=list(overrides))
 
 
-def find_checkpoint(suite: DictConfig, name: str) -> Path:
+def find_checkpoint(suite: DictConfig, name: str) -> str | Path:
     """The file of a checkpoint of the suite's list; Unavailable says how to get it."""
     entry = suite.checkpoints[name]
+    if entry.get("published"):
+        return entry.file
     try:
         return checkpoint.find(entry.file)
     except ValueError as error:

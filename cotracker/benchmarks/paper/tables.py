@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cotracker.benchmarks.paper.numbers import BADJA, TAPVID, Row, Table
 
 METRICS = {"aj": "AJ", "delta_avg": "<δ avg", "oa": "OA", "seg": "seg", "3px": "δ 3px"}
+COSTS = {"seconds": "s / video", "gigabytes": "GB"}  # of the results, in each column of a table
 LATEX = {"delta_avg": r"$<\delta^x_{avg}$", "3px": r"$<\delta^{3px}$"}
 LATEX_LETTERS = {
     "&": r"\&",
@@ -51,29 +52,29 @@ def column_of(result: dict) -> str:
 def row_of(table: Table, result: dict, name: str) -> str:
     """The row of a result: its label's, or the table's only row of CoTracker; or ValueError."""
     ours = [row.key for row in table.rows if row.ours]
+    known = [row.key for row in table.rows]
     label = result.get("label", {})
     suite = label.get("suite", "").removesuffix("_small")
-    if label.get("row") in ours or suite == f"table{table.number}":
+    if label.get("row") in known or suite == f"table{table.number}":
         return label["row"]
     if len(ours) == 1 and result["tracker"] == "cotracker":
         return ours[0]
+    if result["tracker"] in known:
+        return result["tracker"]
     raise ValueError(
         f"{name} has no row of table {table.number}: "
-        f"pass ROW={name}, with ROW one of {', '.join(ours)}"
+        f"pass ROW={name}, with ROW one of {', '.join(known)}"
     )
 
 
 def place(table: Table, results: list[tuple[str, dict]]) -> Cells:
     """The results of (row, result) by (row, column).
 
-    ValueError where two are for one cell, or one is for a row of another system.
+    ValueError where two are for one cell.
     """
     cells: Cells = {}
-    others = [row.key for row in table.rows if not row.ours]
     for row, result in results:
         cell = row, column_of(result)
-        if row in others:
-            raise ValueError(f"row {row} of table {table.number} is another system's: omit it")
         if cell in cells:
             raise ValueError(f"two results for row {row} under {cell[1]}: pass one of them")
         cells[cell] = result
@@ -100,7 +101,8 @@ class FilledTable:
 
     def to_markdown(self) -> str:
         """The table in Markdown, with notes below."""
-        metrics = [f"{title(name)} {METRICS.get(one, one)}" for name, one in self._metrics()]
+        names = METRICS | COSTS
+        metrics = [f"{title(name)} {names.get(one, one)}" for name, one in self._metrics()]
         heads = [*self.table.labels, *metrics]
         lines = [heads, ["---"] * len(heads), *(self._texts(row) for row in self._rows())]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -115,7 +117,8 @@ class FilledTable:
             for name, of in self._columns()
         ]
         heads = [_to_latex(label) for label in labels]
-        heads += [LATEX.get(one) or _to_latex(METRICS.get(one, one)) for _, one in metrics]
+        names = METRICS | COSTS
+        heads += [LATEX.get(one) or _to_latex(names.get(one, one)) for _, one in metrics]
         rows = [[_to_latex(text) for text in self._texts(row)] for row in self._rows()]
         lines = [
             *(f"% {note}" for note in self._notes()),
@@ -142,7 +145,7 @@ class FilledTable:
             for name, one in self._metrics():
                 paper = self.table.value(row.key, name, one)
                 result = self.cells.get((row.key, name), {})
-                ours = result.get("mean", {}).get(one)
+                ours = _cost(result, one) if one in COSTS else result.get("mean", {}).get(one)
                 if paper is None and ours is None:
                     continue
                 low, high = result.get("interval", {}).get(one) or (None, None)
@@ -162,7 +165,15 @@ class FilledTable:
         """Each benchmark shown, with its metrics."""
         own = dict(self.table.columns)
         names = self.columns or (*own, *(name for _, name in self.cells if name not in own))
-        return [(name, own.get(name) or self._measured(name)) for name in dict.fromkeys(names)]
+        return [
+            (name, (own.get(name) or self._measured(name)) + self._costs(name))
+            for name in dict.fromkeys(names)
+        ]
+
+    def _costs(self, column: str) -> tuple[str, ...]:
+        """The costs that are known of a column's results."""
+        results = [result for (_, name), result in self.cells.items() if name == column]
+        return tuple(one for one in COSTS if any(_cost(result, one) for result in results))
 
     def _measured(self, column: str) -> tuple[str, ...]:
         """The metrics of a benchmark that is not in the paper's table."""
@@ -191,23 +202,25 @@ class FilledTable:
     def _texts(self, row: Row) -> list[str]:
         """The texts of a row: labels and cells."""
         first, *rest = row.labels
-        labels = [first if row.ours else f"{first} †", *rest]
+        run = row.ours or any(key == row.key for key, _ in self.cells)
+        labels = [first if run else f"{first} †", *rest]
         return labels + [self._text(row, name, metric) for name, metric in self._metrics()]
 
     def _text(self, row: Row, name: str, metric: str) -> str:
         paper, result = self.table.value(row.key, name, metric), self.cells.get((row.key, name))
-        if not row.ours:
-            return _number(paper)
+        if metric in COSTS:
+            return "-" if result is None else _number(_cost(result, metric))
         if result is None:
-            return f"{_number(paper)} / -"
-        unlike = _other_settings(result, self.table.number) or _partial(result)
+            return f"{_number(paper)} / -" if row.ours else _number(paper)
+        unlike = _other_settings(result, self.table.number, row.key) or _partial(result)
         mark = " ‡" if paper is not None and unlike else ""
         return f"{_number(paper)} / {_number(result['mean'].get(metric))}{mark}"
 
     def _notes(self) -> list[str]:
         rows = self._rows()
         notes = []
-        if not all(row.ours for row in rows):
+        run = {key for key, _ in self.cells}
+        if not all(row.ours or row.key in run for row in rows):
             notes = ["† the paper's own number: that system was not run here"]
         for name, _ in self._columns():
             notes += self._column_notes(name)
@@ -222,11 +235,11 @@ class FilledTable:
 
     def _column_notes(self, name: str) -> list[str]:
         """What differs from the paper's evaluation on a benchmark, and its broken videos."""
-        results = [result for (_, column), result in self.cells.items() if column == name]
-        notes = []
+        found = [(row, result) for (row, column), result in self.cells.items() if column == name]
+        notes, results = [], [result for _, result in found]
         if name in dict(self.table.columns):
-            for result in results:
-                notes += [_partial(result), _other_settings(result, self.table.number)]
+            for row, result in found:
+                notes += [_partial(result), _other_settings(result, self.table.number, row)]
         notes = [f"‡ {title(name)}: ours {note}" for note in dict.fromkeys(notes) if note]
         broken = {
             one["name"] or one["reason"] for result in results for one in result.get("broken", [])
@@ -241,8 +254,10 @@ def _partial(result: dict) -> str:
     return "" if found == expected else f"on {found} of {expected} videos"
 
 
-def _other_settings(result: dict, table: int) -> str:
+def _other_settings(result: dict, table: int, row: str) -> str:
     """How tracker and settings differ from the paper's evaluation for this table, or ""."""
+    if result["tracker"] == row.partition("_")[0] != "cotracker":
+        return ""  # another system, in its own row
     if result["tracker"] != "cotracker":
         return f"by tracker={result['tracker']}"
     protocol = result["protocol"]
@@ -255,6 +270,14 @@ def _other_settings(result: dict, table: int) -> str:
         if settings.get(key, values[0]) not in values
     ]
     return f"with {' and '.join(other)}" if other else ""
+
+
+def _cost(result: dict, name: str) -> float | None:
+    """Seconds a video, or the peak of memory in GB; None where there is none."""
+    if name == "gigabytes":
+        return result.get("gigabytes")
+    seconds = [one["seconds"] for one in result.get("videos", []) if one.get("seconds") is not None]
+    return sum(seconds) / len(seconds) if seconds else None
 
 
 def title(benchmark: str) -> str:
