@@ -6,7 +6,7 @@ import cotracker
 
 video = cotracker.open_video(sys.argv[1])
 height, width = video.shape[-2:]
-tracker = cotracker.load_tracker(resolution=(192, 256))
+tracker = cotracker.load_tracker(resolution=(192, 256), direction="forward", points_at_once=None)
 stream = tracker.stream([[0, width / 2, height / 2], [0, width / 4, height / 4]])
 for number in range(video.shape[1]):
     result = stream.push(video[:, number : number + 1])

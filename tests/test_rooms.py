@@ -82,6 +82,7 @@ ALLOWED = {
         "trackers.options",
     ],
     "cotracker.interchange": ["data.pickles"],
+    "cotracker.adapters": ["interchange", "data.video", "trackers"],
     "cotracker.portable": ["model"],
     "cotracker.predictor": ["trackers", "queries"],
     "cotracker.utils": ["data.video", "visualize"],
@@ -121,6 +122,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "pycolmap": ["cotracker.interchange.colmap"],
     "onnxruntime": ["cotracker.portable"],
     "onnxscript": ["cotracker.portable"],
+    "napari_deeplabcut": ["cotracker.adapters.napari_deeplabcut"],
     "bpy": ["cotracker.interchange.blender_import"],
 }
 FILES = sorted(
