@@ -112,6 +112,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "einops": [],
     "timm": ["cotracker.model.dinov2"],
     "matplotlib": ["cotracker.visualize.plots"],
+    "imageio": ["cotracker.visualize"],
     "torchvision": ["cotracker.baselines.raft"],
     "pandas": ["cotracker.interchange.deeplabcut"],
     "tables": ["cotracker.interchange.deeplabcut"],

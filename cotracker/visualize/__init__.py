@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import imageio.v3 as imageio
 import numpy as np
 import torch
 from torch import Tensor
@@ -119,8 +120,7 @@ def attention_sheet(frame: Tensor, xy: Tensor, weights: Tensor, target: int) -> 
 
 def write_png(path: str | Path, picture: np.ndarray) -> None:
     """Writes a picture H W 3 uint8 RGB as PNG, atomically."""
-    pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    write_bytes(path, cv2.imencode(".png", pixels)[1].tobytes())
+    write_bytes(path, imageio.imwrite("<bytes>", picture, extension=".png"))
 
 
 def _render_frame(
