@@ -83,7 +83,7 @@ ALLOWED = {
     ],
     "cotracker.interchange": ["data.pickles"],
     "cotracker.adapters": ["interchange", "data.video", "trackers"],
-    "cotracker.portable": ["model"],
+    "cotracker.interchange.onnx_graphs": ["model"],
     "cotracker.predictor": ["trackers", "queries"],
     "cotracker.utils": ["data.video", "visualize"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
@@ -121,8 +121,8 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "xarray": ["cotracker.interchange.movement"],
     "h5netcdf": ["cotracker.interchange.movement"],
     "pycolmap": ["cotracker.interchange.colmap"],
-    "onnxruntime": ["cotracker.portable"],
-    "onnxscript": ["cotracker.portable"],
+    "onnxruntime": ["cotracker.interchange.onnx_graphs"],
+    "onnxscript": ["cotracker.interchange.onnx_graphs"],
     "napari_deeplabcut": ["cotracker.adapters.napari_deeplabcut"],
     "bpy": ["cotracker.interchange.blender_import"],
 }

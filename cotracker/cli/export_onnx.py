@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cotracker import checkpoint
 from cotracker.cli import arguments as kinds
-from cotracker.portable import OPSET, export_onnx
+from cotracker.interchange.onnx_graphs import OPSET, export_onnx
 
 
 def add_to(commands) -> None:
