@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 FIELDS = (
     "format benchmark tracker protocol checkpoint protocol_hash commit versions found expected "
     "missing broken unscored "
-    "seconds mean interval worst videos device measured_by"
+    "seconds gigabytes mean interval worst videos device measured_by"
 ).split()
 
 
@@ -88,7 +88,8 @@ def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
     here.mkdir()
     done = _run(here, *words)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith(sentence) and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"evaluate.py: {sentence.removeprefix('evaluate.py: ')}")
+    assert len(done.stderr.splitlines()) == 1
     assert not list(here.iterdir())
 
 
@@ -117,7 +118,7 @@ def test_wrong_settings_of_the_network_are_answered_in_one_sentence(
         evaluate.main.__wrapped__(config)
     said = capsys.readouterr()
     assert end.value.code == 2 and not said.out
-    assert said.err == f"tracker cannot be built: {sentence}\n"
+    assert said.err == f"evaluate.py: tracker cannot be built: {sentence}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
 
 
@@ -193,7 +194,7 @@ def test_an_out_that_cannot_be_written_is_found_before_the_evaluation(tmp_path, 
     assert done.returncode == 2 and done.stdout == ""
     assert (
         done.stderr
-        == "out=file/below cannot be written to (Not a directory): pass another out=DIR\n"
+        == "evaluate.py: out=file/below cannot be written to (Not a directory): pass another out=DIR\n"
     )
     results.refuse_unlike(tmp_path / "new" / "out", HEADING)
     assert not list((tmp_path / "new" / "out").iterdir())  # made, tried, and left empty
