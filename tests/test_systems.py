@@ -28,7 +28,7 @@ assert not [name for name in sys.modules if name.startswith("cotracker")]
 IMPORTS = """
 import cotracker
 for module in pkgutil.walk_packages(cotracker.__path__, "cotracker."):
-    if module.name.rpartition(".")[2] not in ("__main__", "blender_import"):  # these are run
+    if module.name.rpartition(".")[2] not in ("__main__", "blender_import", "napari_deeplabcut"):
         importlib.import_module(module.name)
 import evaluate, generate, train
 """

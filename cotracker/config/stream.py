@@ -1,9 +1,11 @@
 """The stream of examples that a config of train.py describes."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from cotracker.config.instantiate import instantiate
-from cotracker.data.kubric.manifest import read_manifest
+from cotracker.data.kubric.manifest import MANIFEST, read_manifest
 from cotracker.data.stream import Mixture, TrainingStream
 from cotracker.training.config import TrainConfig
 from cotracker.training.progress import Progress
@@ -32,6 +34,15 @@ def find_teachers(data: dict) -> dict[str, dict]:
     nodes = data.get("sources") or [data.get("source") or data]
     if nodes != [data]:
         return {key: one for node in nodes for key, one in find_teachers(node).items()}
-    manifest = read_manifest(data["root"]) if data["_target_"] == KUBRIC else None
-    teacher = (manifest or {}).get("teacher")
-    return {teacher["hash"]: teacher} if teacher else {}
+    if data["_target_"] != KUBRIC or not _names_a_teacher(Path(data["root"]) / MANIFEST):
+        return {}
+    teacher = read_manifest(data["root"])["teacher"]
+    return {teacher["hash"]: teacher}
+
+
+def _names_a_teacher(path: Path) -> bool:
+    """Whether the manifest does; a manifest.json of another program does not."""
+    try:
+        return b'"teacher"' in path.read_bytes()
+    except FileNotFoundError:
+        return False

@@ -71,6 +71,8 @@ def read_tracks(path: str | Path, kind: str | None = None) -> Tracks:
     """
     path = Path(path)
     kind = find_format(path) if kind is None else checks.choice("format", kind, tuple(FORMATS))
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
     return FORMATS[kind].function(FORMATS[kind].read)(path)
 
 

@@ -76,7 +76,7 @@ def for_onednn(x: Tensor, linear: nn.Linear, *_) -> bool:
 def for_sigmoid(x: Tensor, linear: nn.Linear, *_) -> bool:
     """Where PyTorch's tanh is slow, and exp is not: a CPU without AVX-512."""
     same = x.dtype == linear.weight.dtype == torch.float32
-    return not has_avx512() and same and _for_inference_on_cpu(x)
+    return same and _for_inference_on_cpu(x) and not has_avx512()
 
 
 def for_tiles(x: Tensor, conv: nn.Conv2d) -> bool:
@@ -85,7 +85,7 @@ def for_tiles(x: Tensor, conv: nn.Conv2d) -> bool:
     wide = min(channels, out) >= TILED_CHANNELS and x.shape[-2] * x.shape[-1] >= TILED_CELLS
     plain_kernel = conv.kernel_size == (3, 3) and conv.stride == conv.padding == (1, 1)
     same = x.dtype == conv.weight.dtype == torch.float32
-    return not has_avx512() and same and wide and plain_kernel and _for_inference_on_cpu(x)
+    return same and wide and plain_kernel and _for_inference_on_cpu(x) and not has_avx512()
 
 
 def _for_inference_on_cpu(x: Tensor) -> bool:

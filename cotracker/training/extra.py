@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from cotracker import checks
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def check_terms(name: str, value: Any) -> dict[str, dict]:
@@ -39,8 +40,10 @@ def _mapping(name: str, value: Any) -> Mapping:
     return value
 
 
-def check_number(name: str, value: object) -> Tensor:
+def check_number(name: str, value: object) -> "Tensor":
     """What a loss of this name gave: one number that gradients reach."""
+    from torch import Tensor  # settings are checked before PyTorch is imported
+
     if not isinstance(value, Tensor) or value.shape != ():
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"the loss {name} must give one number, a tensor of shape (), not {found}")

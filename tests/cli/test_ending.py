@@ -14,6 +14,14 @@ from cotracker.cli import exit_code
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Shells start background jobs with Ctrl-C ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number, code, words", [
     (signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted"),
 ])  # fmt: skip

@@ -225,7 +225,11 @@ ALSO = {"not listed": ["manifest"]}  # its total is wrong as well
 
 def digests(root: Path) -> set[str]:
     """Of all files but manifests."""
-    files = [file for file in root.rglob("*") if file.is_file() and "manifest" not in file.name]
+    files = [
+        file
+        for file in root.rglob("*")
+        if file.is_file() and file.name not in (".lock", "manifest.json")
+    ]
     return {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -283,7 +287,13 @@ def test_inverted_visibility_is_turned_round(root):
     held = load_npy_dict(root / "001" / "001.npy")
     assert held["camera"].tolist() == [0, 1, 2] and held["visibility"].dtype == bool
     assert np.array_equal(load_npy_dict(root / "001" / "001.npy.bak")["visibility"], truth[1].T)
-    assert sorted(path.name for path in root.iterdir()) == ["000", "001", "002", "manifest.json"]
+    assert sorted(path.name for path in root.iterdir()) == [
+        ".lock",
+        "000",
+        "001",
+        "002",
+        "manifest.json",
+    ]
 
 
 def test_visibility_is_not_turned_where_that_does_not_make_it_right(root):

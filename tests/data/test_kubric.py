@@ -292,7 +292,7 @@ def test_kubric_and_drawn_scenes_in_one_mixture(root):
     whole = composed("data=kubric_and_sprites").data.sources
     assert [whole[1][key] for key in ("frames", "height", "width", "points")] == [24, 384, 512, 256]
     augment = whole[0].augment
-    sizes = [augment.crop.height, augment.crop.width, augment.sampling["count"]]
+    sizes = [augment.crop.height, augment.crop.width, augment.points["count"]]
     assert sizes == [384, 512, 256]
 
 

@@ -295,7 +295,8 @@ def check_predictor(case, tracker, asked):
     close(xy, theirs, PIXELS)
     sure = ((tracks.visibility - 0.9).abs() > 1e-3) & ~here[..., 0]
     assert sure.float().mean() > 0.9
-    assert np.array_equal(tracks.visible[sure].numpy(), seen[sure.numpy()])
+    visible = tracks.visibility > 0.9  # where they are outside the frame too
+    assert np.array_equal(visible[sure].numpy(), seen[sure.numpy()])
 
 
 @pytest.mark.slow

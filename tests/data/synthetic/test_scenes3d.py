@@ -496,7 +496,7 @@ def test_without_opengl_one_sentence_names_the_package(monkeypatch):
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="frames of Scenes3D must be a whole number of at least 2"):
+    with pytest.raises(ValueError, match="frames of Scenes3D must be a whole number"):
         Scenes3D(frames=1)
     with pytest.raises(ValueError, match="points=100 of sampled=64"):
         Scenes3D(points=100, sampled=64)

@@ -316,7 +316,7 @@ def test_a_frame_of_any_size_moves_alike(monkeypatch):
 
 def test_impossible_settings_are_refused():
     with pytest.raises(
-        ValueError, match="frames of Sprites must be a whole number of at least 2, not 1"
+        ValueError, match="frames of Sprites must be a whole number from 2 to 16384"
     ):
         Sprites(frames=1)
     with pytest.raises(ValueError, match="objects of Sprites must be two whole numbers"):
