@@ -5,7 +5,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from omegaconf import OmegaConf
 from small_networks import tiny
@@ -13,6 +15,7 @@ from small_networks import tiny
 from cotracker.benchmarks.run import evaluate
 from cotracker.config.instantiate import build_benchmark, instantiate
 from cotracker.data.stream import TrainingStream
+from cotracker.data.video import write_video
 from cotracker.training.config import ObjectiveConfig
 from cotracker.training.objective import Objective
 from cotracker.types import collate
@@ -43,7 +46,7 @@ def batch(source):
 
 
 def test_the_tracker_and_the_benchmark_are_measured(mine):
-    assert set(CONFIGS) == {"tracker", "benchmark", "data", "objective"} and len(CODE) == 4
+    assert set(CONFIGS) == {"tracker", "benchmark", "data", "objective"} and len(CODE) == 5
     for speed, error in ((0.0, 3.0), (1.0, 0.0)):
         tracker = instantiate(CONFIGS["tracker"] | {"speed": speed}, "tracker")
         rows = evaluate(tracker, benchmark())
@@ -62,6 +65,23 @@ def test_the_data_set_and_the_loss_train(mine):
     assert scalars["smoothness"] > 0
     loss.backward()
     assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_the_reader_of_files_trains(mine, tmp_path):
+    tracks = torch.arange(12.0)[:, None, None].expand(12, 2, 2) + torch.tensor([[3.0, 4], [20, 9]])
+    write_video(tmp_path / "a.mp4", np.zeros((12, 48, 64, 3), np.uint8), 10, (48, 64))
+    rows = [
+        f"{n},{t},{x},{y},{int(t > 1)}" for t in range(12) for n, (x, y) in enumerate(tracks[t])
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(["point,frame,x,y,visible", *rows]))
+    reader = mine.Folder(tmp_path)
+    clip = TrainingStream(reader, seed=1)[0]
+    start = int(clip.tracks[0, 0, 0]) - 3
+    assert clip.video.shape == (8, 3, 48, 64) and clip.name == "a"
+    torch.testing.assert_close(clip.tracks, tracks[start : start + 8])
+    assert clip.valid.all() and clip.visible.sum() == 2 * (8 - max(0, 2 - start))
+    with pytest.raises(ValueError, match="Folder has no clips: its length is 0"):
+        TrainingStream(mine.Folder(tmp_path / "absent"))
 
 
 class NoTracks:

@@ -48,7 +48,10 @@ class Published:
         """
         network.eval().requires_grad_(False)
         if source is None:
-            raise ValueError(f"{self.system} needs checkpoint=FILE, one of {self.files}")
+            raise ValueError(
+                f"{self.system} needs checkpoint=FILE, or a command's "
+                f"--checkpoint FILE: one of {self.files}"
+            )
         if source == RANDOM:
             return {"name": "random weights", "hash": None}
         tensors = self.rename(self.read(source, read))

@@ -88,7 +88,7 @@ def load(arguments: argparse.Namespace) -> Tracker:
         "--precision": arguments.precision != DEFAULT.precision,
     }
     for name in (name for name, given in ours.items() if given):
-        raise ValueError(f"{name} is for CoTracker alone: leave it out of --tracker")
+        raise ValueError(f"{name} is for CoTracker alone: not with --tracker {arguments.tracker}")
     return build_baseline(arguments.tracker, arguments.checkpoint, arguments.device)
 
 

@@ -90,7 +90,7 @@ class Mixture:
     have equal shapes.  train.py sets it, by `in_blocks`, to a multiple of the batch size times the
     number of processes.
     defer_rendering: whether each SceneSource gives scenes instead of clips.
-    ValueError: no source, weights that do not fit them, or nothing whose rendering can be deferred.
+    ValueError: no source, an empty one, unfit weights, or nothing whose rendering can be deferred.
     """
 
     def __init__(
@@ -119,6 +119,8 @@ class Mixture:
                     f"{type(source).__name__} gives no clips to train on: it needs clip(rng), or "
                     "clip_at(position, rng) and a length"
                 )
+            if isinstance(source, Reader) and not len(source):
+                raise ValueError(f"{type(source).__name__} has no clips: its length is 0")
         self.sources = list(sources)
         self.weights = weights / weights.sum()
         self.block = checks.whole("the block of a mixture", block, 1)

@@ -32,7 +32,10 @@ def write(path: Path, tracks: Tracks) -> Path:
     """
     tracks = one_clip(tracks)
     if tracks.size is None:
-        raise ValueError(f"{path}: Blender divides by the frames' size, which these tracks lack")
+        raise ValueError(
+            f"{path}: Blender divides by the frames' size, which these tracks lack: "
+            "export the tracker's own tracks.npz"
+        )
     height, width = tracks.size
     names, owners = point_names(tracks), point_individuals(tracks)
     names = names if owners is None else [f"{a}/{b}" for a, b in zip(owners, names)]

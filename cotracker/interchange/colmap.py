@@ -22,7 +22,10 @@ def write(path: Path, tracks: Tracks) -> Path:
     colmap = _import()
     tracks = one_clip(tracks)
     if tracks.size is None:
-        raise ValueError(f"{path}: COLMAP needs the frames' size, which these tracks lack")
+        raise ValueError(
+            f"{path}: COLMAP needs the frames' size, which these tracks lack: "
+            "export the tracker's own tracks.npz"
+        )
     visible = tracks.visible[0].numpy() & np.isfinite(tracks.xy[0].numpy()).all(axis=-1)
 
     def fill(name: str) -> None:

@@ -30,7 +30,10 @@ def write(path: Path, tracks: Tracks, video: Tensor | None = None) -> Path:
     tracks = one_clip(tracks)
     size = tracks.size if video is None else tuple(video.shape[-2:])
     if size is None:
-        raise ValueError(f"{path}: TAP-Vid divides by the frames' size, which these tracks lack")
+        raise ValueError(
+            f"{path}: TAP-Vid divides by the frames' size, which these tracks lack: "
+            "export the tracker's own tracks.npz"
+        )
     xy = tracks.xy[0].double().numpy().swapaxes(0, 1)
     record = {
         "points": ((xy + 0.5) / np.array(size[::-1])).astype(np.float32),
