@@ -90,7 +90,7 @@ def _check_kinds(settings: Any, base: Any, at: str) -> None:
         raise ValueError(f"{at} must be a list such as {base}, not {settings}")
     elif isinstance(base, bool):
         checks.switch(at, settings)
-    elif isinstance(base, int) and not isinstance(settings, float):  # its class knows which
+    elif isinstance(base, int) and not at.startswith("train."):  # TrainConfig checks these
         checks.whole(at, settings)
     elif isinstance(base, float):
         checks.number(at, settings)
