@@ -49,14 +49,13 @@ def find_problem(
 
     What a word sets in vain is said on stderr.
     """
-    lines = list(expand_sweep(words)) if sweeping else [words]
-    for line in lines:  # names first, which are quick
+    every = list(itertools.islice(combine_sweep(words), MANY_RUNS + 1)) if sweeping else [words]
+    if len(every) > MANY_RUNS:
+        return f"this sweep has more than {MANY_RUNS} runs: sweep fewer settings at once"
+    for line in expand_sweep(words) if sweeping else [words]:  # names first, which are quick
         problem = find_misspelt(folder, name, line)
         if problem:
             return problem
-    every = lines if not sweeping else list(itertools.islice(combine_sweep(words), MANY_RUNS + 1))
-    if len(every) > MANY_RUNS:
-        return f"this sweep has more than {MANY_RUNS} runs: sweep fewer settings at once"
     outs: dict[str, list[str]] = {}
     bases: dict[tuple, DictConfig] = {}
     with initialize_config_dir(str(Path(folder).resolve()), version_base=None):
