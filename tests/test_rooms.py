@@ -23,7 +23,7 @@ ALLOWED = {
     "cotracker.checkpoint": ["model"],
     "cotracker.trackers": ["model", "checkpoint", "queries"],
     "cotracker.trackers.inputs": ["data.video"],  # of a path
-    "cotracker.trackers.asked": ["trackers", "queries", "data.video"],
+    "cotracker.trackers.named_queries": ["trackers", "queries", "data.video"],
     "cotracker.baselines": [
         "model",
         "checkpoint",

@@ -80,14 +80,14 @@ def live(arguments: argparse.Namespace) -> None:
         if first is None:
             raise ValueError(f"{arguments.source} gave no frame: nothing was tracked")
         size = first.shape[:2]
-        told = Told(_make_stream(arguments, size), arguments)
-        pictures = told.follow(chain([first], frames), arguments.overlay is not None)
+        writer = RowWriter(_make_stream(arguments, size), arguments)
+        pictures = writer.follow(chain([first], frames), arguments.overlay is not None)
         with suppress(BrokenPipeError):  # the reader has what it wanted
             if arguments.overlay is None:
                 deque(pictures, maxlen=0)
             else:
                 write_video(arguments.overlay, pictures, fps, size)
-        told.report()
+        writer.report()
 
 
 def _make_stream(arguments: argparse.Namespace, size: tuple[int, int]) -> Stream:
@@ -138,8 +138,8 @@ class _Stop:
             yield frame
 
 
-class Told:
-    """What a stream tells, as rows on standard output; and how long each frame took."""
+class RowWriter:
+    """The answers of a stream as rows on standard output; and how long each frame took."""
 
     def __init__(self, stream: Stream, arguments: argparse.Namespace):
         self.stream, self.format = stream, arguments.format
@@ -183,9 +183,9 @@ class Told:
         if self.format == "csv":
             row = f"{frame},{point},{x:.4f},{y:.4f},{visibility:.4f},{visible}"
             return f"{row},{final}" if self.provisional else row
-        told = dict(zip(COLUMNS, (frame, point, round(x, 4), round(y, 4), round(visibility, 4),
+        writer = dict(zip(COLUMNS, (frame, point, round(x, 4), round(y, 4), round(visibility, 4),
                                   bool(visible))))  # fmt: skip
-        return json.dumps(told | ({"final": bool(final)} if self.provisional else {}))
+        return json.dumps(writer | ({"final": bool(final)} if self.provisional else {}))
 
     def _write(self, rows: list[str]) -> None:
         """Whole rows at a time, so that a kill leaves none cut."""
@@ -212,12 +212,12 @@ class Told:
 
     def report(self) -> None:
         """Prints how long a frame took, on standard error."""
-        told = self.stream.describe()["stream"]
+        writer = self.stream.describe()["stream"]
         p50, p95, p99 = np.percentile([1000 * one for one in self.seconds], [50, 95, 99])
         print(
             f"{kinds.count_words(len(self.seconds), 'frame')}: {p50:.1f} ms (median), "
             f"{p95:.1f} ms (95 %), {p99:.1f} ms (99 %) a frame; final after "
-            f"{kinds.count_words(told['final_after_frames'], 'frame')}; "
-            f"{told['state_bytes'] / 1e6:.1f} MB of state",
+            f"{kinds.count_words(writer['final_after_frames'], 'frame')}; "
+            f"{writer['state_bytes'] / 1e6:.1f} MB of state",
             file=sys.stderr,
         )

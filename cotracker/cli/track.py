@@ -20,7 +20,7 @@ from cotracker.data.video.masks import fit_mask, read_mask
 from cotracker.files import output_folder, refuse_overwriting
 from cotracker.interchange.labels import holds_labels, read_labels
 from cotracker.interchange.tables import write_long
-from cotracker.trackers.asked import Asked, join_asked
+from cotracker.trackers.named_queries import NamedQueries, join_queries
 from cotracker.trackers.track import track_video
 from cotracker.trackers.tracker import Tracker
 from cotracker.types import Tracks
@@ -132,27 +132,27 @@ def write_results(
     write_video(folder / "overlay.mp4", pictures, video.fps, size, video.aspect)
 
 
-def make_queries(arguments: argparse.Namespace, video: VideoFile) -> Asked:
+def make_queries(arguments: argparse.Namespace, video: VideoFile) -> NamedQueries:
     """The queries of a points file and of a grid on one frame, perhaps within a mask."""
     if arguments.points is None:
         return _make_grid(arguments, video)
     points = _read_points(arguments.points, video)
     if (arguments.grid, arguments.mask) != (None, None):
-        return join_asked(points, _make_grid(arguments, video))
+        return join_queries(points, _make_grid(arguments, video))
     if arguments.query_frame is not None:
         raise ValueError("--query-frame is of a grid, and --points has frames: leave it out")
     return points
 
 
-def _read_points(path: Path, video: VideoFile) -> Asked:
+def _read_points(path: Path, video: VideoFile) -> NamedQueries:
     frames, size, first = video.shape[1], video.shape[-2:], video.first
     if holds_labels(path):
-        return Asked(**read_labels(path, frames, first)._asdict())
+        return NamedQueries(**read_labels(path, frames, first)._asdict())
     points, names = queries.read_points(path, frames, size, first)
-    return Asked(points, names=names)
+    return NamedQueries(points, names=names)
 
 
-def _make_grid(arguments: argparse.Namespace, video: VideoFile) -> Asked:
+def _make_grid(arguments: argparse.Namespace, video: VideoFile) -> NamedQueries:
     frames, size, first = video.shape[1], video.shape[-2:], video.first
     frame = first if arguments.query_frame is None else arguments.query_frame
     if not first <= frame < first + frames:
@@ -163,11 +163,11 @@ def _make_grid(arguments: argparse.Namespace, video: VideoFile) -> Asked:
     side = arguments.grid or 10
     points = queries.default_grid(side, size, frame - first)
     if arguments.mask is None:
-        return Asked(points)
+        return NamedQueries(points)
     return _keep_in_mask(points, arguments.mask, size, side)
 
 
-def _keep_in_mask(points: Tensor, path: Path, size: tuple[int, int], side: int) -> Asked:
+def _keep_in_mask(points: Tensor, path: Path, size: tuple[int, int], side: int) -> NamedQueries:
     """The queries on the labels of a mask picture, resized to the video by nearest pixels."""
     labels = read_mask(path)
     if not labels.any():
@@ -189,7 +189,7 @@ def _keep_in_mask(points: Tensor, path: Path, size: tuple[int, int], side: int) 
             f"use a finer one, --grid {2 * side}"
         )
     x, y = inside[0, :, 1:].round().long().unbind(-1)
-    return Asked(inside, ids=labels[y, x][None])
+    return NamedQueries(inside, ids=labels[y, x][None])
 
 
 def _with_bar(items: Iterable, total: int, name: str) -> Iterator:

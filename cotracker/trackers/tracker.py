@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from cotracker import checks
 from cotracker.geometry import inside_frame
 from cotracker.model.hardware import best_device
-from cotracker.trackers.asked import Asked, gather_queries
 from cotracker.trackers.encoded import EncodedVideo
 from cotracker.trackers.inputs import check_answer, opened
 from cotracker.trackers.live import Live, LiveOptions
+from cotracker.trackers.named_queries import NamedQueries, gather_queries
 from cotracker.trackers.views import FEATURE_MEMORY, MappedVideo, crop_view, select_clip
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
@@ -74,7 +74,7 @@ class Tracker(nn.Module, ABC):
                 names=asked.names,
             )
 
-    def _answer(self, view: Video, asked: Asked, corner: Tensor) -> Tracks:
+    def _answer(self, view: Video, asked: NamedQueries, corner: Tensor) -> Tracks:
         """The Tracks of a part of the picture whose first pixel is at `corner` (0, left, top)."""
         view, queries = self._here(view), (asked.queries - corner).to(self.device)
         if asked.point_mask is None:

@@ -17,7 +17,7 @@ GRID = 10  # points a side of the grid within a mask, where no grid is given
 
 
 @dataclass(frozen=True)
-class Asked:
+class NamedQueries:
     """Checked queries B N 3 and whose they are: see the fields of these names in Tracks."""
 
     queries: Tensor
@@ -27,7 +27,7 @@ class Asked:
     individuals: tuple[str, ...] | None = None
 
 
-def join_asked(*parts: Asked) -> Asked:
+def join_queries(*parts: NamedQueries) -> NamedQueries:
     """The queries of all parts, B = 1 each, in order; id 0 and an empty name where one has none."""
     counts = [part.queries.shape[1] for part in parts]
     ids = None
@@ -40,7 +40,7 @@ def join_asked(*parts: Asked) -> Asked:
         found = [getattr(part, field) for part in parts]
         if any(one is not None for one in found):
             texts[field] = sum((one or ("",) * n for one, n in zip(found, counts)), ())
-    return Asked(torch.cat([part.queries for part in parts], dim=1), ids=ids, **texts)
+    return NamedQueries(torch.cat([part.queries for part in parts], dim=1), ids=ids, **texts)
 
 
 def gather_queries(
@@ -51,7 +51,7 @@ def gather_queries(
     mask: object = None,
     frame: int = 0,
     box: tuple[int, int, int, int] | None = None,
-) -> Asked:
+) -> NamedQueries:
     """All that is asked of a checked video, in this order; see Tracker.__call__.
 
     box: (left, top, right, bottom), the part that the grid covers; None for the whole frame.
@@ -83,7 +83,7 @@ def gather_queries(
         after = joined.shape[1] - before - len(names)
         names = ("",) * before + names + ("",) * after
     ids = None if labels is None else _label_ids(joined, labels, len(parts[-1][0]))
-    return Asked(joined, point_mask, ids, names)
+    return NamedQueries(joined, point_mask, ids, names)
 
 
 def check_mask(mask: object, size: tuple[int, int]) -> Tensor:
