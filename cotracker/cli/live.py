@@ -183,9 +183,9 @@ class RowWriter:
         if self.format == "csv":
             row = f"{frame},{point},{x:.4f},{y:.4f},{visibility:.4f},{visible}"
             return f"{row},{final}" if self.provisional else row
-        writer = dict(zip(COLUMNS, (frame, point, round(x, 4), round(y, 4), round(visibility, 4),
+        row = dict(zip(COLUMNS, (frame, point, round(x, 4), round(y, 4), round(visibility, 4),
                                   bool(visible))))  # fmt: skip
-        return json.dumps(writer | ({"final": bool(final)} if self.provisional else {}))
+        return json.dumps(row | ({"final": bool(final)} if self.provisional else {}))
 
     def _write(self, rows: list[str]) -> None:
         """Whole rows at a time, so that a kill leaves none cut."""
@@ -212,12 +212,12 @@ class RowWriter:
 
     def report(self) -> None:
         """Prints how long a frame took, on standard error."""
-        writer = self.stream.describe()["stream"]
+        stream = self.stream.describe()["stream"]
         p50, p95, p99 = np.percentile([1000 * one for one in self.seconds], [50, 95, 99])
         print(
             f"{kinds.count_words(len(self.seconds), 'frame')}: {p50:.1f} ms (median), "
             f"{p95:.1f} ms (95 %), {p99:.1f} ms (99 %) a frame; final after "
-            f"{kinds.count_words(writer['final_after_frames'], 'frame')}; "
-            f"{writer['state_bytes'] / 1e6:.1f} MB of state",
+            f"{kinds.count_words(stream['final_after_frames'], 'frame')}; "
+            f"{stream['state_bytes'] / 1e6:.1f} MB of state",
             file=sys.stderr,
         )
