@@ -45,10 +45,24 @@ class Prediction(tuple):
 class _Predictor(nn.Module):
     """A checkpoint's network, the size that it works at, and what is asked of it."""
 
-    def __init__(self, checkpoint: str | Path | None, resolution: tuple[int, int], device: str):
+    online = False
+
+    def __init__(
+        self,
+        checkpoint: str | Path | None = None,
+        offline: bool | None = None,
+        v2: bool | None = None,
+        window_len: int | None = None,
+        resolution: tuple[int, int] = (384, 512),
+        device: str = "cpu",
+    ):
         super().__init__()
         options = TrackerOptions(resolution=None, support_grid=0, device=device)
         self.tracker = load_chain(checkpoint, options)
+        if self.online and self.tracker.both_directions:
+            raise ValueError(
+                f"{checkpoint} sees clips as a whole: use CoTrackerPredictor, or an online file"
+            )
         self.interp_shape = tuple(resolution)
 
     @property
@@ -98,17 +112,6 @@ class CoTrackerPredictor(_Predictor):
     device: "cpu" as published, where `.to(device)` follows; "auto" takes a GPU.
     """
 
-    def __init__(
-        self,
-        checkpoint: str | Path | None = None,
-        offline: bool | None = None,
-        v2: bool | None = None,
-        window_len: int | None = None,
-        resolution: tuple[int, int] = (384, 512),
-        device: str = "cpu",
-    ):
-        super().__init__(checkpoint, resolution, device)
-
     def forward(
         self,
         video: Tensor,
@@ -151,22 +154,12 @@ class CoTrackerOnlinePredictor(_Predictor):
     step: half the network's window. The arguments are those of CoTrackerPredictor.
     """
 
-    def __init__(
-        self,
-        checkpoint: str | Path | None = None,
-        offline: bool | None = None,
-        v2: bool | None = None,
-        window_len: int | None = None,
-        resolution: tuple[int, int] = (384, 512),
-        device: str = "cpu",
-    ):
-        super().__init__(checkpoint, resolution, device)
-        if self.tracker.both_directions:
-            raise ValueError(
-                f"{checkpoint} sees clips as a whole: use CoTrackerPredictor, or an online file"
-            )
-        self.step = self.model.window // 2
-        self._asked: Tensor | None = None
+    online = True
+    _queries: Tensor | None = None
+
+    @property
+    def step(self) -> int:
+        return self.model.window // 2
 
     @torch.no_grad()
     def forward(
@@ -188,7 +181,7 @@ class CoTrackerOnlinePredictor(_Predictor):
             asked, _ = self._ask(size, queries, segm_mask, grid_size, grid_query_frame)
             self._begin(asked.to(video_chunk.device), add_support_grid, size, len(video_chunk))
             return None, None
-        if self._asked is None:
+        if self._queries is None:
             raise ValueError("call it with is_first_step=True first, to say what is tracked")
         frames = resize_video(video_chunk, self.interp_shape)
         maps = self.model.encode(frames.to(self.tracker.device))
@@ -199,9 +192,9 @@ class CoTrackerOnlinePredictor(_Predictor):
     def _begin(self, asked: Tensor, support: bool, size: tuple[int, int], batch: int) -> None:
         """Sets what is tracked from now on, in the pixels of frames of `size`."""
         endless = torch.zeros(1, dtype=torch.uint8).expand(batch, LONGEST, 3, *size)
-        self._asked = check_queries(asked, endless)
-        scaled = rescale_points(self._asked[..., 1:], size, self.interp_shape)
-        points = torch.cat([self._asked[..., :1], scaled], dim=-1).to(self.tracker.device)
+        self._queries = check_queries(asked, endless)
+        scaled = rescale_points(self._queries[..., 1:], size, self.interp_shape)
+        points = torch.cat([self._queries[..., :1], scaled], dim=-1).to(self.tracker.device)
         if support:
             added = grid(SUPPORT_GRID, self.interp_shape).to(points)
             points = torch.cat([points, added.expand(len(points), -1, -1)], dim=1)
@@ -223,17 +216,17 @@ class CoTrackerOnlinePredictor(_Predictor):
 
     def _answer(self, size: tuple[int, int]) -> Tracks:
         """The Tracks of all frames so far, in the pixels of frames of `size`."""
-        told = self._told[:, :, : self._asked.shape[1]].to(self._asked.device)
+        told = self._told[:, :, : self._queries.shape[1]].to(self._queries.device)
         xy = rescale_points(told[..., :2], self.interp_shape, size)
         visibility, confidence = told[..., 2:].sigmoid().unbind(-1)
         confidence = None if self.tracker.confidence_px is None else confidence
         visible = self.tracker.rule(visibility, confidence) & inside_frame(xy, size)
         time = torch.arange(xy.shape[1], device=xy.device)[:, None]
-        unseen = time < self._asked[:, None, :, 0]
-        xy = torch.where(unseen[..., None], self._asked[:, None, :, 1:], xy)
+        unseen = time < self._queries[:, None, :, 0]
+        xy = torch.where(unseen[..., None], self._queries[:, None, :, 1:], xy)
         visibility = torch.where(unseen, 0.0, visibility)
-        answer = Tracks(xy, visibility, visible & ~unseen, confidence, self._asked, size=size)
-        return _write_queries(answer, self._asked)
+        answer = Tracks(xy, visibility, visible & ~unseen, confidence, self._queries, size=size)
+        return _write_queries(answer, self._queries)
 
 
 def _write_queries(answer: Tracks, queries: Tensor) -> Tracks:

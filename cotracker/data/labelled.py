@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotracker.checks import whole
-from cotracker.data.augment.sampling import check_least, choose_points, random_crop
+from cotracker.data.augment.sampling import check_cut, choose_points, random_crop
 from cotracker.data.video import VideoFile, open_video
 from cotracker.interchange import BY_SUFFIX, read_tracks
 from cotracker.types import Clip
@@ -121,11 +120,7 @@ class LabelledClips:
         self._videos = LabelledVideos(self.root)
         if self._videos.broken:
             raise ValueError(self._videos.broken[0])
-        whole("data.frames", self.frames, 1)
-        for field in ("height", "width", "points"):
-            if getattr(self, field) is not None:
-                whole(f"data.{field}", getattr(self, field), 1)
-        check_least("data.least_points", self.least_points, self.points)
+        check_cut(self.frames, self.height, self.width, self.points, self.least_points)
 
     def __len__(self) -> int:
         return len(self._videos)

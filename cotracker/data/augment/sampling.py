@@ -39,6 +39,17 @@ def check_least(name: str, least: int | None, count: int | None) -> None:
     checks.whole(name, least, 1, count)
 
 
+def check_cut(
+    frames: int, height: int | None, width: int | None, points: int | None, least: int | None
+) -> None:
+    """ValueError unless these settings data.* of a reader say what is cut out of its clips."""
+    checks.whole("data.frames", frames, 1)
+    for name, value in (("height", height), ("width", width), ("points", points)):
+        if value is not None:
+            checks.whole(f"data.{name}", value, 1)
+    check_least("data.least_points", least, points)
+
+
 def random_crop(
     clip: Clip, height: int | None, width: int | None, rng: np.random.Generator
 ) -> Clip:

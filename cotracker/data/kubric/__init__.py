@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cotracker.checks import whole
-from cotracker.data.augment.sampling import check_least, choose_points, random_crop
+from cotracker.data.augment.sampling import check_cut, choose_points, random_crop
 from cotracker.data.kubric.layout import clip_names, open_frames, read_tracks
 from cotracker.types import Clip
 
@@ -50,11 +49,7 @@ class Kubric:
                     f"{root / name / name}.npy is missing: "
                     "each folder in data.root must be one clip"
                 )
-        whole("data.frames", self.frames, 1)
-        for field in ("height", "width", "points"):
-            if getattr(self, field) is not None:
-                whole(f"data.{field}", getattr(self, field), 1)
-        check_least("data.least_points", self.least_points, self.points)
+        check_cut(self.frames, self.height, self.width, self.points, self.least_points)
 
     def __len__(self) -> int:
         return len(self.names)
