@@ -56,9 +56,10 @@ def mlp_by_onednn(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
 def mlp_by_sigmoid(x: Tensor, expand: nn.Linear, contract: nn.Linear) -> Tensor:
     """GELU by its tanh formula is y sigmoid(a y + b y^3); in place, as much as a cache holds."""
     hidden = expand(x)
-    a = torch.tensor(math.sqrt(8 / math.pi))
+    a = math.sqrt(8 / math.pi)
     for y in hidden.view(-1).split(runtime.CACHED_NUMBERS // 4):
-        y.mul_(torch.addcmul(a, y, y, value=0.044715 * a.item()).mul_(y).sigmoid_())
+        slope = torch.addcmul(y.new_full((), a), y, y, value=0.044715 * a)
+        y.mul_(slope.mul_(y).sigmoid_())
     return contract(hidden)
 
 
