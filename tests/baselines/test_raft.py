@@ -22,7 +22,7 @@ def test_every_update_of_a_pair_is_the_published_one():
     close(first.context[0], golden["it0.inp"], 1e-3)
     updates = list(raft.updates(first, second, 8))
     cells = updates[0].correlation[0, :, [3, 10], [4, 17]].T
-    close(cells, golden["it0.corr_2cells"], 1e-5)
+    close(cells, golden["it0.corr_2cells"], 1e-4)  # of numbers up to 30
     close(updates[0].delta[0], golden["it0.delta_flow"], FLOW)
     for update, flow in zip(updates[:-1], golden["flow_low_per_iteration"]):
         close(update.flow[0], flow, FLOW)

@@ -15,7 +15,7 @@ from sliding import (
     texture,
 )
 
-from cotracker.trackers import asked
+from cotracker.trackers import named_queries
 from cotracker.trackers.inputs import check_queries
 from cotracker.trackers.tracker import resolve_device
 
@@ -74,7 +74,7 @@ def test_a_call_checks_once(name, monkeypatch):
     """Refused before anything is read; and wrappers do not check again."""
     calls = []
     monkeypatch.setattr(
-        asked, "check_queries", lambda queries, video: calls.append(video) or queries
+        named_queries, "check_queries", lambda queries, video: calls.append(video) or queries
     )
     TRACKERS[name](texture(), some_queries())
     assert len(calls) == 1
