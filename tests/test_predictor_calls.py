@@ -23,13 +23,15 @@ PIXELS = 3e-4
 def published_file(tmp_path_factory):
     """A function: the path of a published file of this name with the recipe's weights."""
 
+    parent = tmp_path_factory.mktemp("published")
+
     def write(name: str, folder: str) -> Path:
-        path = tmp_path_factory.mktemp("published") / name
+        path = parent / name
         torch.save(published_state(folder=folder), path)
         return path
 
     yield write
-    shutil.rmtree(tmp_path_factory.getbasetemp(), ignore_errors=True)
+    shutil.rmtree(parent, ignore_errors=True)
 
 
 def check(prediction, stored_name: str, folder: str, asked=None, told=None) -> None:
