@@ -36,6 +36,7 @@ def test_what_another_system_cannot_use_is_refused(tmp_path, capsys, words, sent
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_system_is_measured():
     words = ["--tracker", "dis_flow", "--points", "4", "--frames", "3"]
     words += ["--resolution", "64x96", "--repeats", "0", "--threads", "1"]

@@ -49,6 +49,7 @@ def some_queries():
     return torch.tensor([[[0, 3.25, 20], [2, 30.5, 7.75], [4, 18, 11.5], [0, W - 1, 0]]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_tracker_keeps_the_promises_of_the_door(name):
     tracker, video, queries = build(name), some_video(), some_queries()

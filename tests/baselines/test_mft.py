@@ -68,6 +68,7 @@ def test_the_most_certain_chain_wins(case, first, last, settings):
         close(sigma[t][clear], golden[f"{case}.sigma_{frame}"].reshape(-1)[clear], 2e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_heads_of_a_pair(tracker):
     golden, network = stored("golden", "mft"), tracker.network

@@ -35,6 +35,7 @@ def start(pips, maps, xy):
     return feature[None], xy.expand(1, 8, -1, -1)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_every_iteration_is_the_published_one(case):
     stride, pips, maps, xy = case

@@ -13,6 +13,7 @@ def network():
     return RAFT(published_state("raft"), device="cpu").network
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_every_update_of_a_pair_is_the_published_one():
     golden, raft = stored("golden", "raft"), network()

@@ -30,6 +30,7 @@ def compare(estimates, golden, case):
     close(last.distance, golden[f"{case}.expected_dist"], LOGITS)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_features_and_matching_are_the_published_ones():
     golden, net = stored("golden_tapir", "tapir"), network("tapir")

@@ -58,6 +58,7 @@ def check_cells(weights, name):
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_cell_composes_and_the_head_names_the_command(weights, name):
     argument = name.replace("s/", "=")

@@ -150,6 +150,7 @@ def test_a_rolled_frame_holds_each_point_where_its_track_says():
     assert (steps[both].abs().max() > 20) and (steps[both] != 0).any(), "nothing went round"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", MOVING, ids=str)
 def test_points_stay_on_their_dots(effect):
     """Scale is that of the corner centres, and a flip is W-1-x: not W'/W, not W-x."""

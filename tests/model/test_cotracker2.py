@@ -91,6 +91,7 @@ def test_stitched_tracks_from_each_point_s_first_window_on(case, runs, golden):
     close(visibility[told], golden[f"{case}.vis"][told.numpy()], PROBABILITY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case, windows", [("T20", 4), ("T22", 5)])
 def test_every_iteration_of_every_window_and_point(case, windows, runs, golden):
     for j, estimate in enumerate(runs["T22"][0][:windows]):

@@ -76,6 +76,7 @@ def test_stitched_tracks_visibility_and_confidence(case, kind, runs, golden):
     close(confidence, golden[f"{case}.conf"], PROBABILITY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WHOLE)
 def test_every_iteration_of_every_window(case, runs, golden):
     estimates = runs[case][0]
@@ -130,6 +131,7 @@ def test_maps_and_correlations_of_the_first_iteration(model, stages, golden):
         close(some, golden[f"w0.it0.corr_embedding_level{level}"], 3e-4)
 
 
+@pytest.mark.slow
 def test_tokens_in_and_out(stages, golden):
     tokens, out = stages[1][0]
     close(tokens[0, :, 1:3].transpose(0, 1), golden["w0.it0.transformer_in_2pts"], 3e-4)

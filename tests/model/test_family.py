@@ -140,6 +140,7 @@ def gradients(model, video, queries):
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_the_same_when_recomputed(make):
     video, queries = random_video(2, 10, 24, 40), random_queries(2, 10, 4, 24, 40)
     kept, again = (gradients(make(recompute=r), video, queries) for r in (False, True))
@@ -147,6 +148,7 @@ def test_gradients_are_finite_and_the_same_when_recomputed(make):
     assert (kept - again).norm() < 1e-5 * kept.norm()
 
 
+@pytest.mark.slow
 def test_gradients_of_three_clips_are_the_sum_of_singles(make):
     model, video, queries = make(), random_video(3, 10, 24, 32), random_queries(3, 10, 4, 24, 32)
     together = gradients(model, video, queries)

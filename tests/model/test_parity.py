@@ -134,6 +134,7 @@ def test_feature_maps_and_track_features(stages):
     close(stages["features"][0, order], golden["track_feat"].reshape(9, 128), 3e-5)
 
 
+@pytest.mark.slow
 def test_correlations(stages):
     golden = stored("golden")
     rows = golden["T20.sort_inds"][golden["w0.it0.corr_points_sorted_index"]]

@@ -57,6 +57,7 @@ KINDS3 = FORMS | {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS3)
 @pytest.mark.parametrize("frames, size", [(4, (40, 56)), (13, (33, 50)), (20, (31, 47))])
 def test_cotracker3_counted_as_pytorch_counts(kind, frames, size):

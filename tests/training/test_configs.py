@@ -256,6 +256,7 @@ def test_the_head_of_a_paper_experiment_names_its_table_command_and_numbers(name
             assert words in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, changed", [
     ("table1_time_only", {"model.time_layers": 12, "model.group_layers": 0}), ("table4", {}),
     ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}),
