@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cotracker import checks
 from cotracker.files import parse_json, replace_file, write_bytes
 from cotracker.model import published
+from cotracker.model.hardware import usual_defaults
 from cotracker.model.networks import build_network, network_name
 from cotracker.model.published import Published
 from cotracker.model.windowed import WindowedNetwork
@@ -61,6 +62,7 @@ def read_card(path: str | Path) -> dict:
     return _read(path)[1]
 
 
+@usual_defaults()
 def load(path: str | Path, window: int | None = None) -> tuple[WindowedNetwork, dict]:
     """The network of a checkpoint, ours or a published one, in evaluation mode, and its card.
 
@@ -109,7 +111,7 @@ def _tell_licence(licence: str | None) -> None:
 
 def find(name_or_path: str | Path) -> Path:
     """The file of a checkpoint: a path, or the name of one in checkpoints/."""
-    path = Path(name_or_path)
+    path = checks.path("checkpoint", name_or_path)
     if path.is_file():
         return path
     named = CHECKPOINTS / f"{name_or_path}.safetensors"

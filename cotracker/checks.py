@@ -1,8 +1,10 @@
 """The checks of settings: each returns the value, or raises a ValueError in one sentence."""
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from numbers import Integral, Real
+from pathlib import Path
 
 LONGEST = 60  # characters of a value that a message repeats
 
@@ -73,6 +75,20 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise _error(name, "a text", value)
     return value
+
+
+def path(name: str, value: object) -> Path:
+    """The value as a Path; an address of the network is none."""
+    if not isinstance(value, (str, Path)):
+        raise _error(name, "a path, as text or pathlib.Path", value)
+    if value == "":
+        raise ValueError(f"{name} is empty: give a path")
+    if "\0" in str(value):
+        raise _error(name, "a path, which holds no NUL", str(value).replace("\0", "\\0"))
+    path = Path(value)
+    if re.match(r"[a-z]{2,}:/", str(path)) and not path.exists():
+        raise ValueError(f"{value} is an address: download it, and give the path of the file")
+    return path
 
 
 def texts(name: str, value: object) -> str | list[str]:

@@ -30,9 +30,13 @@ def replace_file(path: str | Path) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=path.name, suffix=PARTIAL, delete=False
-    ) as file:
+    try:
+        opened = tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=path.name, suffix=PARTIAL, delete=False
+        )
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    with opened as file:
         try:
             yield file
             file.flush()
@@ -191,8 +195,10 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
     _remove_orphans(nearest)
     try:  # within `path` when it exists: the same file system, so that moving is one step
         temporary = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=nearest))
-    except PermissionError:
-        raise ValueError(f"{nearest} cannot be written to: choose another --out") from None
+    except OSError as error:
+        raise ValueError(
+            f"{nearest} cannot be written to ({error.strerror}): choose another --out"
+        ) from None
     try:
         yield temporary
         path.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Tracks, what every tracker answers: positions, visibility, whose they are; and its file."""
 
+import operator
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -121,6 +122,7 @@ class Tracks(Moves):
         return self.xy.shape[0]
 
     def __getitem__(self, index: int) -> "Tracks":
+        index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         index %= len(self)

@@ -3,6 +3,8 @@
 import os
 import platform
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +18,21 @@ LOWER_LIMITS = set(  # of ONEDNN_MAX_CPU_ISA, which excludes these instructions
     "SSE41 AVX AVX2 AVX2_VNNI AVX2_VNNI_2 AVX512_CORE AVX512_CORE_VNNI".split()
 )
 BELOW_AVX512 = set("SSE41 AVX AVX2 AVX2_VNNI AVX2_VNNI_2".split())
+
+
+@contextmanager
+def usual_defaults(device_type: str = "cpu") -> Iterator[None]:
+    """A block in which the caller's autocast, default dtype and default device change nothing."""
+    with ExitStack() as stack:
+        if torch.is_autocast_enabled(device_type):
+            stack.enter_context(torch.autocast(device_type, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        dtype = torch.get_default_dtype()
+        if dtype != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        yield
 
 
 def best_device() -> str:

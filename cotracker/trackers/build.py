@@ -41,7 +41,7 @@ def load_chain(
     name_or_path: str | Path | None = None, options: TrackerOptions = DEFAULTS
 ) -> Tracker:
     """The chain of a checkpoint as `build_chain` makes it: forward, all points together."""
-    path = checkpoint.find(name_or_path or checkpoint.SHIPPED)
+    path = checkpoint.find(checkpoint.SHIPPED if name_or_path is None else name_or_path)
     model, card = checkpoint.load(path, options.window)
     open_ones = {
         name: card[name]

@@ -13,6 +13,8 @@ from cotracker.types import Video
 
 ROWS = "rows are (frame, x, y)"
 PICTURES = "each H W 3 of 0..255, all of one size"
+NORMALISED = 10  # no number of a picture that was divided by its deviation is larger
+OVERSHOOT = 128  # by so much at most a resized picture leaves 0..255
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def opened(video: object) -> Iterator[Video]:
     T H W 3 or B T H W 3, a list or an iterator of frames H W 3 (all are held in memory), and
     every lazy Video. ValueError, one sentence, for anything else.
     """
-    if isinstance(video, (str, Path)):
+    if isinstance(video, (str, bytes, Path)):
         from cotracker.data.video import open_video
 
         with closing(open_video(video)) as read:
@@ -32,7 +34,7 @@ def opened(video: object) -> Iterator[Video]:
     if isinstance(video, (list, tuple)) or isinstance(video, Iterator):
         video = _stack_frames(video)
     if isinstance(video, np.ndarray):
-        video = _to_tensor("video", video)
+        video = to_tensor("video", video)
     if isinstance(video, Tensor):
         video = _five_axes(video)
     check_video(video)
@@ -67,9 +69,11 @@ def _five_axes(video: Tensor) -> Tensor:
     return video if video.ndim == 5 else video[None]
 
 
-def _to_tensor(name: str, array: object) -> Tensor:
+def to_tensor(name: str, array: object) -> Tensor:
     """A tensor of numbers from an array or nested lists; a view where that can be."""
     try:
+        if np.ma.is_masked(array):
+            raise ValueError("some are masked")
         array = np.asarray(array)
         if array.dtype.kind not in "fiub":
             raise ValueError(f"numbers, not {array.dtype}")
@@ -102,20 +106,32 @@ def check_video(video: Video) -> tuple[int, ...]:
     if min(shape) < 1:
         raise ValueError(f"video must hold at least one frame and one pixel, and not be {sides}")
     if isinstance(video, Tensor):
+        _check_plain("video", video)
         _check_range(video)
     return tuple(shape)
 
 
+def _check_plain(name: str, tensor: Tensor) -> None:
+    """ValueError for a tensor without values of its own, or of other things than real numbers."""
+    if tensor.device.type == "meta" or tensor.layout != torch.strided or tensor.is_quantized:
+        raise ValueError(f"{name} must be a dense tensor that holds its numbers")
+    if tensor.dtype == torch.bool or tensor.is_complex():
+        raise ValueError(f"{name} must be numbers, not {tensor.dtype}")
+
+
 def _check_range(video: Tensor) -> None:
-    if video.dtype == torch.bool:
-        raise ValueError("video holds True and False, and must be numbers 0..255")
     if video.dtype == torch.uint8:
         return
-    if video.is_floating_point():  # a film may begin dark
-        if video[:, :1].max() <= 1 and 0 < video.max() <= 1:
-            raise ValueError("video looks like 0..1, and must be 0..255: multiply by 255")
-    elif video.to(torch.int64).max() > 255:
-        raise ValueError("video holds numbers above 255, and must be 0..255: scale it down")
+    real = video.is_floating_point()
+    low, high = (one.item() for one in (video if real else video.to(torch.int64)).aminmax())
+    if real and 0 < high <= 1 and low >= 0:
+        raise ValueError("video looks like 0..1, and must be 0..255: multiply by 255")
+    found = f"video holds numbers from {low:g} to {high:g}"
+    if real and low < 0 < high <= NORMALISED:
+        raise ValueError(f"{found}, as normalised pictures do: give them as they were, 0..255")
+    room = OVERSHOOT if real else 0
+    if low < -room or high > 255 + room:
+        raise ValueError(f"{found}, and must be 0..255: scale them to it")
 
 
 def check_frames(frames: Tensor) -> Tensor:
@@ -160,9 +176,8 @@ def check_queries(queries: object, video: Video) -> Tensor:
 def _check_layout(queries: object, batch: int) -> Tensor:
     """The queries as float32, of the right shape and batch and all finite."""
     if not isinstance(queries, Tensor):
-        queries = _to_tensor("queries", queries)
-    if queries.dtype == torch.bool or queries.is_complex():
-        raise ValueError(f"queries must be numbers, not {queries.dtype}: {ROWS}")
+        queries = to_tensor("queries", queries)
+    _check_plain("queries", queries)
     if queries.ndim == 2:
         queries = queries[None]
     shape = tuple(queries.shape)

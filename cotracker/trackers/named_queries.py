@@ -4,16 +4,16 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cotracker import checks
 from cotracker.queries import default_grid, inside_mask, read_points
-from cotracker.trackers.inputs import check_queries, pad_queries
+from cotracker.trackers.inputs import check_queries, pad_queries, to_tensor
 from cotracker.types import Video
 
 GRID = 10  # points a side of the grid within a mask, where no grid is given
+MAX_GRID = 1024  # points a side; all pixels are asked by encode(video).dense()
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,14 @@ def gather_queries(
         parts.append(check_queries(points, video))
     labels = None if mask is None else check_mask(mask, (height, width))
     if grid is not None or labels is not None:
-        side = GRID if grid is None else checks.whole("grid", grid, 1)
+        side = GRID if grid is None else checks.whole("grid", grid, 1, MAX_GRID)
         checks.whole("frame", frame, 0, frames - 1)
         parts.append(_grid_in(side, frame, box, labels))
     if not parts:
         raise ValueError("nothing is asked: pass queries, points=, grid= or mask=")
     if point_mask is not None and len(parts) > 1:
         raise ValueError("queries of different numbers of points a clip cannot be added to others")
-    batch = max(len(part) for part in parts)
+    batch = max(video.shape[0], *(len(part) for part in parts))
     joined = torch.cat([part.expand(batch, -1, -1) for part in parts], dim=1)
     warn_of_outside(joined if point_mask is None else joined[point_mask], box)
     if names is not None:
@@ -96,8 +96,9 @@ def check_mask(mask: object, size: tuple[int, int]) -> Tensor:
 
         labels, name = torch.from_numpy(read_mask(mask)), str(mask)
     else:
-        labels, name = torch.as_tensor(np.asarray(mask)), "mask"
-    labels = labels.squeeze()
+        mask = mask.detach().cpu() if isinstance(mask, Tensor) else mask
+        labels, name = to_tensor("mask", mask), "mask"
+    labels = labels.squeeze() if labels.ndim > 2 else labels
     if labels.ndim != 2:
         sides = " ".join(map(str, labels.shape))
         raise ValueError(f"{name} must be H W, of one frame and without colours, not {sides}")
@@ -106,6 +107,8 @@ def check_mask(mask: object, size: tuple[int, int]) -> Tensor:
             f"{name} is {labels.shape[1]}x{labels.shape[0]}, but the video is {size[1]}x{size[0]}: "
             "both must have one size"
         )
+    if labels.is_floating_point() and (labels != labels.round()).any():
+        raise ValueError(f"{name} must hold whole labels, or True inside: pass such as mask > 0.5")
     labels = labels.to(torch.int64)
     if not labels.any():
         raise ValueError(f"{name} is empty: mark what shall be tracked by other numbers than 0")

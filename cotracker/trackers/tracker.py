@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cotracker import checks
 from cotracker.geometry import inside_frame
-from cotracker.model.hardware import best_device
+from cotracker.model.hardware import best_device, usual_defaults
 from cotracker.trackers.encoded import EncodedVideo
 from cotracker.trackers.inputs import check_answer, opened
 from cotracker.trackers.live import Live, LiveOptions
@@ -58,7 +58,7 @@ class Tracker(nn.Module, ABC):
         ValueError, one sentence, for what cannot be; a warning for points outside the picture.
         """
         grid = _one_grid(grid, grid_size)
-        with opened(video) as source:
+        with usual_defaults(self.device.type), opened(video) as source:
             box = _check_roi(roi, tuple(source.shape[-2:]))
             asked = gather_queries(source, queries, points, grid, mask, frame, box)
             view = source if roi is None else crop_view(source, box)
@@ -140,7 +140,7 @@ class Tracker(nn.Module, ABC):
         `encoded.flow(0, 7)` ask all pixels. A tracker that encodes nothing keeps nothing.
         memory: bytes of feature maps kept; frames beyond them are encoded anew by each call.
         """
-        with opened(video) as source:
+        with usual_defaults(self.device.type), opened(video) as source:
             encoded = EncodedVideo(source, self, memory)
             self.fill(self._here(encoded))
             return encoded
@@ -153,7 +153,14 @@ class Tracker(nn.Module, ABC):
 
     def _apply(self, fn, recurse: bool = True):
         """As nn.Module's, behind .to(), .half() and their like; refuses another precision."""
-        if fn(torch.zeros(1)).dtype != torch.float32:
+        try:
+            moved = fn(torch.zeros(1))
+        except (RuntimeError, AssertionError) as error:  # no such device here
+            raise ValueError(
+                f"the tracker cannot be moved ({str(error).splitlines()[0]}): leave it on "
+                f"{self.device}"
+            ) from error
+        if moved.dtype != torch.float32:
             raise ValueError(
                 "a tracker keeps its precision: choose it in load_tracker(precision=…), not by "
                 "half(), bfloat16(), double() or to()"
@@ -212,7 +219,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(best_device())
     try:
-        return torch.zeros(0, device=name).device
+        zero = torch.zeros(1, device=name)
+        zero.item()  # "meta" has no numbers
+        return zero.device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"device {name} cannot be used on this machine: use auto or cpu"

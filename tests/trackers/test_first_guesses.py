@@ -96,6 +96,17 @@ REFUSED = {
     "grey frames": (V[..., 0], Q, "video must have shape"),
     "unclear axes": (V[:, :3], Q, "may be T 3 H W or T H W 3: pass B T 3 H W"),
     "a missing file": ("absent.mp4", Q, "absent.mp4 does not exist"),
+    "normalised": (T / 50 - 2, Q, "as normalised pictures do"),
+    "16 bits in doubles": (V * 257.0, Q, "from 9509 to 55769, and must be 0..255"),
+    "below nothing": (V.astype(np.int16) - 99, Q, "from -?[0-9]+ to [0-9]+, and must be 0..255"),
+    "a spectrum": (T.to(torch.complex64), Q, "video must be numbers, not torch.complex64"),
+    "no numbers": (T.to("meta"), Q, "video must be a dense tensor that holds its numbers"),
+    "sparse queries": (T, Q.to_sparse(), "queries must be a dense tensor"),
+    "missing queries": (T, np.ma.array(Q[0].numpy(), mask=np.eye(3)), "some are masked"),
+    "an address": ("https://example.com/a.mp4", Q, "is an address: download it"),
+    "an empty path": ("", Q, "video is empty: give a path"),
+    "an endless name": ("a" * 5000, Q, "cannot be read .File name too long"),
+    "bytes": (b"a.mp4", Q, "video must be a path, as text or pathlib.Path"),
     "nothing": (T, None, "nothing is asked: pass queries, points=, grid= or mask="),
 }
 
@@ -170,6 +181,9 @@ def test_the_inside_of_a_mask_with_the_labels_as_ids(tracker):
         (np.ones((HEIGHT, WIDTH + 1)), "mask is 97x64, but the video is 96x64"),
         (np.ones((FRAMES, 1, HEIGHT, WIDTH)), "mask must be H W, of one frame .*, not 24 64 96"),
         (np.zeros((HEIGHT, WIDTH)), "mask is empty"),
+        (np.full((HEIGHT, WIDTH), 0.7), "pass such as mask > 0.5"),
+        (np.full((HEIGHT, WIDTH), np.nan), "pass such as mask > 0.5"),
+        ({}, "mask must hold numbers in equally long rows"),
         (np.eye(HEIGHT, WIDTH) > 1, "mask is empty"),
     ],
 )
@@ -182,6 +196,47 @@ def test_points_of_a_file_add_up_with_the_others(tracker, tmp_path):
     (tmp_path / "p.csv").write_text("frame,x,y\n2,10,11\n")
     tracks = tracker(T, Q, points=tmp_path / "p.csv", grid=1)
     assert tracks.queries[0].tolist()[3:] == [[2, 10, 11], [0, 48, 32]]
+
+
+def test_a_grid_is_asked_of_every_clip_and_has_an_end(tracker):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[20:50, 30:80] = True
+    both = tracker(torch.cat([T, T]), grid=3, mask=mask)
+    alone = tracker(T, grid=3, mask=mask)
+    assert torch.equal(both[1].xy, alone.xy) and torch.equal(both[1].ids, alone.ids)
+    with pytest.raises(ValueError, match="grid must be a whole number from 1 to 1024"):
+        tracker(T, grid=10**9)
+
+
+def test_the_callers_defaults_change_nothing(tracker, expected, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    checkpoint.save(path, tiny(), {})
+    dtype = torch.get_default_dtype()
+    with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+        torch.set_default_dtype(torch.float64)
+        try:
+            loaded = cotracker.load_tracker(path, iters=1, resolution=(48, 64), device="cpu")
+            found = [one(T, Q).xy for one in (tracker, loaded)]
+            assert torch.get_default_dtype() == torch.float64
+        finally:
+            torch.set_default_dtype(dtype)
+    assert all(torch.equal(xy, expected.xy) for xy in found)
+
+
+def test_what_cannot_be_used_is_said(tracker):
+    for device in ("meta", "gpu"):
+        with pytest.raises(ValueError, match=f"device {device} cannot be used on this machine"):
+            cotracker.load_tracker(device=device)
+    with pytest.raises(ValueError, match="checkpoint is empty"):
+        cotracker.load_tracker("")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="the tracker cannot be moved .*: leave it on cpu"):
+            tracker.to("cuda")
+
+
+def test_track_video_takes_what_a_tracker_takes(tracker, expected):
+    found = cotracker.track_video(V, Q[0].tolist(), tracker)
+    assert torch.equal(found.xy, expected.xy)
 
 
 def test_tracks_are_indexed_counted_and_stored(tracker, expected, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotracker.checks import choice
+from cotracker import checks
 from cotracker.data.video.container import FileSource
 from cotracker.data.video.encode import write_frames
 from cotracker.data.video.folder import (
@@ -161,8 +161,9 @@ def open_video(path: str | Path, damaged: str = "refuse") -> VideoFile:
     Variable rates, dropped frames, interlacing and the like are said in a warning.
     ValueError, one sentence naming the file: nothing can be read, or it is damaged.
     """
-    choice("damaged", damaged, ("refuse", "repeat"))
-    path = Path(path)
+    checks.choice("damaged", damaged, ("refuse", "repeat"))
+    path = checks.path("video", path)
+    _check_there(path)
     repeats = damaged == "repeat"
     if path.is_dir():
         return VideoFile(path.resolve().name, open_folder(path, repeats))
@@ -198,12 +199,18 @@ def write_video(
     return count
 
 
-def _check_file(path: Path) -> None:
+def _check_there(path: Path) -> None:
+    wanted = "give a video file or a folder of frames"
     try:
-        status = path.stat()
+        path.stat()
     except FileNotFoundError:
-        wanted = "give a video file or a folder of frames"
         raise ValueError(f"{path} does not exist: {wanted}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): {wanted}") from error
+
+
+def _check_file(path: Path) -> None:
+    status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(
             f"{path} is a pipe or a device, which cannot be read twice: save it as a file first"
