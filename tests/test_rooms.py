@@ -35,6 +35,7 @@ ALLOWED = {
         "trackers.views",
         "trackers.wrappers",
     ],
+    "cotracker.baselines.tapnet": ["baselines", "checkpoint", "data.pickles"],
     "cotracker.baselines.predictions": ["trackers.tracker", "interchange"],
     "cotracker.data.labelled": ["data", "interchange"],
     "cotracker.training": ["model", "queries", "checkpoint"],

@@ -28,7 +28,7 @@ def load_npy_dict(path: str | Path) -> dict:
         ) from error
     if not isinstance(value, dict):
         raise ValueError(
-            f"{path} holds no dictionary: it should be np.save of a dict with coords and visibility"
+            f"{path} holds no dictionary: it should be np.save of a dict of arrays"
         )
     return value
 
