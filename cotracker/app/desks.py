@@ -1,0 +1,59 @@
+"""The desks of everybody who has the page open, each in its own folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from cotracker.app.desk import CLOSED, Desk
+from cotracker.app.trackers import Trackers
+from cotracker.files import temporary_folder
+
+
+class Desks:
+    """Desks by the names of sessions; nobody is given another's.
+
+    root: a folder of this server alone.
+    """
+
+    def __init__(self, root: Path, trackers: Trackers):
+        self.root, self.trackers = root, trackers
+        self._open: dict[str, Desk] = {}
+        self._closed: set[str] = set()
+        self._lock = Lock()
+
+    def of(self, session: str) -> Desk:
+        """The Desk of a session, made where there is none; ValueError after its end."""
+        with self._lock:
+            if session in self._closed:
+                raise ValueError(CLOSED)
+            if session not in self._open:
+                self._open[session] = Desk(self.root, self.trackers)
+            return self._open[session]
+
+    def close(self, session: str) -> None:
+        """Ends a session: what it runs is stopped, and its files are removed."""
+        with self._lock:
+            desk = self._open.pop(session, None)
+            self._closed.add(session)
+        if desk is not None:
+            desk.close()
+
+    def close_all(self) -> None:
+        """Ends all sessions."""
+        for session in list(self._open):
+            self.close(session)
+
+
+@contextmanager
+def open_desks(trackers: Trackers, parent: Path | None = None) -> Iterator[Desks]:
+    """The Desks of a server, in a temporary folder that ends with the block.
+
+    parent: where the folder is made; None for the system's place for such.
+    """
+    with temporary_folder(parent) as root:
+        desks = Desks(root, trackers)
+        try:
+            yield desks
+        finally:
+            desks.close_all()
