@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock
 
@@ -77,6 +77,8 @@ class Desk:
             os.replace(upload, place)
         except FileNotFoundError:
             raise ValueError(f"{upload.name} is gone: choose it again") from None
+        with suppress(OSError):
+            upload.parent.rmdir()  # what gradio made for it
         return place
 
     def do(self, action: Callable[[Work], str], progress: Progress | None = None) -> str:

@@ -73,9 +73,9 @@ class Page:
             self.name = gr.Textbox(label="Name of the next point", max_lines=1, elem_id="name",
                                    min_width=140)  # fmt: skip
             self.point = gr.Dropdown([], label="Point to correct", elem_id="point", min_width=140)
-        with gr.Row():
-            self.side = gr.Slider(1, MOST, 5, step=1, label="Points a side: grid, box, mask")
-            self.grid = gr.Button("Grid over the frame", elem_id="grid", min_width=120)
+        label = "Points a side of a grid: over the frame, in a box, in a mask"
+        self.side = gr.Slider(1, MOST, 5, step=1, label=label, elem_id="side")
+        self.grid = gr.Button("Grid over the frame", elem_id="grid")
 
     def _lay_out_mask(self) -> None:
         with gr.Accordion("Mask", open=False, elem_id="mask"):
@@ -99,7 +99,7 @@ class Page:
         self.least = gr.Slider(0, 1, 0, step=0.01, label="Least confidence", elem_id="least")
         self.play = gr.Button("Play the overlay", elem_id="play")
         with gr.Row():
-            self.other = gr.Dropdown(names, value=names[-1], label="Compare with", min_width=120,
+            self.other = gr.Dropdown(names, value=names[-1], label="Compare with", min_width=200,
                                      elem_id="other")  # fmt: skip
             self.compare = gr.Button("Compare", elem_id="compare", min_width=80)
         with gr.Row():

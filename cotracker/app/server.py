@@ -1,7 +1,6 @@
 """The page on a socket of this machine: nobody else is answered, nothing else is loaded."""
 
 import socket
-from contextlib import suppress
 
 import fastapi
 import uvicorn
@@ -30,7 +29,6 @@ def make_app(desks: Desks, largest: int) -> fastapi.FastAPI:
 
 
 def serve(app: fastapi.FastAPI, listening: socket.socket) -> None:
-    """Answers on a listening socket until Ctrl-C or SIGTERM."""
+    """Answers on a listening socket until Ctrl-C or SIGTERM, which it raises at the end."""
     settings = {"log_level": "warning", "timeout_graceful_shutdown": 1}
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(uvicorn.Config(app, **settings)).run([listening])
+    uvicorn.Server(uvicorn.Config(app, **settings)).run([listening])

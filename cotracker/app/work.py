@@ -100,7 +100,7 @@ class Work:
         """Takes back what was asked last, or else the last change of the tracks."""
         if self._before:
             self.asked = self._before.pop()
-            return f"{_count(len(self.asked))} to be tracked."
+            return f"{_count(len(self.asked))} wait for Track."
         if self.session is None or not self.session.undo():
             raise ValueError("there is nothing to take back")
         if self.chosen not in self.points:
@@ -136,7 +136,7 @@ class Work:
             named.append(one if one.name else one._replace(name=self._next_name(taken)))
         self._before.append(self.asked)
         self.asked, self.corner = (*self.asked, *named), None
-        return f"{_count(len(self.asked))} to be tracked."
+        return f"{_count(len(self.asked))} wait for Track."
 
     def _next_name(self, taken: set[str]) -> str:
         while True:
@@ -166,7 +166,7 @@ class Work:
             near = min(waiting, key=lambda one: (one.x - here.x) ** 2 + (one.y - here.y) ** 2)
             self._before.append(self.asked)
             self.asked = tuple(one for one in self.asked if one is not near)
-            return f"{near.name} is removed; {_count(len(self.asked))} to be tracked."
+            return f"{near.name} is removed; {_count(len(self.asked))} wait for Track."
         one = self._nearest(here)
         name, self.other = self.points[one], None
         self.session.remove(one)

@@ -3,9 +3,12 @@
 import argparse
 import os
 import socket
+from contextlib import suppress
 
+from cotracker import checks
 from cotracker.app.desks import open_desks
 from cotracker.app.trackers import Trackers
+from cotracker.cli import Terminated
 from cotracker.cli import arguments as kinds
 from cotracker.trackers.options import TrackerOptions
 
@@ -46,14 +49,17 @@ def run(arguments: argparse.Namespace) -> None:
         app = server.make_app(desks, arguments.max_upload)
         print(f"open http://{HOST}:{listening.getsockname()[1]} in a browser; Ctrl-C ends it",
               flush=True)  # fmt: skip
-        server.serve(app, listening)
+        with suppress(KeyboardInterrupt, Terminated):
+            server.serve(app, listening)
+    print("ended; what was uploaded is removed")
 
 
 def _listen(port: int) -> socket.socket:
     """A socket that listens on a port of this machine alone; ValueError where that is taken."""
+    checks.whole("--port", port, 0, 65535)
     try:
         return socket.create_server((HOST, port))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ValueError(
             f"--port {port} cannot be used ({error}): choose another, or 0 for a free one"
         ) from error
