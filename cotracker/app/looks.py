@@ -20,5 +20,10 @@ document.addEventListener("keydown", event => {
 });
 </script>"""
 HELP = "Keys: ← → frames, t track, Esc cancel, u undo, o overlay; Tab goes through the page."
-CSS = "#status p {margin: 0; font-size: 1.1em} #status .wrong {color: #c00} footer {display: none}"
+CSS = """
+#status p {margin: 0; font-size: 1.1em}
+#status .wrong {color: #c00}
+#picture img {width: 100%; height: auto}
+footer {display: none}
+"""
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}

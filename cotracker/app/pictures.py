@@ -43,7 +43,7 @@ def colours_of(tracks: Tracks) -> np.ndarray:
 
 def mark_points(picture: Image.Image, points: list[tuple[float, float]], ring: bool) -> None:
     """Draws white crosses at (x, y), or rings, with a dark rim."""
-    size = max(4.0, 0.02 * (picture.width * picture.height) ** 0.5)
+    size = max(4.0, (0.03 if ring else 0.02) * (picture.width * picture.height) ** 0.5)
     draw = ImageDraw.Draw(picture)
     for x, y in points:
         box = (x - size, y - size, x + size, y + size)
