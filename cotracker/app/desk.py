@@ -12,6 +12,7 @@ from cotracker import checks
 from cotracker.app.pictures import (
     GAP,
     draw_frame,
+    enlargement,
     keep_confident,
     mark_points,
     overlay_frames,
@@ -103,12 +104,14 @@ class Desk:
         tracks = work.tracks(least) if work.points else None
         with self._reading:
             frame = work.video[:, t : t + 1][0]
-            picture = draw_frame(frame, t, tracks, TRAIL)
+            times = self.enlargement
+            picture = draw_frame(frame, t, tracks, TRAIL, times)
             waiting = [*work.asked, *([work.corner] if work.corner else [])]
-            mark_points(picture, [(one.x, one.y) for one in waiting if one.t == t], ring=False)
+            places = [(one.x, one.y) for one in waiting if one.t == t]
+            mark_points(picture, places, False, times)
             if work.chosen is not None and tracks is not None:
                 place = tracks.xy[0, t, work.session.ids.index(work.chosen)]
-                mark_points(picture, [tuple(place.tolist())], ring=True)
+                mark_points(picture, [tuple(place.tolist())], True, times)
             return self._write_shown(picture, t)
 
     @property
@@ -116,10 +119,15 @@ class Desk:
         """The number of the video's last frame."""
         return len(self.work.video) - 1
 
+    @property
+    def enlargement(self) -> int:
+        """Of the pictures: pixels of theirs a pixel of the frame."""
+        return enlargement(self.work.video.shape[-1])
+
     def canvas(self, t: int) -> Path:
         """A jpeg file of frame t to paint on; it stays as a picture does."""
         with self._reading:
-            return self._write_shown(draw_frame(self.work.video[:, t : t + 1][0], t, None, 0), t)
+            return self._write_shown(draw_frame(self.work.video[:, t : t + 1][0], t), t)
 
     def overlay(self, least: float = 0.0, progress: Progress | None = None) -> Path:
         """An mp4 file of the video with its tracks; those of the other checkpoint on the right."""

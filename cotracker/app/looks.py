@@ -1,5 +1,7 @@
 """What the page looks like and which keys it has: text for the browser."""
 
+import html
+
 KEYS = """<script>
 document.addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -23,7 +25,12 @@ HELP = "Keys: ← → frames, t track, Esc cancel, u undo, o overlay; Tab goes t
 CSS = """
 #status p {margin: 0; font-size: 1.1em}
 #status .wrong {color: #c00}
-#picture img {width: 100%; height: auto}
 footer {display: none}
 """
 FONTS = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+
+
+def status_html(sentence: str, wrong: bool = False) -> str:
+    """The status line, which a screen reader reads out; red where something is wrong."""
+    kind = "wrong" if wrong else "told"
+    return f'<p role="status" aria-live="polite" class="{kind}">{html.escape(sentence)}</p>'

@@ -1,6 +1,5 @@
 """The page itself, the one file that knows gradio: what is shown, and which desk does what."""
 
-import html
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import gradio as gr
 from cotracker.app.asked import MOST
 from cotracker.app.desk import Desk
 from cotracker.app.desks import Desks
-from cotracker.app.looks import CSS, FONTS, HELP, KEYS
+from cotracker.app.looks import CSS, FONTS, HELP, KEYS, status_html
+from cotracker.app.pictures import from_picture
 from cotracker.app.work import ADD, MODES, Work
 from cotracker.interchange import FORMATS
 
@@ -26,11 +26,6 @@ def mount(app, desks: Desks, largest: int):
                                enable_monitoring=False, mcp_server=False, **looks)  # fmt: skip
 
 
-def _status(sentence: str, wrong: bool = False) -> str:
-    kind = "wrong" if wrong else "told"
-    return f'<p role="status" aria-live="polite" class="{kind}">{html.escape(sentence)}</p>'
-
-
 class Page:
     """The parts of the page, and what each of them calls."""
 
@@ -40,7 +35,7 @@ class Page:
     def build(self) -> gr.Blocks:
         """The page, all parts of it connected."""
         with gr.Blocks(title="CoTracker", analytics_enabled=False) as page:
-            self.status = gr.HTML(_status("Open a video to begin."), elem_id="status")
+            self.status = gr.HTML(status_html("Open a video to begin."), elem_id="status")
             with gr.Row():
                 with gr.Column(scale=3):
                     self._lay_out_pictures()
@@ -57,7 +52,7 @@ class Page:
 
     def _lay_out_pictures(self) -> None:
         label = f"Video, at most {self.largest / 1e6:,.0f} MB"
-        self.upload = gr.File(label=label, height=90, elem_id="upload")
+        self.upload = gr.File(label=label, height=120, elem_id="upload")
         self.picture = gr.Image(label="Frame", interactive=False, elem_id="picture", buttons=[],
                                 alt_text="the frame with its points")  # fmt: skip
         self.frame = gr.Slider(0, 1, 0, step=1, label="Frame number", elem_id="frame")
@@ -79,7 +74,7 @@ class Page:
 
     def _lay_out_mask(self) -> None:
         with gr.Accordion("Mask", open=False, elem_id="mask"):
-            self.mask_file = gr.File(label="A mask's picture", height=90, elem_id="mask-file")
+            self.mask_file = gr.File(label="A mask's picture", height=120, elem_id="mask-file")
             self.begin = gr.Button("Paint on this frame", elem_id="begin")
             self.paint = gr.ImageEditor(label="Paint", sources=(), transforms=(), layers=False,
                                         brush=gr.Brush(colors=["#ff3030"], color_mode="fixed"),
@@ -154,7 +149,9 @@ class Page:
 
     def click(self, t, least, mode, name, side, request: gr.Request, event: gr.SelectData) -> list:
         """`shown`, and an empty name, after a click on the picture."""
-        return self.click_at(t, least, mode, name, side, *event.index, request)
+        _, times = self._attempt(request, lambda desk: desk.enlargement)
+        x, y = from_picture(event.index, times or 1)
+        return self.click_at(t, least, mode, name, side, x, y, request)
 
     def click_at(self, t, least, mode, name, side, x, y, request: gr.Request) -> list:
         """`shown`, and an empty name, after a click at (x, y)."""
@@ -180,7 +177,7 @@ class Page:
         if path is None:
             return [status, gr.skip()]
         begun = {"background": path, "layers": [], "composite": None}
-        return [_status("Paint over what shall be tracked."), begun]
+        return [status_html("Paint over what shall be tracked."), begun]
 
     def add_painted(self, t, least, painted, side, request: gr.Request) -> list:
         def add(work: Work) -> str:
@@ -204,7 +201,7 @@ class Page:
 
     def show_film(self, least, request: gr.Request, progress=PROGRESS) -> list:
         status, path = self._attempt(request, lambda d: str(d.overlay(least, _teller(progress))))
-        return [status if path is None else _status("The overlay is written."), path]
+        return [status if path is None else status_html("The overlay is written."), path]
 
     def stop(self, request: gr.Request) -> str:
         return self._attempt(request, Desk.cancel)[0]
@@ -215,7 +212,7 @@ class Page:
             return [status, _no_file()]
         name = Path(path).name
         button = gr.DownloadButton(f"Download {name}", value=path, interactive=True)
-        return [_status(f"{name} is written."), button]
+        return [status_html(f"{name} is written."), button]
 
     def leave(self, request: gr.Request) -> None:
         """Ends the session of a tab that was closed."""
@@ -241,8 +238,8 @@ class Page:
         try:
             given = action(self.desks.of(request.session_hash))
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            return _status(" ".join(str(error).split()), wrong=True), None
-        return _status(given), given
+            return status_html(" ".join(str(error).split()), wrong=True), None
+        return status_html(str(given)), given
 
 
 def _teller(progress: gr.Progress) -> Callable[[int, int], None]:

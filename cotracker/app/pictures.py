@@ -16,6 +16,7 @@ from cotracker.visualize import overlay, rainbow, render_tracks
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 GAP = 4  # pixels between two pictures
+WIDTH = 720  # pixels of an enlarged picture, about
 QUALITY = 92  # of a jpeg
 
 
@@ -28,11 +29,30 @@ def keep_confident(tracks: Tracks, least: float) -> Tracks:
     return replace(tracks, visible=tracks.visible & (score >= least))
 
 
-def draw_frame(frame: Tensor, number: int, tracks: Tracks | None, trail: int) -> Image.Image:
-    """The picture of a frame 1 3 H W, with tracks of the whole video where there are some."""
+def enlargement(width: int) -> int:
+    """How many pixels of a picture a side of a frame's pixel has; small frames are enlarged."""
+    return max(1, round(WIDTH / width))
+
+
+def to_picture(xy: Tensor, times: int) -> Tensor:
+    """Places in an enlarged picture of places (..., 2) in the frame: pixel centres are whole."""
+    return xy * times + (times - 1) / 2
+
+
+def from_picture(xy: tuple[float, float], times: int) -> tuple[float, float]:
+    """The place in the frame of a place in an enlarged picture."""
+    x, y = ((value + 0.5) / times - 0.5 for value in xy)
+    return x, y
+
+
+def draw_frame(
+    frame: Tensor, number: int, tracks: Tracks | None = None, trail: int = 0, times: int = 1
+) -> Image.Image:
+    """The picture of a frame 1 3 H W, enlarged, with tracks of the whole video where some are."""
+    frame = frame.repeat_interleave(times, -1).repeat_interleave(times, -2)
     if tracks is not None:
-        colours = colours_of(tracks)
-        frame = render_tracks(frame, tracks.xy[0], tracks.visible[0], number, trail, colours)
+        colours, xy = colours_of(tracks), to_picture(tracks.xy[0], times)
+        frame = render_tracks(frame, xy, tracks.visible[0], number, trail, colours)
     return Image.fromarray(frame[0].permute(1, 2, 0).numpy())
 
 
@@ -41,11 +61,13 @@ def colours_of(tracks: Tracks) -> np.ndarray:
     return rainbow(tracks.queries[0, :, 1:])
 
 
-def mark_points(picture: Image.Image, points: list[tuple[float, float]], ring: bool) -> None:
-    """Draws white crosses at (x, y), or rings, with a dark rim."""
+def mark_points(
+    picture: Image.Image, points: list[tuple[float, float]], ring: bool, times: int = 1
+) -> None:
+    """Draws white crosses at (x, y) of the frame, or rings, with a dark rim."""
     size = max(4.0, (0.03 if ring else 0.02) * (picture.width * picture.height) ** 0.5)
     draw = ImageDraw.Draw(picture)
-    for x, y in points:
+    for x, y in to_picture(torch.tensor(points).reshape(-1, 2), times).tolist():
         box = (x - size, y - size, x + size, y + size)
         for colour, width in ((BLACK, 4), (WHITE, 2)):
             if ring:

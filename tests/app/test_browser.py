@@ -27,9 +27,9 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
 ]
 FRAMES, H, W = 16, 240, 320
-WAIT = 240_000  # milliseconds for what a busy machine does
+WAIT = 60_000  # milliseconds for what a busy machine does
 LARGEST = 4_000_000
-VIEW = {"width": 1200, "height": 1080}
+VIEW = {"width": 1200, "height": 1220}
 READY = f"{FRAMES} frames of {W}x{H}, 10 a second."
 
 
@@ -37,7 +37,7 @@ READY = f"{FRAMES} frames of {W}x{H}, 10 a second."
 def clip():
     """A Clip of sprites, and where its points are."""
     scenes = Sprites(frames=FRAMES, height=H, width=W, points=60)
-    return scenes.clip(np.random.default_rng(21))
+    return scenes.clip(np.random.default_rng(5))
 
 
 def place(point: int, frame: int) -> tuple[float, float]:
@@ -175,9 +175,9 @@ def visit(browser, server):
 def test_from_upload_to_download(visit, uploads, tmp_path):
     me = visit()
     me.open(uploads / "clip.mp4")
-    bar, flank, later = place(7, 0), place(36, 0), place(7, 10)
-    me.page.locator("#name textarea, #name input").fill("bar")
-    me.click(*bar, "1 point wait")
+    ball, flank, later = place(41, 0), place(12, 0), place(41, 10)
+    me.page.locator("#name textarea, #name input").fill("ball")
+    me.click(*ball, "1 point wait")
     assert me.page.locator("#name textarea, #name input").input_value() == ""
     me.click(*flank, "2 points wait")
     me.mode("draw a box")
@@ -191,10 +191,11 @@ def test_from_upload_to_download(visit, uploads, tmp_path):
     me.go(10)
     me.mode("correct")
     me.page.locator("#point input").click()
-    me.page.get_by_role("option", name="bar").click()
-    me.told("bar: click where it is.")
+    me.page.get_by_role("option", name="ball").click()
+    me.told("ball: click where it is.")
     me.shoot(tmp_path / "before.jpg")
-    me.click(*later, "bar is at (")
+    me.click(*later, "ball is at (")
+    me.page.mouse.move(5, 5)
     me.shoot(tmp_path / "corrected.jpg")
     me.press("play", "The overlay is written.")
     me.page.wait_for_function("document.querySelector('#film video').readyState >= 2", timeout=WAIT)
@@ -205,9 +206,9 @@ def test_from_upload_to_download(visit, uploads, tmp_path):
     me.shoot(tmp_path / "overlay.jpg")
     for kind in ("npz", "csv", "dlc-csv"):
         tracks = read_tracks(me.download(kind, tmp_path))
-        assert tracks.names == ("bar", "p1") and tracks.xy.shape == (1, FRAMES, 2, 2)
-        np.testing.assert_allclose(tracks.xy[0, 10, 0], later, atol=1e-3)
-        np.testing.assert_allclose(tracks.xy[0, 0], [bar, flank], atol=1e-3)
+        assert tracks.names == ("ball", "p1") and tracks.xy.shape == (1, FRAMES, 2, 2)
+        np.testing.assert_allclose(tracks.xy[0, 10, 0], later, atol=0.5)  # to where the mouse can point
+        np.testing.assert_allclose(tracks.xy[0, 0], [ball, flank], atol=0.5)
 
 
 def test_what_is_no_video_is_a_sentence_in_the_page(visit, uploads, tmp_path):

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sliding import FRAMES, H, W, predictor, texture
 
 from cotracker import cli
 from cotracker.app.desks import open_desks
-from cotracker.app.pictures import GAP
+from cotracker.app.pictures import GAP, enlargement, from_picture, to_picture
 from cotracker.app.trackers import Trackers
 from cotracker.app.work import ADD, BOX, CORRECT, REMOVE, Work
 from cotracker.checkpoint import SHIPPED
@@ -68,7 +69,11 @@ def files_of(folder: Path) -> list[str]:
 
 
 def shade_of(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path)).astype(int)
+    """A picture of a frame, without its enlargement."""
+    times = enlargement(W)
+    picture = np.asarray(Image.open(path)).astype(int)
+    assert picture.shape == (times * H, times * W, 3) and times == 13
+    return picture[times // 2 :: times, times // 2 :: times]
 
 
 def test_from_clicks_to_a_corrected_track(desk):
@@ -133,6 +138,12 @@ def test_pictures_show_the_points_and_do_not_pile_up(desk):
     for t in range(8):
         desk.picture(t)
     assert len(files_of(desk.folder)) == 5  # four pictures and the video
+
+
+def test_a_click_on_an_enlarged_picture_is_a_place_of_the_frame():
+    place = torch.tensor([[3.25, 17.0]])
+    for times in (1, 3, 13):
+        assert from_picture(to_picture(place, times)[0].tolist(), times) == (3.25, 17.0)
 
 
 def test_the_overlay_alone_and_side_by_side(desk):
