@@ -213,7 +213,7 @@ def test_from_upload_to_download(visit, uploads, tmp_path):
         np.testing.assert_allclose(tracks.xy[0, 0], [ball, flank], atol=0.5)
 
 
-def test_what_is_no_video_is_a_sentence_in_the_page(visit, uploads, tmp_path):
+def test_what_is_no_video_is_a_sentence_in_the_page(visit, uploads, server, tmp_path):
     me = visit()
     sentences = {
         "empty": "empty.mp4 is an empty file: copy it again",
@@ -226,6 +226,12 @@ def test_what_is_no_video_is_a_sentence_in_the_page(visit, uploads, tmp_path):
     me.page.set_input_files("#upload input[type=file]", uploads / "large.mp4")
     me.page.get_by_text("exceed the maximum allowed size").wait_for(timeout=WAIT)
     me.shoot(tmp_path / "bad_large.jpg")
+    post, get = me.context.request.post, me.context.request.get
+    large = {"name": "large.mp4", "mimeType": "video/mp4", "buffer": bytes(LARGEST + 1)}
+    at = server[0]
+    assert post(f"{at}/gradio_api/upload", multipart={"files": large}).status == 413
+    assert get(at, headers={"Host": "example.org"}).status == 403
+    assert get(f"{at}/gradio_api/file=http://127.0.0.1:1/x").status == 403
     me.press("track", "there is no video yet: open one")
     assert me.page.locator("#status .wrong").count() == 1
     me.open(uploads / "clip.mp4")
