@@ -41,6 +41,8 @@ class Work:
         self.other: Tracks | None = None
         self.chosen: int | None = None
         self._before: list[tuple[Asked, ...]] = []  # what was asked, for undo
+        self._changes = 0  # of the session, for undo
+        self._earlier: list[tuple[Session, str, int]] = []  # by other checkpoints, for undo
         self._named = 0
 
     @property
@@ -79,18 +81,16 @@ class Work:
 
     def track(self, checkpoint: str) -> str:
         """Tracks what was asked, all again where the checkpoint is another, or what was stopped."""
-        if self.session is None and not self.asked:
+        if not self.points and not self.asked:
             raise ValueError("nothing is asked: click a point, or add a grid")
-        tracker = self.trackers.get(checkpoint)
-        if self.session is None:
-            self.session = Session(tracker, self.video, progress=self.tell)
-        elif checkpoint != self.checkpoint:
-            self.session = self._follow(tracker)
-        self.checkpoint, self.other = checkpoint, None
+        if self.session is None or checkpoint != self.checkpoint:
+            self._switch(checkpoint)
+        self.other = None
         if self.asked:
             asked, self.asked, self._before = self.asked, (), []
             queries = torch.tensor([one[:3] for one in asked])
             names, groups = zip(*(one[3:] for one in asked))
+            self._changes += 1
             self.session.add(queries, names, groups)
         elif self.session.unfinished:
             self.session.update(self.session.unfinished)
@@ -101,8 +101,13 @@ class Work:
         if self._before:
             self.asked = self._before.pop()
             return f"{_count(len(self.asked))} wait for Track."
-        if self.session is None or not self.session.undo():
+        if self._changes and self.session.undo():
+            self._changes -= 1
+        elif self._earlier:
+            self.session, self.checkpoint, self._changes = self._earlier.pop()
+        else:
             raise ValueError("there is nothing to take back")
+        self.other = None
         if self.chosen not in self.points:
             self.chosen = None
         return "The last change is taken back."
@@ -157,6 +162,7 @@ class Work:
         if self.chosen is None:
             return self.choose(self._nearest(here))
         name, self.other = self.points[self.chosen], None
+        self._changes += 1
         self.session.correct(self.chosen, here.t, here.x, here.y)
         return f"{name} is at ({here.x:g}, {here.y:g}) in frame {here.t}. {self._told()}"
 
@@ -169,6 +175,7 @@ class Work:
             return f"{near.name} is removed; {_count(len(self.asked))} wait for Track."
         one = self._nearest(here)
         name, self.other = self.points[one], None
+        self._changes += 1
         self.session.remove(one)
         self.chosen = None if self.chosen == one else self.chosen
         return f"{name} is removed."
@@ -178,6 +185,16 @@ class Work:
         xy = self.tracks().xy[0, here.t]
         far = torch.linalg.vector_norm(xy - torch.tensor([here.x, here.y]), dim=-1)
         return self.session.ids[int(far.nan_to_num(float("inf")).argmin())]
+
+    def _switch(self, checkpoint: str) -> None:
+        """Makes the session one of this checkpoint, with the points of the one before."""
+        tracker = self.trackers.get(checkpoint)
+        if self.points:
+            session = self._follow(tracker)
+            self._earlier.append((self.session, self.checkpoint, self._changes))
+        else:
+            session = Session(tracker, self.video, progress=self.tell)
+        self.session, self.checkpoint, self._changes = session, checkpoint, 0
 
     def _follow(self, tracker: Tracker) -> Session:
         """A Session of this tracker with all points and their corrections."""

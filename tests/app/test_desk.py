@@ -102,6 +102,31 @@ def test_from_clicks_to_a_corrected_track(desk):
     assert work.tracks().fps == 10 and len(work.tracks().seconds) == FRAMES
 
 
+def test_undo_goes_back_over_a_change_of_the_checkpoint(desk):
+    work = desk.work
+    desk.do(lambda work: work.add_grid(2, 0))
+    desk.do(lambda work: work.track("one"))
+    desk.do(lambda work: work.click(CORRECT, 0, 5, 5))
+    desk.do(lambda work: work.click(CORRECT, 6, 9, 9))
+    desk.do(lambda work: work.track("two"))
+    assert work.checkpoint == "two" and work.tracks().xy[0, 6, 0].tolist() == [9, 9]
+    desk.do(lambda work: work.click(REMOVE, 6, 9, 9))
+    assert len(work.points) == 3
+    desk.do(Work.undo)
+    assert len(work.points) == 4 and work.checkpoint == "two"
+    desk.do(Work.undo)
+    assert len(work.points) == 4 and work.checkpoint == "one"
+    desk.do(Work.undo)
+    assert work.tracks().xy[0, 6, 0].tolist() != [9, 9]
+    desk.do(Work.undo)
+    assert work.points == {}
+    for ask in (Work.undo, lambda work: work.track("two")):
+        with pytest.raises(ValueError, match="nothing"):
+            desk.do(ask)
+    desk.do(lambda work: work.add_grid(1, 0))
+    assert desk.do(lambda work: work.track("two")) == f"1 point in {FRAMES} frames tracked."
+
+
 def test_masks_by_file_and_by_brush(desk, uploads, tmp_path):
     labels = np.zeros((H, W), np.uint8)
     labels[:, : W // 2], labels[:, W // 2 :] = 3, 7
