@@ -36,7 +36,7 @@ extras: setup
 	test -d $(CLIENTS) || \
 	    $(BIN)/python -m pip install --quiet --no-deps --target $(CLIENTS) autosegmentor==3.0.1
 	@command -v chromium >/dev/null || echo "no chromium: the page is not tested (apt-get install chromium)"
-	QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m extras
+	QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m extras
 
 lowest:
 	@if ! $(LOWEST_PYTHON) -c "" 2>/dev/null; then \

@@ -64,9 +64,9 @@ class Desk:
                 if frames < 2:
                     raise ValueError(f"{path.name} has one frame: there is nothing to track in it")
                 video[:, :1]  # refuses what cannot be decoded
-            except ValueError as error:
+            except ValueError:
                 shutil.rmtree(path.parent)
-                raise ValueError(str(error).replace(f"{path.parent}{os.sep}", "")) from error
+                raise
             self._remove_files(path.parent)
             self._work = Work(video, self.trackers, self._tell)
         return f"{path.name}: {frames} frames of {width}x{height}, {float(video.fps):g} a second."

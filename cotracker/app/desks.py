@@ -1,5 +1,7 @@
 """The desks of everybody who has the page open, each in its own folder."""
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,11 @@ class Desks:
             if session not in self._open:
                 self._open[session] = Desk(self.root, self.trackers)
             return self._open[session]
+
+    def say(self, error: Exception) -> str:
+        """An error's sentence on one line, without the folders of desks."""
+        own = rf"{re.escape(str(self.root))}{re.escape(os.sep)}(?:[0-9a-f]+{re.escape(os.sep)})*"
+        return re.sub(own, "", " ".join(str(error).split()))
 
     def close(self, session: str) -> None:
         """Ends a session: what it runs is stopped, and its files are removed."""

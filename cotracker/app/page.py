@@ -238,7 +238,7 @@ class Page:
         try:
             given = action(self.desks.of(request.session_hash))
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
-            return status_html(" ".join(str(error).split()), wrong=True), None
+            return status_html(self.desks.say(error), wrong=True), None
         return status_html(str(given)), given
 
 

@@ -207,7 +207,9 @@ def test_from_upload_to_download(visit, uploads, tmp_path):
     for kind in ("npz", "csv", "dlc-csv"):
         tracks = read_tracks(me.download(kind, tmp_path))
         assert tracks.names == ("ball", "p1") and tracks.xy.shape == (1, FRAMES, 2, 2)
-        np.testing.assert_allclose(tracks.xy[0, 10, 0], later, atol=0.5)  # to where the mouse can point
+        np.testing.assert_allclose(
+            tracks.xy[0, 10, 0], later, atol=0.5
+        )  # to where the mouse can point
         np.testing.assert_allclose(tracks.xy[0, 0], [ball, flank], atol=0.5)
 
 
