@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,13 +21,14 @@ from cotracker.app.pictures import (
 )
 from cotracker.app.trackers import Trackers
 from cotracker.app.work import Work
-from cotracker.data.video import open_video, write_video
+from cotracker.data.video import VideoFile, open_video, write_video
 from cotracker.interchange import FORMATS, write_tracks
 
 TRAIL = 12  # frames
 PATIENCE = 2.0  # seconds that a click waits for the one before
 SHOWN = 4  # pictures kept of those shown
 CLOSED = "this page was closed: load it again"
+_HEARING = Lock()  # warnings belong to the process
 Progress = Callable[[int, int], object]
 
 
@@ -36,10 +38,12 @@ class Desk:
     One action at a time changes something; pictures may be asked for meanwhile.
     ValueError, one sentence, where something cannot be done.
     root: where the folder is made.
+    damaged: "refuse" damaged videos, or "repeat" the last good frame.
     """
 
-    def __init__(self, root: Path, trackers: Trackers):
+    def __init__(self, root: Path, trackers: Trackers, damaged: str = "refuse"):
         self.folder, self.trackers = root / secrets.token_hex(16), trackers
+        self.damaged = damaged
         self.folder.mkdir()
         self._work: Work | None = None
         self._changing, self._reading = Lock(), Lock()
@@ -59,17 +63,15 @@ class Desk:
         with self._change():
             path = self.take(upload)
             try:
-                video = open_video(path)
-                frames, (height, width) = len(video), video.shape[-2:]
-                if frames < 2:
-                    raise ValueError(f"{path.name} has one frame: there is nothing to track in it")
-                video[:, :1]  # refuses what cannot be decoded
+                video, notes = _open_video(path, self.damaged)
             except ValueError:
                 shutil.rmtree(path.parent)
                 raise
             self._remove_files(path.parent)
             self._work = Work(video, self.trackers, self._tell)
-        return f"{path.name}: {frames} frames of {width}x{height}, {float(video.fps):g} a second."
+        height, width = video.shape[-2:]
+        size = f"{len(video)} frames of {width}x{height}, {float(video.fps):g} a second"
+        return ". ".join([f"{path.name}: {size}", *notes]) + "."
 
     def take(self, upload: Path) -> Path:
         """The path of an uploaded file, moved into a folder of its own."""
@@ -205,3 +207,14 @@ class Desk:
         for folder in self.folder.iterdir():
             if folder.is_dir() and folder != kept:
                 shutil.rmtree(folder)
+
+
+def _open_video(path: Path, damaged: str) -> tuple[VideoFile, list[str]]:
+    """The video of a file, and what is odd about it; ValueError where it cannot be tracked."""
+    with _HEARING, warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        video = open_video(path, damaged)
+        video[:, :1]  # refuses what cannot be decoded
+    if len(video) < 2:
+        raise ValueError(f"{path.name} has one frame: there is nothing to track in it")
+    return video, [str(one.message).replace(f"{path.parent}{os.sep}", "") for one in heard]

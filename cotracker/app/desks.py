@@ -16,10 +16,11 @@ class Desks:
     """Desks by the names of sessions; nobody is given another's.
 
     root: a folder of this server alone.
+    damaged: as of a Desk.
     """
 
-    def __init__(self, root: Path, trackers: Trackers):
-        self.root, self.trackers = root, trackers
+    def __init__(self, root: Path, trackers: Trackers, damaged: str = "refuse"):
+        self.root, self.trackers, self.damaged = root, trackers, damaged
         self._open: dict[str, Desk] = {}
         self._closed: set[str] = set()
         self._lock = Lock()
@@ -30,7 +31,7 @@ class Desks:
             if session in self._closed:
                 raise ValueError(CLOSED)
             if session not in self._open:
-                self._open[session] = Desk(self.root, self.trackers)
+                self._open[session] = Desk(self.root, self.trackers, self.damaged)
             return self._open[session]
 
     def say(self, error: Exception) -> str:
@@ -53,13 +54,16 @@ class Desks:
 
 
 @contextmanager
-def open_desks(trackers: Trackers, parent: Path | None = None) -> Iterator[Desks]:
+def open_desks(
+    trackers: Trackers, parent: Path | None = None, damaged: str = "refuse"
+) -> Iterator[Desks]:
     """The Desks of a server, in a temporary folder that ends with the block.
 
     parent: where the folder is made; None for the system's place for such.
+    damaged: as of a Desk.
     """
     with temporary_folder(parent) as root:
-        desks = Desks(root, trackers)
+        desks = Desks(root, trackers, damaged)
         try:
             yield desks
         finally:

@@ -29,6 +29,8 @@ def add_to(commands) -> None:
     add("--port", type=kinds.parse_whole, default=7860, metavar="PORT", help=port)
     add("--max-upload", type=kinds.parse_memory, default=LARGEST, metavar="SIZE", help=largest)
     add("--checkpoint", action="append", default=[], metavar="NAME_OR_FILE", help=checkpoint)
+    damaged = "refuse damaged videos, or repeat the last good frame (default: refuse)"
+    add("--damaged", choices=["refuse", "repeat"], default="refuse", help=damaged)
     add("--device", choices=kinds.DEVICES, default="auto", help="default: a GPU if there is one")
     add("--resolution", type=size, default=default.resolution, metavar="HxW",
         help="size tracked at (default: 384x512)")  # fmt: skip
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
                              device=arguments.device)  # fmt: skip
     trackers = Trackers(arguments.checkpoint, options)
     listening = _listen(arguments.port)
-    with listening, open_desks(trackers) as desks:
+    with listening, open_desks(trackers, damaged=arguments.damaged) as desks:
         os.environ["GRADIO_TEMP_DIR"] = str(desks.root)  # so that nothing lies elsewhere
         server = _import_server()
         app = server.make_app(desks, arguments.max_upload)

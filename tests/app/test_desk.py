@@ -21,6 +21,8 @@ from cotracker.checkpoint import SHIPPED
 from cotracker.data.video import open_video, write_video
 from cotracker.interchange import FORMATS, read_tracks
 
+FAILING = Path(__file__).parents[1] / "data" / "failing"
+
 
 class Small(Trackers):
     """Two checkpoints of one small network."""
@@ -289,6 +291,21 @@ def test_what_is_no_video_is_told_and_the_old_one_stays(
     assert desks.say(error.value).startswith(sentence)
     assert files_of(desk.folder) == ["clip.mp4"]
     assert desk.work.video.name == "clip"
+
+
+def test_odd_and_damaged_videos(tmp_path, uploads):
+    with open_desks(Small(), tmp_path, damaged="repeat") as desks:
+        desk = desks.of("me")
+        said = desk.open(uploads("vfr.mp4", data=(FAILING / "vfr.mp4").read_bytes()))
+        assert said == (
+            "vfr.mp4: 20 frames of 160x120, 25 a second. vfr.mp4 has a variable frame rate, 25 "
+            "frames a second in the median: the times of its frames are kept in seconds."
+        )
+        said = desk.open(uploads("bad.mp4", data=(FAILING / "firstbad.mp4").read_bytes()))
+        assert "frames of" in said and "damaged" in said
+        desk.damaged = "refuse"
+        with pytest.raises(ValueError, match="is damaged near frame 0"):
+            desk.open(uploads("bad.mp4", data=(FAILING / "firstbad.mp4").read_bytes()))
 
 
 def test_wrong_asks_are_told(desk, desks):
