@@ -191,16 +191,17 @@ class OneByOneStream:
         return stream.push(video[:, 10:]).xy.tolist()
 
 
-def test_state_does_not_grow_while_points_come_and_go():
+@pytest.mark.parametrize("mode", ["window", "frame"])
+def test_state_does_not_grow_while_points_come_and_go(mode):
     tracker, sizes = Resized(Supported(predictor(), 2, 0), (32, 48)), []
-    stream = tracker.stream(some_queries(times=(0, 0, 0))[0])
+    stream = tracker.stream(some_queries(times=(0, 0, 0))[0], mode=mode)
     frame = texture(frames=1)
-    for number in range(60):
+    for number in range(64):
         stream.push(frame)
         if number % 10 == 9:
             stream.add([[number, 20.0, 20.0]])
             stream.remove(stream.ids[0])
-        if number in (23, 59):
+        if number in (23, 63):  # as far in their windows
             sizes.append(stream.describe()["stream"]["state_bytes"])
     assert abs(sizes[1] - sizes[0]) < 0.01 * sizes[0]
     assert stream.ids == (6, 7, 8)
