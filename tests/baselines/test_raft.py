@@ -1,5 +1,6 @@
 """RAFT against the numbers of the published code (princeton-vl/RAFT 2888e15a)."""
 
+import pytest
 import torch
 from parity import close, stored
 from systems import inputs, published_state
