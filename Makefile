@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CLIENTS := $(VENV)/clients
 
 LOWEST_PYTHON ?= python3.10
 LOWEST := .venv-lowest
@@ -32,7 +33,10 @@ quick: setup
 
 extras: setup
 	$(BIN)/python -m pip install --quiet --editable ".[dev,extras]"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m extras
+	test -d $(CLIENTS) || \
+	    $(BIN)/python -m pip install --quiet --no-deps --target $(CLIENTS) autosegmentor==3.0.1
+	@command -v chromium >/dev/null || echo "no chromium: the page is not tested (apt-get install chromium)"
+	QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m extras
 
 lowest:
 	@if ! $(LOWEST_PYTHON) -c "" 2>/dev/null; then \

@@ -192,24 +192,37 @@ def output_folder(path: Path, names: Iterable[str]) -> Iterator[Path]:
             f"{nearest} is a file, so nothing can be written into {path}: choose another --out"
         )
     _refuse_folders(path, names)
-    _remove_orphans(nearest)
-    try:  # within `path` when it exists: the same file system, so that moving is one step
-        temporary = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=nearest))
-    except OSError as error:
-        raise ValueError(
-            f"{nearest} cannot be written to ({error.strerror}): choose another --out"
-        ) from None
+    # within `path` when it exists: the same file system, so that moving is one step
+    with temporary_folder(nearest) as temporary:
+        try:
+            yield temporary
+            path.mkdir(parents=True, exist_ok=True)
+            files = sorted(temporary.iterdir())
+            _refuse_folders(path, [file.name for file in files])  # again: it may have taken hours
+            for file in files:
+                os.replace(file, path / file.name)
+        except OSError as error:
+            raise _named(error, str(temporary), path) from error
+
+
+@contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder that is removed at the end; those of killed processes are removed first.
+
+    parent: where it is made; None for the system's place for such.
+    ValueError where it cannot be made.
+    """
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    _remove_orphans(parent)
     try:
-        yield temporary
-        path.mkdir(parents=True, exist_ok=True)
-        files = sorted(temporary.iterdir())
-        _refuse_folders(path, [file.name for file in files])  # again: it may have taken hours
-        for file in files:
-            os.replace(file, path / file.name)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=parent))
     except OSError as error:
-        raise _named(error, str(temporary), path) from error
+        reason = f"cannot be written to ({error.strerror})"
+        raise ValueError(f"{parent} {reason}: choose another --out") from None
+    try:
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _own_prefix() -> str:

@@ -1,4 +1,7 @@
-"""What other programs call: ethology's function; napari-deeplabcut, with ours and as a client."""
+"""What other programs call: ethology's function, napari-deeplabcut's registry; real clients."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,3 +103,41 @@ def test_napari_deeplabcuts_own_backbone_runs_on_ours(monkeypatch, tmp_path):
     assert asked == [("facebookresearch/co-tracker", "cotracker3_offline")]
     assert outputs.keypoints[0].tolist() == [10, 20, 30] and np.isfinite(raw.keypoints).all()
     assert raw.keypoint_features["visibility"].dtype == bool
+
+
+@pytest.mark.slow
+def test_autosegmentors_tracking_runs_on_ours(monkeypatch, tmp_path):
+    """A real client, unmodified: `make extras` puts its wheel where only this test looks.
+
+    The wheel brings a copy of the published package too, which Python must not find.
+    """
+    clients = Path(sys.prefix) / "clients"
+    if not (clients / "autosegmentor").is_dir():
+        pytest.skip("make extras installs autosegmentor")
+    from parity import published_state
+    from PIL import Image
+
+    import cotracker.predictor
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(clients)])
+    client = pytest.importorskip("autosegmentor.models.Tracking.CoTrackerPredictor")
+    assert str(clients) not in cotracker.predictor.__file__
+    weights = tmp_path / "scaled_offline.pth"
+    torch.save(published_state(folder="cotracker3_offline"), weights)
+    frames, paths = moving_texture(6, *SIZE), []
+    for number, frame in enumerate(frames):
+        paths.append(str(tmp_path / f"{number}.png"))
+        Image.fromarray(frame).save(paths[-1])
+    points = [{"name": name, "point_id": k, "x": x, "y": y}
+              for k, (name, x, y) in enumerate([("nose", 30, 20), ("tail", 50, 10)])]  # fmt: skip
+    tracked = client.CoTrackerPredictor(["nose", "tail"], points, paths, str(weights))
+    assert type(client._cotracker_model) is cotracker.predictor.CoTrackerPredictor
+    found = tracked.get_all_tracked()
+    assert [one["name"] for one in found[0]["keypoints"]] == ["nose", "tail"]
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)[None]
+    ours, seen = client._cotracker_model(video, queries=torch.tensor([[[0, 30, 20], [0, 50, 10]]]))
+    told = [[[one["x"], one["y"]] for one in frame["keypoints"]] for frame in found]
+    assert told == ours[0].round().int().tolist() and told[0] == [[30, 20], [50, 10]]
+    visible = [[one["visible"] == 2 for one in frame["keypoints"]] for frame in found]
+    assert visible == seen[0].tolist()

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -134,3 +135,32 @@ def test_the_installed_commands_work(installed):
 def test_the_version_is_said_in_a_checkout_too(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"cotracker {cotracker.__version__}\n"
+
+
+@pytest.mark.extras
+@pytest.mark.slow
+def test_the_page_of_the_wheel_in_a_fresh_environment(wheel, tmp_path):
+    """With its extra; the packages it needs are those at hand, so that nothing is downloaded."""
+    pytest.importorskip("gradio")
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    site = next((tmp_path / "venv").glob("lib/*/site-packages"))
+    beside = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "beside.pth").write_text("\n".join(beside))
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index")
+    run(*pip, "--no-deps", "--ignore-installed", wheel, cwd=tmp_path)
+    run(*pip, "cotracker[app]", cwd=tmp_path)  # whatever the extra asks for is there
+    where = run(python, "-c", "import cotracker; print(cotracker.__file__)", cwd=tmp_path)
+    assert Path(where.strip()).is_relative_to(site)
+    command = [tmp_path / "venv" / "bin" / "cotracker", "app", "--port", "0"]
+    variables = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE) as process:
+        try:
+            address = process.stdout.readline().decode().split()[1]
+            with urllib.request.urlopen(address, timeout=60) as page:
+                text = page.read().decode()
+        finally:
+            process.terminate()
+        assert page.status == 200 and "Open a video to begin." in text
+        assert process.stdout.read() == b"ended; what was uploaded is removed\n"
+    assert process.returncode == 0 and not list(tmp_path.glob(".cotracker*"))

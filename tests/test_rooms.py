@@ -35,6 +35,7 @@ ALLOWED = {
         "trackers.views",
         "trackers.wrappers",
     ],
+    "cotracker.baselines.tapnet": ["baselines", "checkpoint", "data.pickles"],
     "cotracker.baselines.predictions": ["trackers.tracker", "interchange"],
     "cotracker.data.labelled": ["data", "interchange"],
     "cotracker.training": ["model", "queries", "checkpoint"],
@@ -84,6 +85,13 @@ ALLOWED = {
     "cotracker.interchange": ["data.pickles"],
     "cotracker.adapters": ["interchange", "data.video", "trackers"],
     "cotracker.interchange.onnx_graphs": ["model"],
+    "cotracker.app": [
+        "checkpoint",
+        "data.video",
+        "interchange",
+        "trackers",
+        "visualize",
+    ],
     "cotracker.predictor": ["trackers", "queries"],
     "cotracker.utils": ["data.video", "visualize"],
     "cotracker": ["trackers"],  # __init__: inside load_tracker only
@@ -125,6 +133,9 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "onnxscript": ["cotracker.interchange.onnx_graphs"],
     "napari_deeplabcut": ["cotracker.adapters.napari_deeplabcut"],
     "bpy": ["cotracker.interchange.blender_import"],
+    "gradio": ["cotracker.app.page"],
+    "fastapi": ["cotracker.app.server"],
+    "uvicorn": ["cotracker.app.server"],
 }
 FILES = sorted(
     [

@@ -169,9 +169,7 @@ class LocoTrackNetwork(nn.Module):
         low = F.interpolate(low, (height, width), mode="bilinear", align_corners=False)
         costs = torch.stack([low, high], dim=2)  # N T 2 h w
         heat = conv_same(costs.flatten(0, 1), self.cost_conv)[:, 0]
-        weights = (TEMPERATURE * heat).flatten(1).softmax(-1).view_as(heat)
-        scale = heat.new_tensor([size[1] / width, size[0] / height])
-        xy = (soft_argmax(weights) * scale).unflatten(0, costs.shape[:2])
+        xy = soft_argmax(heat, TEMPERATURE, size).unflatten(0, costs.shape[:2])
         flat = costs.flatten(-2)
         known = torch.cat([flat.mean(-1), flat.amax(-1), flat.amin(-1)], dim=-1)
         return Estimate(xy, *self.occ_linear(known).unbind(-1))

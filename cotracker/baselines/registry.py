@@ -14,6 +14,7 @@ CLASSICAL = {  # name: module.class; they need no file
 LEARNED = {  # they need a published file
     "raft": "raft.RAFT",
     "pips": "pips.PIPs",
+    "tapnet": "tapnet.TAPNet",
     "tapir": "tapir.TAPIR",
     "mft": "mft.MFT",
     "locotrack": "locotrack.LocoTrack",

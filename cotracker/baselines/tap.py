@@ -1,4 +1,4 @@
-"""What TAPIR, LocoTrack and TAPNext share: raster coordinates, backbone, cost volumes.
+"""What TAP-Net, TAPIR, LocoTrack and TAPNext share: raster coordinates, backbone, cost volumes.
 
 Raster coordinates count from the outer corner of the first pixel: its centre is at 0.5.
 """
@@ -19,16 +19,23 @@ FRAMES_AT_ONCE = 8
 
 
 def conv_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """conv(x) with zeros around x, so that a side becomes ceil(side / stride).
+    """conv(x) with zeros around x, so that a side becomes ceil(side / stride)."""
+    return conv(pad_same(x, conv.kernel_size, conv.stride))
 
-    Of an odd number of zeros the last is at the end.
+
+def pad_same(
+    x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], value: float = 0.0
+) -> Tensor:
+    """Maps x with `value` around them; of an odd number of rows or columns the last is at the end.
+
+    kernel, stride: of the layer that reads them, which then gives ceil(side / stride) values a
+    side.
     """
     padding = []
-    for side, kernel, stride in zip(x.shape[:1:-1], conv.kernel_size[::-1], conv.stride[::-1]):
-        reach = conv.dilation[0] * (kernel - 1) + 1
-        total = max((-(-side // stride) - 1) * stride + reach - side, 0)
+    for side, reach, step in zip(x.shape[:1:-1], kernel[::-1], stride[::-1]):
+        total = max((-(-side // step) - 1) * step + reach - side, 0)
         padding += [total // 2, total - total // 2]
-    return conv(F.pad(x, padding))
+    return F.pad(x, padding, value=value)
 
 
 def normalise(x: Tensor, dim: int) -> Tensor:
@@ -119,34 +126,43 @@ def read_window(maps: Tensor, cells: Tensor, radius: int = 3, stretch: float = 1
     return values.unflatten(1, xy.shape[1:3]).transpose(0, 1)
 
 
-def soft_argmax(heat: Tensor) -> Tensor:
-    """Raster positions (..., 2) in cells: the mean of heat maps (..., h, w) near their maxima."""
+def soft_argmax(heat: Tensor, temperature: float, size: tuple[int, int]) -> Tensor:
+    """Raster positions K 2 in frames of `size` (H, W), of logits K h w of where points are.
+
+    Each is the mean of softmax(temperature x logits) near its maximum.
+    """
     height, width = heat.shape[-2:]
     y, x = (torch.arange(side, device=heat.device) + 0.5 for side in (height, width))
     cells = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1)  # hw 2
-    flat = heat.flatten(-2)
-    best = cells[flat.argmax(-1)]  # ... 2
+    flat = (temperature * heat).flatten(-2).softmax(-1)
+    best = cells[flat.argmax(-1)]  # K 2
     near = (cells - best[..., None, :]).square().sum(-1) < REACH**2
     weight = flat * near
-    return weight @ cells / weight.sum(-1, keepdim=True).clamp(min=1e-12)
+    mean = weight @ cells / weight.sum(-1, keepdim=True).clamp(min=1e-12)
+    return mean * heat.new_tensor([size[1] / width, size[0] / height])
 
 
 class Match(nn.Module):
-    """A cost volume to a heat map, and to logits of occlusion and distance."""
+    """A cost volume to a heat map, and to logits: of occlusion, and from TAPIR on of distance.
 
-    def __init__(self):
+    rectified: the last convolution is, before its mean; in TAP-Net it is not.
+    """
+
+    def __init__(self, logits: int = 2, rectified: bool = True):
         super().__init__()
+        self.rectified = rectified
         self.hid1 = nn.Conv2d(1, 16, 3)
         self.hid2 = nn.Conv2d(16, 1, 3)
         self.hid3 = nn.Conv2d(16, 32, 3, 2)
         self.hid4 = nn.Linear(32, 16)
-        self.occ_out = nn.Linear(16, 2)
+        self.occ_out = nn.Linear(16, logits)
 
     def forward(self, costs: Tensor) -> tuple[Tensor, Tensor]:
-        """Heat map logits K h w and the other logits K 2, of costs K h w."""
+        """Heat map logits K h w and the other logits K n, of costs K h w."""
         x = F.relu(conv_same(costs[:, None], self.hid1))
         heat = conv_same(x, self.hid2)[:, 0]
-        x = F.relu(conv_same(x, self.hid3)).mean((-2, -1))
+        x = conv_same(x, self.hid3)
+        x = (F.relu(x) if self.rectified else x).mean((-2, -1))
         return heat, self.occ_out(F.relu(self.hid4(x)))
 
 

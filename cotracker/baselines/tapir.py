@@ -169,10 +169,7 @@ class TAPIRNetwork(nn.Module):
         """The Estimate by matching each frame alone, in pixels of maps.size."""
         costs = torch.einsum("nc,tchw->nthw", features[1], maps.lowres)
         heat, logits = self.match(costs.flatten(0, 1))
-        weights = (self.temperature * heat).flatten(1).softmax(-1).unflatten(1, heat.shape[1:])
-        height, width = heat.shape[1:]
-        scale = heat.new_tensor([maps.size[1] / width, maps.size[0] / height])
-        xy = (soft_argmax(weights) * scale).unflatten(0, costs.shape[:2])
+        xy = soft_argmax(heat, self.temperature, maps.size).unflatten(0, costs.shape[:2])
         return Estimate(xy, *logits.unflatten(0, costs.shape[:2]).unbind(-1))
 
     def refine(

@@ -17,7 +17,7 @@ from cotracker.files import public_name
 
 COMMANDS = (  # files here
     *("data", "compare", "bench", "export", "export_onnx"),
-    *("track", "live", "track_folder"),
+    *("track", "live", "track_folder", "app"),
 )
 
 

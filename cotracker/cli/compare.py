@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from cotracker.benchmarks.compare import Comparison, compare_results, load
-from cotracker.benchmarks.paper import numbers, tables
+from cotracker.benchmarks.paper import cells, numbers, tables
 from cotracker.benchmarks.results import NAME
 
 FORMATS = {"markdown": "md", "latex": "tex", "csv": "csv"}
@@ -53,8 +53,8 @@ def table(arguments: argparse.Namespace) -> None:
         row, path = _row_and_path(given)
         for file in _files(Path(path)):
             result = load(file)
-            found.append((row or tables.row_of(chosen, result, str(file)), result))
-    filled = tables.FilledTable(chosen, tables.place(chosen, found))
+            found.append((row or cells.row_of(chosen, result, str(file)), result))
+    filled = tables.FilledTable(chosen, cells.place(chosen, found))
     print(filled.formats()[FORMATS[arguments.format]](), end="")
 
 

@@ -52,6 +52,27 @@ class Attention(nn.Module):
         x = attend(q, k, v, bias)
         return self.out(x.transpose(1, 2).reshape(count, length, width))
 
+    def extend(self, x: Tensor, memory: Tensor, start: int, bias: Tensor | None) -> Tensor:
+        """As forward, of tokens that see those before them too.
+
+        memory: K M 2D, keys and values; its first `start` are those before, and x's come next.
+        bias: K 1 1 (start + L), or of all heads and L.
+        """
+        count, length, width = x.shape
+        each = self.heads, width // self.heads
+        q, keys = self.qkv(x).split([width, 2 * width], dim=-1)
+        memory[:, start : start + length] = keys
+        k, v = memory[:, : start + length].unflatten(-1, (2, *each)).permute(2, 0, 3, 1, 4)
+        q, bias = q.unflatten(-1, each).transpose(1, 2), None if bias is None else bias.to(q.dtype)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # one token: faster so
+        return self.out(x.transpose(1, 2).reshape(count, length, width))
+
+    def remember(self, x: Tensor, memory: Tensor, start: int) -> None:
+        """Writes keys and values as `extend` does, without an answer."""
+        width = x.shape[-1]
+        keys = F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:])
+        memory[:, start : start + x.shape[1]] = keys
+
 
 class Block(nn.Module):
     """Attention, then a two-layer MLP, each normalised before and added after."""
@@ -65,6 +86,16 @@ class Block(nn.Module):
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """K L D of x K L D; bias as in Attention.  Sequences do not see each other."""
         return in_chunks(self._answer, sequences_at_once(x), 0, x, bias)
+
+    def extend(self, x: Tensor, memory: Tensor, start: int, bias: Tensor | None) -> Tensor:
+        """As forward, of tokens that see those before them too; as Attention.extend."""
+        y = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+        x = x + self.attention.extend(y, memory, start, bias)
+        return x + mlp(F.layer_norm(x, x.shape[-1:], eps=1e-6), self.expand, self.contract)
+
+    def remember(self, x: Tensor, memory: Tensor, start: int) -> None:
+        """As Attention.remember."""
+        self.attention.remember(F.layer_norm(x, x.shape[-1:], eps=1e-6), memory, start)
 
     def _answer(self, x: Tensor, bias: Tensor | None) -> Tensor:
         x = x + self.attention(F.layer_norm(x, x.shape[-1:], eps=1e-6), bias)

@@ -107,7 +107,7 @@ class CoTracker(WindowedNetwork):
         update = recomputed(self.update, self.config.recompute)
         coords = tracks / self.stride  # in cells
         track_feat = track_feat[:, None].expand(-1, tracks.shape[1], -1, -1)  # B S N C
-        pos_embed = self.embed_position(coords, maps[0])
+        pos_embed = self.embed_place(coords, maps[0])
         outputs = []
         for _ in range(iters):
             coords = coords.detach()
@@ -131,9 +131,22 @@ class CoTracker(WindowedNetwork):
         frame_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Changes of positions B S N 2, in cells, and of features B S N C, in float32 (eq. 3)."""
-        motion = embed_motion(coords - coords[:, :1], self.frequencies)
-        tokens = torch.cat([motion, corr, track_feat.float(), flags], dim=-1) + pos_embed
-        delta = self.transformer(tokens, active, frame_mask).float()
+        tokens = self.make_tokens(self.embed_moves(coords), corr, track_feat, flags, pos_embed)
+        return self.read_delta(self.transformer(tokens, active, frame_mask))
+
+    def embed_moves(self, coords: Tensor) -> Tensor:
+        """eta(P - P_1) of positions B S N 2 in cells."""
+        return embed_motion(coords - coords[:, :1], self.frequencies)
+
+    def make_tokens(
+        self, moves: Tensor, corr: Tensor, track_feat: Tensor, flags: Tensor, pos_embed: Tensor
+    ) -> Tensor:
+        """Tokens B S N G; moves: of `embed_moves`; pos_embed: of `embed_place`; see `refine`."""
+        return torch.cat([moves, corr, track_feat.float(), flags], dim=-1) + pos_embed
+
+    def read_delta(self, out: Tensor) -> tuple[Tensor, Tensor]:
+        """Changes of positions and features, of what the transformer gives."""
+        delta = out.float()
         delta_feat = F.gelu(self.feature_update(self.feature_norm(delta[..., 2:])))
         return delta[..., :2], delta_feat.float()
 
@@ -160,7 +173,7 @@ class CoTracker(WindowedNetwork):
             return scramble_flags(mask, logits, time, active)
         return torch.stack([mask, logits], dim=-1)
 
-    def embed_position(self, coords: Tensor, base: Tensor) -> Tensor:
+    def embed_place(self, coords: Tensor, base: Tensor) -> Tensor:
         """The position code of tracks B S N 2 in cells; base: the finest map."""
         width = self.transformer.embed.in_features
         size = self.config.position_table or tuple(base.shape[2:4])

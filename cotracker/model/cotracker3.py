@@ -217,13 +217,29 @@ class CoTracker3(WindowedNetwork):
         frame_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Changes B S N (2 or 4) of positions in cells and of logits; features B S N C, or None."""
+        moves = self.embed_moves(coords, frame_mask)
+        tokens = self.make_tokens(moves, corr, track_feat, logits, predicted, embedding)
+        return self.read_delta(self.transformer(tokens, active, frame_mask))
+
+    def make_tokens(
+        self,
+        moves: Tensor,
+        corr: Tensor,
+        track_feat: Tensor,
+        logits: Tensor,
+        predicted: Tensor,
+        embedding: Tensor,
+    ) -> Tensor:
+        """Tokens B S N G; moves: of `embed_moves`; embedding: of `embed_place`; see `refine`."""
         config = self.config
-        parts = [logits if config.iterate_visibility else logits[..., :1], corr]
-        parts.append(self._embed_motion(coords, frame_mask))
+        parts = [logits if config.iterate_visibility else logits[..., :1], corr, moves]
         parts += [] if config.track_feat == "none" else [track_feat]
         parts += [predicted[..., None]] if config.query_flag else []
-        tokens = torch.cat(parts, dim=-1) + embedding
-        out = self.transformer(tokens, active, frame_mask).float()
+        return torch.cat(parts, dim=-1) + embedding
+
+    def read_delta(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Changes and features, as of `update`, of what the transformer gives."""
+        out = out.float()
         read = self.feature_norm(out[..., self.read_at :]) if self.reads_features else None
         return out[..., : self.read_at], read
 
@@ -257,7 +273,7 @@ class CoTracker3(WindowedNetwork):
         tracks = torch.where(carried, before[:, :window], tracks)
         return tracks, torch.where(carried, told[:, :window], logits)
 
-    def embed_place(self, coords: Tensor, base: Tensor, frame_mask: Tensor | None) -> Tensor:
+    def embed_place(self, coords: Tensor, base: Tensor, frame_mask: Tensor | None = None) -> Tensor:
         """What is added to the tokens, B S N G or less: codes of frame and of first position."""
         width, window, config = self.transformer.embed.in_features, coords.shape[1], self.config
         code, device = coords.new_zeros(()), coords.device
@@ -270,7 +286,8 @@ class CoTracker3(WindowedNetwork):
             code = code + embed_cells(coords[:, 0], tuple(base.shape[2:4]), width)[:, None]
         return code
 
-    def _embed_motion(self, coords: Tensor, frame_mask: Tensor | None) -> Tensor:
+    def embed_moves(self, coords: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+        """The code of how points move, of positions B S N 2 in cells."""
         if self.config.motion == "neighbours":
             return embed_neighbours(coords * self.stride, self.frequencies, frame_mask)
         return embed_motion(coords - coords[:, :1], self.frequencies)

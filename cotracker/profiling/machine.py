@@ -1,6 +1,7 @@
 """Measures of the machine and of this process: matrix peak, memory peak, clock."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -9,22 +10,42 @@ import torch
 SIDES = {False: (768, 1024, 1536, 2048), True: (4096, 8192)}  # of products; True: on a GPU
 
 
-def matrix_peak(dtype: torch.dtype, device: torch.device, repeats: int = 5) -> float:
+def now(device: torch.device) -> float:
+    """Seconds of a clock, after the device has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def cpu_now(device: torch.device) -> float:
+    """Seconds that this process has computed: of one thread, steady beside other work."""
+    return time.process_time()
+
+
+Clock = Callable[[torch.device], float]
+
+
+def matrix_peak(
+    dtype: torch.dtype, device: torch.device, repeats: int = 5, clock: Clock = now
+) -> float:
     """GFLOP/s of the fastest of some square matrix products of several sizes.
 
     No one size is the fastest on every processor, or in every layout of the memory.
     """
-    return max(_product_rate(side, dtype, device, repeats) for side in SIDES[device.type == "cuda"])
+    sides = SIDES[device.type == "cuda"]
+    return max(_product_rate(side, dtype, device, repeats, clock) for side in sides)
 
 
-def _product_rate(side: int, dtype: torch.dtype, device: torch.device, repeats: int) -> float:
+def _product_rate(
+    side: int, dtype: torch.dtype, device: torch.device, repeats: int, clock: Clock
+) -> float:
     a = torch.randn(side, side, device=device).to(dtype)
     a @ a
     seconds = []
     for _ in range(repeats):
-        begin = now(device)
+        begin = clock(device)
         a @ a
-        seconds.append(now(device) - begin)
+        seconds.append(clock(device) - begin)
     return 2 * side**3 / min(seconds) / 1e9
 
 
@@ -50,10 +71,3 @@ def reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats()
     elif Path("/proc/self/clear_refs").exists():
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def now(device: torch.device) -> float:
-    """Seconds of a clock, after the device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()

@@ -5,54 +5,15 @@ The defaults are the paper's; configs/train.yaml and configs/objective/paper.yam
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from cotracker import checks
 from cotracker.training.extra import check_terms
+from cotracker.training.settings import Settings, from_section, setting
 
 MANY = 10**9
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-Section = TypeVar("Section", bound="Settings")
-
-
-def setting(default: Any, check: Callable, *limits: Any, may_change: bool = False) -> Any:
-    """A field whose value passes check(name, value, *limits).
-
-    Where the default is None, None passes too.
-    may_change: a resumed run may have another value, as it changes no result.
-    """
-    return field(default=default, metadata={"check": (check, limits), "may_change": may_change})
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Base of the settings in one section of the config: checks every field."""
-
-    SECTION: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if value is None and one.default is None:
-                continue
-            check, limits = one.metadata["check"]
-            checked = check(f"{self.SECTION}.{one.name}", value, *limits)
-            object.__setattr__(self, one.name, checked)
-
-
-def from_section(kind: type[Section], values: Any) -> Section:
-    """The settings of one section of the config; ValueError for a name that the section lacks."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{kind.SECTION} must be a section {kind.SECTION}.NAME=…, not {values}")
-    names = [one.name for one in fields(kind)]
-    for name in values:
-        if name not in names:
-            raise ValueError(
-                f"there is no setting {kind.SECTION}.{name}: choose one of {', '.join(names)}"
-            )
-    return kind(**values)
 
 
 def device(name: str, value: Any) -> str:

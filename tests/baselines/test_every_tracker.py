@@ -15,6 +15,7 @@ FRAMES, H, W = 5, 24, 40
 QUICK = {  # smaller than by default
     "raft": {"iters": 1},
     "pips": {"iters": 1, "resolution": (64, 64)},
+    "tapnet": {"size": (32, 32)},
     "tapir": {"size": (32, 32)},
     "mft": {"iters": 1, "resolution": (40, 48)},
     "locotrack": {"size": (32, 32)},

@@ -53,6 +53,7 @@ def test_every_iteration_is_the_published_one(case):
     close(logits, golden[f"{name}_given_init.vis_logits"], LOGITS)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_in_training_the_first_frame_moves_too(case):
     stride, pips, maps, xy = case

@@ -11,7 +11,7 @@ import pytest
 
 from cotracker import cli
 from cotracker.benchmarks.compare import compare_results, differences
-from cotracker.benchmarks.paper import numbers, tables
+from cotracker.benchmarks.paper import cells, numbers
 
 PAPER = Path(__file__).parents[2].parent / "shared" / "paper.txt"
 CHAIN = {
@@ -301,7 +301,7 @@ def test_another_tracker_in_cotrackers_row_is_marked(tmp_path, capsys):
 
 def test_columns_are_named_by_their_protocol():
     assert (
-        tables.column_of(davis()) == "davis_first"
-        and tables.column_of(davis("strided")) == "davis_strided"
+        cells.column_of(davis()) == "davis_first"
+        and cells.column_of(davis("strided")) == "davis_strided"
     )
-    assert tables.column_of(result([1.0], benchmark="sprites_val")) == "sprites_val"
+    assert cells.column_of(result([1.0], benchmark="sprites_val")) == "sprites_val"

@@ -213,6 +213,22 @@ def _mean(video) -> float:
 
 
 @pytest.mark.slow
+def test_another_index_than_slices_is_answered_with_them():
+    video = open_video(FAILING / "base.mp4")
+    for index in (3, (slice(None), 3), slice(3)):
+        with pytest.raises(TypeError, match=r"video\[:, 3:4\] is frame 3"):
+            video[index]
+
+
+def test_no_decoder_waits_for_a_log_that_another_package_switched_on():
+    av.logging.set_level(av.logging.ERROR)  # as torchvision 0.21 does when it is imported
+    try:
+        open_video(FAILING / "base.mp4")[:, :2]
+        assert av.logging.get_level() is None
+    finally:
+        av.logging.set_level(None)
+
+
 def test_a_video_may_be_pickled_and_read_after_a_fork(tmp_path):
     write_video(tmp_path / "a.mp4", moving_texture(30, 48, 64), 10, (48, 64))
     with open_video(tmp_path / "a.mp4") as read:

@@ -102,6 +102,7 @@ def test_every_iteration_of_every_window_and_point(case, windows, runs, golden):
     assert f"{case}.w{windows}.coords" not in golden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case, windows", [("T20", 4), ("T22", 5)])
 def test_what_each_window_starts_from(case, windows, runs, golden):
     for j, (tracks, flags) in enumerate(runs["T22"][1][:windows]):

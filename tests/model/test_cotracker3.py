@@ -87,6 +87,7 @@ def test_every_iteration_of_every_window(case, runs, golden):
     assert f"{case}.w{len(estimates)}.coords" not in golden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WHOLE)
 def test_what_each_window_starts_from(case, kind, runs, golden):
     for j, (tracks, logits) in enumerate(runs[case][1]):

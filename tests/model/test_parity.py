@@ -141,6 +141,7 @@ def test_correlations(stages):
     close(stages["near"][0][:, rows].transpose(0, 1), golden["w0.it0.corr"], 3e-5)
 
 
+@pytest.mark.slow
 def test_tokens_in_and_out(stages):
     golden = stored("golden")
     order = torch.from_numpy(golden["T20.sort_inds"])

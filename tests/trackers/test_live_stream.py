@@ -12,7 +12,6 @@ from cotracker.baselines.pips import PIPs
 from cotracker.baselines.raft import RAFT
 from cotracker.baselines.static import Static
 from cotracker.geometry import inside_frame
-from cotracker.model.frame_step import _look_up as look_up
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.stream_result import collect
@@ -192,16 +191,17 @@ class OneByOneStream:
         return stream.push(video[:, 10:]).xy.tolist()
 
 
-def test_state_does_not_grow_while_points_come_and_go():
+@pytest.mark.parametrize("mode", ["window", "frame"])
+def test_state_does_not_grow_while_points_come_and_go(mode):
     tracker, sizes = Resized(Supported(predictor(), 2, 0), (32, 48)), []
-    stream = tracker.stream(some_queries(times=(0, 0, 0))[0])
+    stream = tracker.stream(some_queries(times=(0, 0, 0))[0], mode=mode)
     frame = texture(frames=1)
-    for number in range(60):
+    for number in range(64):
         stream.push(frame)
         if number % 10 == 9:
             stream.add([[number, 20.0, 20.0]])
             stream.remove(stream.ids[0])
-        if number in (23, 59):
+        if number in (23, 63):  # as far in their windows
             sizes.append(stream.describe()["stream"]["state_bytes"])
     assert abs(sizes[1] - sizes[0]) < 0.01 * sizes[0]
     assert stream.ids == (6, 7, 8)
@@ -218,27 +218,10 @@ def test_describe_states_latency_and_memory():
     assert Static().stream([[0, 1, 1]]).describe()["stream"]["final_after_frames"] == 0
 
 
-NETWORKS = {"cotracker": tiny, **{
-    name: lambda f=form: tiny3(**f) for name, form in FORMS.items() if form.get("window")
-}}  # fmt: skip
+NETWORKS = {"cotracker": tiny, "online": lambda: tiny3(**FORMS["online"])}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_frame_mode_keeps_the_correlations_of_past_frames(name):
-    tracker, video = CoTrackerPredictor(NETWORKS[name]()), texture()
-    stream = tracker.stream(some_queries(times=(0, 3, 0))[0], mode="frame", context=5)
-    for number in range(9):
-        one = stream.push(video[:, number : number + 1])
-        assert one.frames.tolist() == [number] and one.final.all()
-        state = stream._live.state
-        with torch.no_grad():
-            again = look_up(stream._live.model, state.maps, state.track_feat, state.tracks)
-        assert state.tracks.shape[1] == min(number + 1, 4)
-        torch.testing.assert_close(state.corr, again, rtol=0, atol=1e-4)
-    assert torch.equal(one.tracks.queries[0, :, 0], torch.tensor([0.0, 3, 0]))
-
-
-@pytest.mark.parametrize("name", ["cotracker", "online"])
 def test_frame_mode_answers_alike_however_frames_come_and_points_are_added(name):
     tracker, video = CoTrackerPredictor(NETWORKS[name]()), texture()
     queries = some_queries(times=(0, 3, 0, 6))[0]

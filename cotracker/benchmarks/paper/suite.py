@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cotracker import checkpoint
-from cotracker.benchmarks.paper import figures, numbers, tables
+from cotracker.benchmarks.paper import cells, figures, numbers, tables
 from cotracker.files import write_json, write_text
 from cotracker.visualize.plots import plot_lines
 
@@ -122,8 +122,8 @@ def write(suite: DictConfig, results: list[dict], missing: list[str]) -> None:
         print(f"wrote {suite.name}.png, .csv and .json to {folder}")
         return
     paper = numbers.TABLES[suite.table]
-    cells = tables.place(paper, [(one["label"]["row"], one) for one in results])
-    filled = tables.FilledTable(paper, cells, tuple(suite.columns), tuple(missing))
+    placed = cells.place(paper, [(one["label"]["row"], one) for one in results])
+    filled = tables.FilledTable(paper, placed, tuple(suite.columns), tuple(missing))
     for ending, to_text in filled.formats().items():
         write_text(folder / f"{suite.name}.{ending}", to_text())
     print(f"\n{filled.to_markdown()}\nwrote {suite.name}.md, .tex and .csv to {folder}")

@@ -5,10 +5,16 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cotracker.benchmarks.paper.cells import (
+    COSTS,
+    Cells,
+    cost_of,
+    describe_partial,
+    describe_settings,
+)
 from cotracker.benchmarks.paper.numbers import BADJA, TAPVID, Row, Table
 
 METRICS = {"aj": "AJ", "delta_avg": "<δ avg", "oa": "OA", "seg": "seg", "3px": "δ 3px"}
-COSTS = {"seconds": "s / video", "gigabytes": "GB"}  # of the results, in each column of a table
 LATEX = {"delta_avg": r"$<\delta^x_{avg}$", "3px": r"$<\delta^{3px}$"}
 LATEX_LETTERS = {
     "&": r"\&",
@@ -26,59 +32,7 @@ TITLES = {
     "badja": "BADJA",
     "fastcapture": "FastCapture",
 }
-COLUMNS = {  # (benchmark, protocol) of results without a label
-    ("davis", "first"): "davis_first",
-    ("davis", "strided"): "davis_strided",
-    ("davis_strided", "strided"): "davis_strided",
-    ("kinetics", "first"): "kinetics_first",
-}
-# Settings of the paper's evaluation (sections 4.2 and A); the second resolution is DINOv2's.
-PAPER = {"iters": [6], "resolution": [[384, 512], [378, 504]]}
-# of all tables but table 1
-PAPER_POINTS = {"points": ["single"], "support_grid": [6], "local_support_grid": [6]}
 CSV = "table row label benchmark metric paper ours low high found expected protocol checkpoint"
-
-Cells = dict[tuple[str, str], dict]  # (row, column) -> results.json
-
-
-def column_of(result: dict) -> str:
-    """The column of a result: its label's, or that of its benchmark and protocol."""
-    if "label" in result:
-        return result["label"]["column"]
-    benchmark = result["benchmark"]
-    return COLUMNS.get((benchmark, result["protocol"]["queries"]), benchmark)
-
-
-def row_of(table: Table, result: dict, name: str) -> str:
-    """The row of a result: its label's, or the table's only row of CoTracker; or ValueError."""
-    ours = [row.key for row in table.rows if row.ours]
-    known = [row.key for row in table.rows]
-    label = result.get("label", {})
-    suite = label.get("suite", "").removesuffix("_small")
-    if label.get("row") in known or suite == f"table{table.number}":
-        return label["row"]
-    if len(ours) == 1 and result["tracker"] == "cotracker":
-        return ours[0]
-    if result["tracker"] in known:
-        return result["tracker"]
-    raise ValueError(
-        f"{name} has no row of table {table.number}: "
-        f"pass ROW={name}, with ROW one of {', '.join(known)}"
-    )
-
-
-def place(table: Table, results: list[tuple[str, dict]]) -> Cells:
-    """The results of (row, result) by (row, column).
-
-    ValueError where two are for one cell.
-    """
-    cells: Cells = {}
-    for row, result in results:
-        cell = row, column_of(result)
-        if cell in cells:
-            raise ValueError(f"two results for row {row} under {cell[1]}: pass one of them")
-        cells[cell] = result
-    return cells
 
 
 @dataclass(frozen=True)
@@ -145,7 +99,7 @@ class FilledTable:
             for name, one in self._metrics():
                 paper = self.table.value(row.key, name, one)
                 result = self.cells.get((row.key, name), {})
-                ours = _cost(result, one) if one in COSTS else result.get("mean", {}).get(one)
+                ours = cost_of(result, one) if one in COSTS else result.get("mean", {}).get(one)
                 if paper is None and ours is None:
                     continue
                 low, high = result.get("interval", {}).get(one) or (None, None)
@@ -173,7 +127,7 @@ class FilledTable:
     def _costs(self, column: str) -> tuple[str, ...]:
         """The costs that are known of a column's results."""
         results = [result for (_, name), result in self.cells.items() if name == column]
-        return tuple(one for one in COSTS if any(_cost(result, one) for result in results))
+        return tuple(one for one in COSTS if any(cost_of(result, one) for result in results))
 
     def _measured(self, column: str) -> tuple[str, ...]:
         """The metrics of a benchmark that is not in the paper's table."""
@@ -209,10 +163,10 @@ class FilledTable:
     def _text(self, row: Row, name: str, metric: str) -> str:
         paper, result = self.table.value(row.key, name, metric), self.cells.get((row.key, name))
         if metric in COSTS:
-            return "-" if result is None else _number(_cost(result, metric))
+            return "-" if result is None else _number(cost_of(result, metric))
         if result is None:
             return f"{_number(paper)} / -" if row.ours else _number(paper)
-        unlike = _other_settings(result, self.table.number, row.key) or _partial(result)
+        unlike = describe_settings(result, self.table.number, row.key) or describe_partial(result)
         mark = " ‡" if paper is not None and unlike else ""
         return f"{_number(paper)} / {_number(result['mean'].get(metric))}{mark}"
 
@@ -239,7 +193,10 @@ class FilledTable:
         notes, results = [], [result for _, result in found]
         if name in dict(self.table.columns):
             for row, result in found:
-                notes += [_partial(result), _other_settings(result, self.table.number, row)]
+                notes += [
+                    describe_partial(result),
+                    describe_settings(result, self.table.number, row),
+                ]
         notes = [f"‡ {title(name)}: ours {note}" for note in dict.fromkeys(notes) if note]
         broken = {
             one["name"] or one["reason"] for result in results for one in result.get("broken", [])
@@ -247,37 +204,6 @@ class FilledTable:
         if broken:
             notes.append(f"{title(name)}: could not be read: {', '.join(sorted(broken))}")
         return notes
-
-
-def _partial(result: dict) -> str:
-    found, expected = result["found"], result["expected"]
-    return "" if found == expected else f"on {found} of {expected} videos"
-
-
-def _other_settings(result: dict, table: int, row: str) -> str:
-    """How tracker and settings differ from the paper's evaluation for this table, or ""."""
-    if result["tracker"] == row.partition("_")[0] != "cotracker":
-        return ""  # another system, in its own row
-    if result["tracker"] != "cotracker":
-        return f"by tracker={result['tracker']}"
-    protocol = result["protocol"]
-    support = protocol.get("support") or {"support_grid": 0, "local_support_grid": 0}
-    settings = protocol | {key: value for key, value in support.items() if key in PAPER_POINTS}
-    wanted = PAPER if table == 1 else PAPER | PAPER_POINTS
-    other = [
-        f"{key} {settings[key]}, not {values[0]}"
-        for key, values in wanted.items()
-        if settings.get(key, values[0]) not in values
-    ]
-    return f"with {' and '.join(other)}" if other else ""
-
-
-def _cost(result: dict, name: str) -> float | None:
-    """Seconds a video, or the peak of memory in GB; None where there is none."""
-    if name == "gigabytes":
-        return result.get("gigabytes")
-    seconds = [one["seconds"] for one in result.get("videos", []) if one.get("seconds") is not None]
-    return sum(seconds) / len(seconds) if seconds else None
 
 
 def title(benchmark: str) -> str:

@@ -27,9 +27,7 @@ def load_npy_dict(path: str | Path) -> dict:
             f"{path} cannot be read, it is cut short or no npy file: copy it again"
         ) from error
     if not isinstance(value, dict):
-        raise ValueError(
-            f"{path} holds no dictionary: it should be np.save of a dict with coords and visibility"
-        )
+        raise ValueError(f"{path} holds no dictionary: it should be np.save of a dict of arrays")
     return value
 
 

@@ -68,7 +68,9 @@ class VideoFile:
         _OPEN.add(self)
 
     def __getitem__(self, index: tuple[slice, slice]) -> Tensor:
-        """Frames of the slice as uint8 RGB 1 n 3 H W."""
+        """Frames of two slices, of clips and of frames, as uint8 RGB 1 n 3 H W."""
+        if not (isinstance(index, tuple) and [type(one) for one in index] == [slice, slice]):
+            raise TypeError("a video is read by two slices: video[:, 3:4] is frame 3, 1 1 3 H W")
         batch, frames = index
         numbers = range(self.shape[1])[frames]
         items = len(range(1)[batch])

@@ -54,6 +54,9 @@ def _stored_packets(container, stream) -> Iterator[av.Packet | None]:
 
 
 def _open_decoder(stream, threads: bool) -> av.CodecContext:
+    # A decoder's thread that logs to Python waits for the lock that this thread holds while it
+    # waits for the decoder to end: for ever.  Some versions of torchvision switch that log on.
+    av.logging.set_level(None)
     name = stream.codec_context.name
     alpha = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode")
     context = stream.codec_context
