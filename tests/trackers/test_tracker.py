@@ -45,8 +45,8 @@ BAD_QUERIES = [
 BAD_VIDEOS = [
     (lambda v: 7, "a path, or a lazy video with shape and slices, not int"),
     (lambda v: v[0], "video must have shape B T 3 H W, not 12 3 40 56"),
-    (lambda v: v > 7, "video holds True and False, and must be numbers 0..255"),
-    (lambda v: v.to(torch.int32) * 16, "video holds numbers above 255"),
+    (lambda v: v > 7, "video must be numbers, not torch.bool"),
+    (lambda v: v.to(torch.int32) * 16, "video holds numbers from 496 to 3472, and must be 0..255"),
     (lambda v: v[:, :, :1], "video must have shape B T 3 H W, not 2 12 1 40 56"),
     (lambda v: v[:, :0], "at least one frame and one pixel, and not be 2 0 3 40 56"),
     (lambda v: Shaped(1, 12, 4, 40, 56), "video must have shape B T 3 H W, not 1 12 4 40 56"),
