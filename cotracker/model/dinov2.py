@@ -131,8 +131,9 @@ def read_patches(network: nn.Module, frames: Tensor, layer: int) -> Tensor:
 
 def _tensors(path: str, argument: str) -> dict[str, Tensor]:
     try:
-        if Path(path).suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        with torch.device("cpu"):  # as in build_frozen; PyTorch 2.6 would give tensors without data
+            if Path(path).suffix == ".safetensors":
+                return safetensors.torch.load_file(path)
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch and safetensors raise many kinds
         raise ValueError(f"{argument}={path} cannot be read as a file of tensors") from error
