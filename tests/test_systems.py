@@ -29,7 +29,11 @@ IMPORTS = """
 import cotracker
 for module in pkgutil.walk_packages(cotracker.__path__, "cotracker."):
     if module.name.rpartition(".")[2] not in ("__main__", "blender_import", "napari_deeplabcut"):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("fastapi", "gradio", "uvicorn"):  # of the extra `app`
+                raise
 import evaluate, generate, train
 """
 

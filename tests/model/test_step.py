@@ -338,9 +338,8 @@ def test_compiled_parts_are_the_same_network(backend):
 def test_the_benchmark_measures_every_setting(tmp_path, capsys):
     """In bfloat16 where the processor has it: its peak takes minutes where it is emulated."""
     dtype = "bfloat16" if multiplies(torch.bfloat16) else "float32"
-    words = (
-        "--tiny --frames 5 --height 32 --width 48 --points 3 --threads 1 --repeats 1 --device cpu"
-    )
+    words = "--experiment smoke --batch 2 --frames 5 --height 32 --width 48 --points 3"
+    words += " --threads 1 --repeats 1 --device cpu"
     (row,) = bench_step.main(
         [*words.split(), "--settings", f"{dtype}+recompute", "--json", f"{tmp_path}/a"]
     )
@@ -348,7 +347,8 @@ def test_the_benchmark_measures_every_setting(tmp_path, capsys):
         json.loads((tmp_path / "a").read_text())["rows"] == [row]
         and row["setting"] == f"{dtype}+recompute"
     )
-    assert row["setting"] in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert row["setting"] in said and "2 x 5 frames 32 x 48, 3 points, smoke" in said
     kept = bench_step.measure("float32", bench_step.parse(words.split()))
     for found in (row, kept):
         assert (
