@@ -2,6 +2,7 @@
 
 import operator
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from cotracker.files import replace_file
 from cotracker.geometry import inside_frame
 
 FORMAT = 3  # of the file
+DAMAGED = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
+DAMAGED += (NotImplementedError, RuntimeError)  # a flipped bit may ask for another compression
 PER_FRAME = ("xy", "visibility", "visible", "confidence")  # the fields B T N
 
 
@@ -173,7 +176,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: give a file that Tracks.save wrote") from None
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} cannot be read as npz: it is damaged, write it again") from error
 
 

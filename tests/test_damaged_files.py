@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from cotracker.benchmarks.rows import RowStore
 from cotracker.data.badja import BADJA
 from cotracker.data.kubric.manifest import read_manifest
 from cotracker.files import parse_json
+from cotracker.interchange import read_tracks, write_tracks
 from cotracker.model.cotracker import CoTracker
+from cotracker.tracks import Tracks
 
 FOREIGN = (None, 3, -1, 1e300, 10**30, float("nan"), "x", [], {}, [[]], True)
 TEXTS = (b"", b"[" * 200_000, b'{"a":' * 200_000, b"\xff\xfe", b"{", b"NaN", b"1e999", b"9" * 400)
@@ -206,3 +209,26 @@ def test_a_manifest_of_any_kind_is_refused_or_read(tmp_path):
     for one in variants(whole, random.Random(0), 80):
         refused_or_read(lambda: read_manifest(tmp_path), path, json.dumps(one).encode())
     assert all(refused_or_read(lambda: read_manifest(tmp_path), path, text) for text in TEXTS)
+
+
+def test_tracks_of_other_programs_with_foreign_values_are_refused_by_name(tmp_path):
+    tracks = Tracks(
+        torch.arange(30.0).reshape(1, 5, 3, 2),
+        torch.full((1, 5, 3), 0.7),
+        torch.ones(1, 5, 3, dtype=torch.bool),
+        seconds=torch.arange(5.0),
+        size=(64, 96),
+        queries=torch.zeros(1, 3, 3),
+    )
+    for kind, file in (("json", "a.json"), ("coco", "a_coco.json")):
+        path = write_tracks(tmp_path / file, tracks, kind)
+        for one in variants(json.loads(path.read_text()), random.Random(0), 60):
+            refused_or_read(partial(read_tracks, path, kind), path, json.dumps(one).encode())
+    for kind, file in (("npz", "a.npz"), ("dlc-csv", "a.csv")):
+        path = write_tracks(tmp_path / file, tracks, kind)
+        whole, rng = path.read_bytes(), random.Random(0)
+        for _ in range(120):
+            data = bytearray(whole)
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            cut = data if rng.random() < 0.7 else data[: rng.randrange(len(data))]
+            refused_or_read(partial(read_tracks, path, kind), path, bytes(cut))

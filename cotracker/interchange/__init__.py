@@ -44,6 +44,7 @@ FORMATS = {
     "blender": Format("blender", "write", "read", "_blender.csv"),
     "colmap": Format("colmap", "write", "read", ".db"),
 }
+DAMAGED = (ValueError, TypeError, LookupError, RuntimeError, AttributeError)
 BY_SUFFIX = {
     ".npz": "npz",
     ".h5": "dlc-h5",
@@ -73,7 +74,14 @@ def read_tracks(path: str | Path, kind: str | None = None) -> Tracks:
     kind = find_format(path) if kind is None else checks.choice("format", kind, tuple(FORMATS))
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    return FORMATS[kind].function(FORMATS[kind].read)(path)
+    read = FORMATS[kind].function(FORMATS[kind].read)
+    try:
+        return read(path)
+    except DAMAGED as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        if path.name in said:
+            raise
+        raise ValueError(f"{path} cannot be read as {kind}: {said}") from error
 
 
 def find_format(path: Path) -> str:
