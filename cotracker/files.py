@@ -218,7 +218,7 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=f"{_own_prefix()}{os.getpid()}-", dir=parent))
     except OSError as error:
         reason = f"cannot be written to ({error.strerror})"
-        raise ValueError(f"{parent} {reason}: choose another --out") from None
+        raise ValueError(f"{parent} {reason}: choose another folder") from None
     try:
         yield folder
     finally:

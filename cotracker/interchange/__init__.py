@@ -79,7 +79,7 @@ def read_tracks(path: str | Path, kind: str | None = None) -> Tracks:
         return read(path)
     except DAMAGED as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        if path.name in said:
+        if isinstance(error, ValueError) and path.name in said:
             raise
         raise ValueError(f"{path} cannot be read as {kind}: {said}") from error
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cotracker import checks
 from cotracker.geometry import reverse_time
+from cotracker.model.config import LARGEST
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cotracker3 import CoTracker3
 from cotracker.model.cuda_graphs import CudaGraphs
@@ -56,7 +57,7 @@ class CoTrackerPredictor(Tracker):
     ):
         super().__init__()
         self.model = model
-        self.iters = checks.whole("iters", iters, 1)
+        self.iters = checks.whole("iters", iters, 1, LARGEST["iters"])
         self.confidence_px = confidence_px if model.has_confidence else None
         if rule.needs_confidence and self.confidence_px is None:
             raise ValueError(

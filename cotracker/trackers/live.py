@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cotracker import checks
+from cotracker.model.config import LARGEST
 from cotracker.tracks import Tracks, map_tracks
 from cotracker.types import Video
 
@@ -38,7 +39,7 @@ class LiveOptions:
         checks.choice("mode", self.mode, MODES)
         checks.switch("provisional", self.provisional)
         if self.iters is not None:
-            checks.whole("iters", self.iters, 1)
+            checks.whole("iters", self.iters, 1, LARGEST["iters"])
         if self.context is not None:
             checks.whole("context", self.context, 2)
             if self.mode != "frame":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cotracker import checks
+from cotracker.model.config import LARGEST
 
 FEATURE_MEMORY = 2_000_000_000  # bytes of feature maps that a tracker keeps
 VISIBLE_BY = ("visibility", "visibility_x_confidence")
@@ -62,7 +63,7 @@ class TrackerOptions:
     device: str = "auto"
 
     def __post_init__(self):
-        checks.whole("iters", self.iters, 1)
+        checks.whole("iters", self.iters, 1, LARGEST["iters"])
         object.__setattr__(self, "resolution", check_resolution(self.resolution))
         for name in ("support_grid", "local_support_grid"):
             checks.whole(name, getattr(self, name), 0, MAX_GRID)

@@ -96,7 +96,7 @@ def test_wrong_words_are_answered_in_one_sentence(tmp_path, words, sentence):
     "setting, sentence",
     [
         ("resolution=abc", "resolution must be two whole numbers from 32 to 4096, not abc"),
-        ("iters=2.5", "iters must be a whole number of at least 1, not 2.5"),
+        ("iters=2.5", "iters must be a whole number from 1 to 1000, not 2.5"),
     ],
 )
 def test_wrong_settings_of_the_network_are_answered_in_one_sentence(

@@ -227,6 +227,8 @@ def test_what_cannot_be_used_is_said(tracker):
     for device in ("meta", "gpu"):
         with pytest.raises(ValueError, match=f"device {device} cannot be used on this machine"):
             cotracker.load_tracker(device=device)
+    with pytest.raises(ValueError, match="iters must be a whole number from 1 to 1000"):
+        cotracker.load_tracker(iters=10**9)
     with pytest.raises(ValueError, match="checkpoint is empty"):
         cotracker.load_tracker("")
     if not torch.cuda.is_available():

@@ -21,7 +21,7 @@ from cotracker.trackers.wrappers import Bidirectional, OneByOne, Resized, Suppor
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"iters": 0}, "iters must be a whole number of at least 1, not 0"),
+        ({"iters": 0}, "iters must be a whole number from 1 to 1000, not 0"),
         ({"resolution": 384}, "resolution must be two whole numbers from 32 to 4096, not 384"),
         ({"support_grid": True}, "support_grid must be a whole number from 0 to 64, not True"),
         ({"local_support_grid": 65}, "local_support_grid must be a whole number from 0 to 64"),
