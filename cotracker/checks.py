@@ -86,8 +86,9 @@ def path(name: str, value: object) -> Path:
     if "\0" in str(value):
         raise _error(name, "a path, which holds no NUL", str(value).replace("\0", "\\0"))
     path = Path(value)
-    if re.match(r"[a-z]{2,}:/", str(path)) and not path.exists():
-        raise ValueError(f"{value} is an address: download it, and give the path of the file")
+    address = re.sub(r"^([a-z]{2,}):/+", r"\1://", str(path))  # a Path keeps one slash of two
+    if re.match("[a-z]{2,}://", address) and not path.exists():
+        raise ValueError(f"{address} is an address: download it, and give the path of the file")
     return path
 
 

@@ -15,8 +15,10 @@ def count_words(number: int, noun: str) -> str:
 
 
 def parse_whole(text: str, least: int = 0) -> int:
-    """A whole number of at least `least`."""
-    if not (text.isdecimal() and len(text) < 10 and int(text) >= least):
+    """A whole number of at least `least`, below a thousand million."""
+    if text.isdecimal() and len(text) >= 10:
+        raise argparse.ArgumentTypeError(f"{text} is too large")
+    if not (text.isdecimal() and int(text) >= least):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least {least}")
     return int(text)
 

@@ -365,6 +365,7 @@ def test_bad_arguments(tmp_path, loaded, capsys):
         (["--grid", 317], "317 x 317 points are too many: use 316 at most"),
         (["--trail", -5], "-5 is not a whole number of at least 0"),
         (["--points-at-once", 0], "0 is not a whole number of at least 1"),
+        (["--iters", 10**9], "1000000000 is too large"),
         (["--threshold", 2], "2 is not a number from 0 to below 1"),
         (["--resolution", "384"], "384 is not a size such as 384x512"),
         (["--resolution", "31x512"], "each 32 to 4096"),

@@ -1,6 +1,7 @@
 """What a newcomer writes first: each guess works, or one sentence says what to pass."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ REFUSED = {
     "no numbers": (T.to("meta"), Q, "video must be a dense tensor that holds its numbers"),
     "sparse queries": (T, Q.to_sparse(), "queries must be a dense tensor"),
     "missing queries": (T, np.ma.array(Q[0].numpy(), mask=np.eye(3)), "some are masked"),
-    "an address": ("https://example.com/a.mp4", Q, "is an address: download it"),
+    "an address": (Path("https://example.com/a.mp4"), Q, "^https://example.com/a.mp4 is an addr"),
     "an empty path": ("", Q, "video is empty: give a path"),
     "an endless name": ("a" * 5000, Q, "cannot be read .File name too long"),
     "bytes": (b"a.mp4", Q, "video must be a path, as text or pathlib.Path"),
