@@ -9,12 +9,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # A file belongs to the longest of these names that begins its module's. It may import itself too.
-BASE = ["tracks", "types", "geometry", "checks", "files", "provenance"]  # may be imported by all
+# The first may be imported by all.
+BASE = ["tracks", "types", "geometry", "checks", "files", "stored", "provenance"]
 ALLOWED = {
-    "cotracker.tracks": ["files", "geometry"],
+    "cotracker.tracks": ["checks", "files", "geometry", "stored"],
     "cotracker.types": ["tracks"],
     "cotracker.checks": [],
     "cotracker.files": [],
+    "cotracker.stored": [],
     "cotracker.provenance": [],
     "cotracker.geometry": ["types"],
     "cotracker.queries": [],
@@ -124,7 +126,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "torchvision": ["cotracker.baselines.raft"],
     "pandas": ["cotracker.interchange.deeplabcut"],
     "tables": ["cotracker.interchange.deeplabcut"],
-    "h5py": ["cotracker.interchange.deeplabcut"],
+    "h5py": ["cotracker.interchange.deeplabcut", "cotracker.interchange.hdf5"],
     "sleap_io": ["cotracker.interchange.sleap"],
     "xarray": ["cotracker.interchange.movement"],
     "h5netcdf": ["cotracker.interchange.movement"],

@@ -238,7 +238,7 @@ def test_the_list_of_what_differs_is_short_and_names_the_nearest(folder):
 def test_what_is_no_state_dict_is_refused_in_one_sentence(state, convert, tmp_path):
     out, file = tmp_path / "out.safetensors", tmp_path / "weights.pth"
     check_refused(convert(file, out), tmp_path, "weights.pth: there is no such file")
-    for content in ([1, 2], {}, {"model": {"a": 3}}, {"steps": 3}):
+    for content in ([1, 2], {}, {"model": {"a": 3}}, {"steps": 3}, {1: torch.zeros(2)}):
         torch.save(content, file)
         check_refused(convert(file, out), tmp_path, "holds no state dict")
     file.write_bytes(b"not a torch file")
