@@ -151,9 +151,7 @@ def load_state(path: str | Path) -> dict:
                 damaged = stored.testzip()
         if damaged is None:
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # torch raises many kinds, and its advice to run the file's code is not ours
+    except Exception as error:  # of many kinds; torch's advice to run the file's code is not ours
         raise ValueError(
             f"{path} cannot be read as tensors and plain values: it is damaged, or holds code"
         ) from error

@@ -10,16 +10,10 @@ from cotracker.model.windowed import WindowedNetwork
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.options import PRECISIONS, TrackerOptions
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.tracker import Tracker, resolve_device
 from cotracker.trackers.visible import THRESHOLD, VisibleRule
-from cotracker.trackers.wrappers import (
-    Bidirectional,
-    Chunked,
-    OneByOne,
-    Resized,
-    Reversed,
-    Supported,
-)
+from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Reversed, Supported
 
 DEFAULTS = TrackerOptions()
 WHOLE_FRAMES = 120  # that a network which sees clips as a whole sees at once

@@ -14,16 +14,10 @@ from cotracker.baselines.static import Static
 from cotracker.geometry import inside_frame
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.stream_result import collect
 from cotracker.trackers.visible import VisibleRule
-from cotracker.trackers.wrappers import (
-    Bidirectional,
-    Chunked,
-    OneByOne,
-    Resized,
-    Reversed,
-    Supported,
-)
+from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Reversed, Supported
 
 WINDOW = 8
 
