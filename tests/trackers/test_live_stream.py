@@ -57,6 +57,7 @@ def assert_equal(ours, theirs, atol=1e-4):
         torch.testing.assert_close(ours.confidence, theirs.confidence, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORWARD)
 def test_final_tracks_are_those_of_the_clip_however_frames_are_pushed(name):
     tracker, video = FORWARD[name](), texture(frames=21)

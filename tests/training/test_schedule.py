@@ -58,7 +58,8 @@ def test_a_constant_rate_rises_and_stays(constant):
 @pytest.mark.slow
 def test_a_decay_goes_on_from_the_run_and_leaves_it_as_it_was(constant, tmp_path):
     before = digests(constant)
-    decay = train("train.steps=4", f"train.decay_from={constant}", f"out={tmp_path}/decay")
+    words = ["train.steps=4", "train.ema=0.25", f"train.decay_from={constant}"]
+    decay = train(*words, f"out={tmp_path}/decay")
     assert digests(constant) == before
     rates = [line["lr"] for line in decay]
     assert rates == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
