@@ -76,7 +76,7 @@ def parse_note(word: str) -> tuple[str, object]:
     key, equals, value = word.partition("=")
     if not equals or not key:
         raise ValueError(f"--set takes key=value, not {word!r}")
-    if checkpoint.CARD.get(f"{key}?", str) == str:
+    if checkpoint.CARD.get(f"{key}?", str) is str:
         return key, value
     try:
         return key, parse_json(value)
