@@ -35,6 +35,7 @@ CARD = {  # what a card holds at least, and of what kind the rest is that we rea
     "threshold?": (int, float),
     "visible_by?": str,
     "confidence_px?": (int, float),
+    "confidence_fit?": list,
     "v1_compat?": bool,
     "training?": dict,
 }

@@ -16,7 +16,8 @@ from cotracker.queries import grid, inside_mask
 from cotracker.trackers.build import load_chain
 from cotracker.trackers.inputs import check_queries
 from cotracker.trackers.options import TrackerOptions
-from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
+from cotracker.trackers.resized import Resized
+from cotracker.trackers.wrappers import Bidirectional, Supported
 from cotracker.tracks import Tracks
 
 LONGEST = 2**20  # frames of a video that comes as it is made, for the check of its queries

@@ -240,7 +240,7 @@ def test_the_front_door_is_light():
     ("cotracker.training.optim", "from omegaconf import OmegaConf", ["omegaconf"]),
     ("cotracker.benchmarks.run", "from cotracker.trackers.cotracker import load",
      ["cotracker.trackers.cotracker"]),
-    ("cotracker.benchmarks.run", "from cotracker.trackers.wrappers import Resized", []),
+    ("cotracker.benchmarks.run", "from cotracker.trackers.wrappers import Reversed", []),
     ("cotracker.types", "from cotracker.geometry import inside_frame", ["cotracker.geometry"]),
 ])  # fmt: skip
 def test_the_check_itself_sees_what_is_forbidden(module, source, wrong):
