@@ -16,8 +16,9 @@ from cotracker.queries import grid, inside_mask
 from cotracker.trackers.build import load_chain
 from cotracker.trackers.inputs import check_queries, check_video, five_axes, opened, to_tensor
 from cotracker.trackers.options import SIDES, TrackerOptions
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.tracker import Tracker
-from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
+from cotracker.trackers.wrappers import Bidirectional, Supported
 from cotracker.tracks import Tracks
 
 LONGEST = 2**20  # frames of a video that comes as it is made, for the check of its queries

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cotracker.interchange.hdf5 import check_hdf5
 from cotracker.interchange.points import (
     frame_times,
     make_tracks,
@@ -86,12 +87,11 @@ def to_movement(tracks: Tracks):
 def read(path: Path) -> Tracks:
     """The Tracks of a netCDF file of movement."""
     xarray = _import()
+    check_hdf5(path)
     try:
         with xarray.open_dataset(path, engine="h5netcdf") as data:
             return from_movement(data.load())
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: give a netCDF file of movement") from None
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{path} is no netCDF file of movement's poses ({error})") from error
 
 

@@ -15,7 +15,7 @@ from tracked import assert_same, gap_hidden, named_tracks
 from videos import write_folder
 
 from cotracker import cli
-from cotracker.interchange import read_tracks, write_tracks
+from cotracker.interchange import hdf5, read_tracks, write_tracks
 from cotracker.interchange.labels import read_labels
 
 pytestmark = [pytest.mark.extras, pytest.mark.filterwarnings("ignore")]  # of these libraries
@@ -254,3 +254,29 @@ def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch, capsys, kind, ex
     assert cli.main(["export", str(tmp_path / "tracks.npz"), "--to", kind]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"pip install 'cotracker[{extra}]'" in said
+
+
+@pytest.mark.parametrize("kind", ["movement", "dlc-h5", "sleap"])
+def test_damaged_hdf5_files_are_refused_in_seconds(tmp_path, monkeypatch, kind):
+    """One whose reading never ends in HDF5's library, one that claims terabytes, and one cut."""
+    h5py = pytest.importorskip("h5py")
+    pytest.importorskip({"movement": "xarray", "dlc-h5": "pandas", "sleap": "sleap_io"}[kind])
+    monkeypatch.setattr(hdf5, "SECONDS", 3)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["a"] = "some text"  # is kept in the file's heap
+        file["x"] = np.zeros(1000)
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    at = data.index(b"GCOL") + 24  # the size of the heap's first object
+    data[at : at + 8] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="a.h5 is damaged, its reading has no end"):
+        read_tracks(path, kind)
+    path.write_bytes(whole[:-3000])
+    with pytest.raises(ValueError, match="a.h5 is damaged, or no HDF5 file"):
+        read_tracks(path, kind)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", (10**7, 10**6), "f4")
+    with pytest.raises(ValueError, match="a.h5 is damaged.*x claims to be float32"):
+        read_tracks(path, kind)
