@@ -22,6 +22,7 @@ from cotracker.model.hardware import usual_defaults
 from cotracker.model.networks import build_network, network_name
 from cotracker.model.published import Published
 from cotracker.model.windowed import WindowedNetwork
+from cotracker.stored import read_tensors
 
 CHECKOUT = Path(__file__).resolve().parents[1]  # or the folder where the package is installed
 CARRIED = Path(__file__).resolve().with_name("checkpoints")  # in an installed package: see setup.py
@@ -34,6 +35,7 @@ CARD = {  # what a card holds at least, and of what kind the rest is that we rea
     "threshold?": (int, float),
     "visible_by?": str,
     "confidence_px?": (int, float),
+    "confidence_fit?": list,
     "v1_compat?": bool,
     "training?": dict,
 }
@@ -145,19 +147,12 @@ def load_state(path: str | Path) -> dict:
     Its checksums, which torch.load does not look at, are those of the zip file that it is.
     """
     try:
-        damaged = None
-        if zipfile.is_zipfile(path):  # files of old versions of PyTorch are none
-            with zipfile.ZipFile(path) as stored:
-                damaged = stored.testzip()
-        if damaged is None:
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # torch raises many kinds, and its advice to run the file's code is not ours
+        return read_tensors(path)
+    except ValueError as error:
         raise ValueError(
-            f"{path} cannot be read as tensors and plain values: it is damaged, or holds code"
+            f"{path} cannot be read as tensors and plain values: {error}; take an older one, or "
+            "fetch or make it again"
         ) from error
-    raise ValueError(f"{path} is damaged, as its checksum says: take an older one, or start anew")
 
 
 def keys_difference(model: nn.Module, tensors: dict[str, Tensor]) -> str:

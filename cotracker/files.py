@@ -239,17 +239,6 @@ def _remove_orphans(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def refuse_overwriting(path: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
-    """ValueError where one of the inputs is one of the files to be written into `path`."""
-    for one in inputs:
-        for file in (path / name for name in names):
-            if file.exists() and one.exists() and file.samefile(one):
-                raise ValueError(
-                    f"{one} would be overwritten by {file}, one of the results: "
-                    "choose another --out"
-                )
-
-
 def _refuse_folders(path: Path, names: Iterable[str]) -> None:
     for name in names:
         if (path / name).is_dir():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cotracker.interchange.hdf5 import check_hdf5
 from cotracker.interchange.points import (
     empty_places,
     make_tracks,
@@ -46,6 +47,7 @@ def read(path: Path) -> Tracks:
     Points are those of each track, or of the first instance of each frame where there are none.
     """
     sio = _import()
+    check_hdf5(path)
     try:
         labels = sio.load_slp(str(path), open_videos=False)
     except Exception as error:  # what HDF5, JSON and sleap-io raise for a wrong file
@@ -68,7 +70,7 @@ def read(path: Path) -> Tracks:
             visible[frame.frame_idx, where] = one.points["visible"]
             if "score" in one.points.dtype.names:
                 scores[frame.frame_idx, where] = one.points["score"]
-    several = {track for track, _ in points} != {""}
+    several = any(track for track, _ in points)
     return make_tracks(
         xy,
         visible,

@@ -142,7 +142,7 @@ class CoTracker(WindowedNetwork):
         self, moves: Tensor, corr: Tensor, track_feat: Tensor, flags: Tensor, pos_embed: Tensor
     ) -> Tensor:
         """Tokens B S N G; moves: of `embed_moves`; pos_embed: of `embed_place`; see `refine`."""
-        return torch.cat([moves, corr, track_feat.float(), flags], dim=-1) + pos_embed
+        return torch.cat([moves, corr, track_feat.float(), flags], dim=-1).add_(pos_embed)
 
     def read_delta(self, out: Tensor) -> tuple[Tensor, Tensor]:
         """Changes of positions and features, of what the transformer gives."""

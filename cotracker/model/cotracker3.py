@@ -99,9 +99,8 @@ class CoTracker3(WindowedNetwork):
         queries = torch.where(point_mask[..., None], queries.float(), 0.0)
         batch, points, _ = queries.shape
         cells = self.config.levels * self.correlation.query_cells
-        patches = torch.zeros(
-            (batch, points, cells, self.config.channels), dtype=self.dtype, device=queries.device
-        )
+        none = torch.zeros((), dtype=self.dtype, device=queries.device)
+        patches = none.expand(batch, points, cells, self.config.channels)  # one number's memory
         window = self.config.window or 1  # of whole clips there is no window before
         tracks = queries[:, None, :, 1:].expand(-1, window, -1, -1)
         logits = torch.zeros_like(tracks[..., 0])
@@ -189,10 +188,16 @@ class CoTracker3(WindowedNetwork):
         outputs, read = ([], []), None
         for _ in range(iters):
             coords = coords.detach()
-            corr = look_up(maps, patches, coords)
-            delta, read = update(
-                coords, corr, track_feat, logits, predicted, embedding, active, frame_mask
+            tokens = self.make_tokens(
+                self.embed_moves(coords, frame_mask),
+                look_up(maps, patches, coords),  # not kept by name: the largest but for the tokens
+                track_feat,
+                logits,
+                predicted,
+                embedding,
             )
+            delta, read = update(tokens, active, frame_mask)
+            del tokens
             coords = coords + delta[..., :2]
             if self.config.iterate_visibility:
                 logits = logits + delta[..., 2:4]
@@ -206,19 +211,9 @@ class CoTracker3(WindowedNetwork):
         return outputs
 
     def update(
-        self,
-        coords: Tensor,
-        corr: Tensor,
-        track_feat: Tensor,
-        logits: Tensor,
-        predicted: Tensor,
-        embedding: Tensor,
-        active: Tensor | None,
-        frame_mask: Tensor | None,
+        self, tokens: Tensor, active: Tensor | None, frame_mask: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Changes B S N (2 or 4) of positions in cells and of logits; features B S N C, or None."""
-        moves = self.embed_moves(coords, frame_mask)
-        tokens = self.make_tokens(moves, corr, track_feat, logits, predicted, embedding)
         return self.read_delta(self.transformer(tokens, active, frame_mask))
 
     def make_tokens(
@@ -235,7 +230,7 @@ class CoTracker3(WindowedNetwork):
         parts = [logits if config.iterate_visibility else logits[..., :1], corr, moves]
         parts += [] if config.track_feat == "none" else [track_feat]
         parts += [predicted[..., None]] if config.query_flag else []
-        return torch.cat(parts, dim=-1) + embedding
+        return torch.cat(parts, dim=-1).add_(embedding)
 
     def read_delta(self, out: Tensor) -> tuple[Tensor, Tensor | None]:
         """Changes and features, as of `update`, of what the transformer gives."""

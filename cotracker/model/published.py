@@ -127,7 +127,9 @@ def unwrap(state: object) -> dict[str, Tensor]:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
             break
-    tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+    tensors = isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    )
     if not state or not tensors:
         raise ValueError(
             f"it holds no state dict, neither at its top nor under {', '.join(WRAPPED)}"

@@ -67,6 +67,7 @@ def test_every_name_that_is_offered_is_a_setting():
     assert set(SYNONYMS) <= known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, words, sentence", [
     ("train", ["train.opt=adam"], "the optimiser is AdamW"),
     ("train", ["data.points=2.5"], "data.points must be a whole number"),

@@ -14,16 +14,10 @@ from cotracker.baselines.static import Static
 from cotracker.geometry import inside_frame
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.stream_result import collect
 from cotracker.trackers.visible import VisibleRule
-from cotracker.trackers.wrappers import (
-    Bidirectional,
-    Chunked,
-    OneByOne,
-    Resized,
-    Reversed,
-    Supported,
-)
+from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Reversed, Supported
 
 WINDOW = 8
 
@@ -63,6 +57,7 @@ def assert_equal(ours, theirs, atol=1e-4):
         torch.testing.assert_close(ours.confidence, theirs.confidence, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORWARD)
 def test_final_tracks_are_those_of_the_clip_however_frames_are_pushed(name):
     tracker, video = FORWARD[name](), texture(frames=21)

@@ -27,6 +27,8 @@ from cotracker.trackers.tracker import Tracker
 from cotracker.training.config import CheckpointConfig, ObjectiveConfig, TrainConfig
 from train import run
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "configs"
 ENTRY = {
     "model": "train",
@@ -177,7 +179,6 @@ def test_every_model_lists_every_field(name):
     assert list(fields(node)) == list(arguments(built))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for group, name in CHOICES if group == "model" and name not in ("pips", "raft")]
 )  # these two: by their small experiments, tests/baselines
@@ -228,7 +229,6 @@ def test_an_experiment_changes_only_what_there_is(name):
     assert "$" in raw["out"] or whole["out"] == raw["out"]
 
 
-@pytest.mark.slow
 def test_no_two_experiments_share_a_folder():
     rows = [(name, []) for name in EXPERIMENTS]
     rows += [
@@ -263,7 +263,6 @@ def test_the_head_of_a_paper_experiment_names_its_table_command_and_numbers(name
             assert words in text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name, changed", [
     ("table1_time_only", {"model.time_layers": 12, "model.group_layers": 0}), ("table4", {}),
     ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}),
@@ -309,7 +308,6 @@ def clips(tmp_path_factory):
     return root
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in NEEDS_WEIGHTS])
 def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     """What an experiment is about stays; frames, points and the network's widths are tiny."""

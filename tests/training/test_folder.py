@@ -17,6 +17,8 @@ from cotracker.config import entry
 from cotracker.training.progress import Progress
 from train import run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TINY = ("experiment=smoke", "model.channels=8", "model.widths=[8,8,8,8]", "model.hidden=32")
 SAVING = ("train.schedule_extra_steps=1", "train.save_every=1", "train.batch=1", "train.steps=2")
