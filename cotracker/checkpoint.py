@@ -82,7 +82,7 @@ def load(path: str | Path, window: int | None = None) -> tuple[WindowedNetwork, 
         card = _complete(found.card, model, tensors)
         if window is not None and not model.sees_whole_clips:
             model = _fitted(path, tensors, card, window)
-    _tell_licence(card.get("licence"))
+    tell_licence(card.get("licence"))
     return model.eval(), card
 
 
@@ -105,10 +105,10 @@ def load_published(
         raise ValueError(f"{path}: {error}") from error
 
 
-def _tell_licence(licence: str | None) -> None:
+def tell_licence(licence: str | None, whose: str = "these weights") -> None:
     """Warns of weights that are not for every purpose; Python shows it once a process."""
     if licence is not None and "NC" in licence:
-        told = f"these weights are for non-commercial use only ({licence})"
+        told = f"{whose} are for non-commercial use only ({licence})"
         warnings.warn(told, LicenceWarning, 1)
 
 
@@ -200,7 +200,10 @@ def _complete(card: dict, model: WindowedNetwork, tensors: dict[str, Tensor]) ->
     return card | {
         "format": 2,
         "network": network_name(model),
-        "model": asdict(model.config) | {"widths": list(model.config.widths)},
+        "model": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(model.config).items()
+        },
         "parameters": sum(p.numel() for p in model.parameters()),
         "hash": weights_hash(tensors),
     }

@@ -8,7 +8,7 @@ import gradio as gr
 from cotracker.app.asked import MOST
 from cotracker.app.desk import Desk
 from cotracker.app.desks import Desks
-from cotracker.app.looks import CSS, FONTS, HELP, KEYS, status_html
+from cotracker.app.looks import CSS, FONTS, HELP, TOO_LARGE, script, status_html, tell_progress
 from cotracker.app.pictures import from_picture
 from cotracker.app.work import ADD, MODES, Work
 from cotracker.interchange import FORMATS
@@ -20,7 +20,7 @@ def mount(app, desks: Desks, largest: int):
     """The ASGI application with the page at /; largest: bytes of an upload."""
     page = Page(desks, largest).build()
     page.queue(default_concurrency_limit=None, api_open=False)
-    looks = {"theme": gr.themes.Default(**FONTS), "css": CSS, "head": KEYS}
+    looks = {"theme": gr.themes.Default(**FONTS), "css": CSS, "head": script(largest)}
     return gr.mount_gradio_app(app, page, "", server_name="127.0.0.1", max_file_size=largest,
                                footer_links=[], run_history=False, ssr_mode=False, pwa=False,
                                enable_monitoring=False, mcp_server=False, **looks)  # fmt: skip
@@ -45,6 +45,8 @@ class Page:
                     self._lay_out_tracking()
                     self._lay_out_results()
             gr.HTML(HELP)
+            refused = gr.Button(visible="hidden", elem_id="refused")
+            refused.click(None, None, self.status, js=TOO_LARGE)
             self._connect()
             self._connect_tracking()
             page.unload(self.leave)
@@ -124,12 +126,10 @@ class Page:
 
     def _connect_tracking(self) -> None:
         at, shown = [self.frame, self.least], [self.status, self.picture, self.point]
-        alone = {"concurrency_limit": 1, "concurrency_id": "network"}
-        alone["show_progress_on"] = self.status
-        self.track.click(self.run, [*at, self.checkpoint], shown, **alone)
-        self.compare.click(self.set_beside, [*at, self.other], [*shown, self.film], **alone)
-        self.play.click(self.show_film, self.least, [self.status, self.film],
-                        show_progress_on=self.status)  # fmt: skip
+        above = {"show_progress_on": self.status}
+        self.track.click(self.run, [*at, self.checkpoint], shown, **above)
+        self.compare.click(self.set_beside, [*at, self.other], [*shown, self.film], **above)
+        self.play.click(self.show_film, self.least, [self.status, self.film], **above)
         self.cancel.click(self.stop, None, self.status, queue=False, show_progress="hidden")
         self.export.click(self.write, [self.kind, self.least], [self.status, self.file])
 
@@ -200,7 +200,8 @@ class Page:
         return [*shown, self.show_film(least, request, progress)[1]]
 
     def show_film(self, least, request: gr.Request, progress=PROGRESS) -> list:
-        status, path = self._attempt(request, lambda d: str(d.overlay(least, _teller(progress))))
+        told = tell_progress(progress)
+        status, path = self._attempt(request, lambda desk: str(desk.overlay(least, told)))
         return [status if path is None else status_html("The overlay is written."), path]
 
     def stop(self, request: gr.Request) -> str:
@@ -220,8 +221,8 @@ class Page:
 
     def _do(self, request, t, least, action, progress=None) -> list:
         """`shown` after an action on the work."""
-        teller = None if progress is None else _teller(progress)
-        status, _ = self._attempt(request, lambda desk: desk.do(action, teller))
+        told = None if progress is None else tell_progress(progress)
+        status, _ = self._attempt(request, lambda desk: desk.do(action, told))
         return self._shown(request, status, t, least)
 
     def _shown(self, request, status: str, t: float, least: float) -> list:
@@ -240,10 +241,6 @@ class Page:
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             return status_html(self.desks.say(error), wrong=True), None
         return status_html(str(given)), given
-
-
-def _teller(progress: gr.Progress) -> Callable[[int, int], None]:
-    return lambda done, total: progress((done, total), unit="frames")
 
 
 def _no_file() -> gr.DownloadButton:

@@ -108,7 +108,7 @@ def _layout(tracks: Tracks) -> tuple[list[str], list[tuple[str, ...]], np.ndarra
         for coord in COORDS
     ]
     header = ["scorer", *([] if owners is None else ["individuals"]), "bodyparts", "coords"]
-    return header, columns, values[:, order].reshape(len(values), -1).astype(np.float64)
+    return header, columns, values[:, order].reshape(len(values), len(columns)).astype(np.float64)
 
 
 def _from_columns(path: Path, columns: list, frames: list[int], values: np.ndarray) -> Tracks:

@@ -45,6 +45,38 @@ def point_names(tracks: Tracks) -> list[str]:
     return names
 
 
+def frame_times(tracks: Tracks) -> list[float] | None:
+    """The seconds of the frames: their own, or from 0 on by fps, or None."""
+    if tracks.seconds is not None:
+        return tracks.seconds.tolist()
+    if tracks.fps is None:
+        return None
+    return [frame / tracks.fps for frame in range(tracks.xy.shape[1])]
+
+
+def joined_names(tracks: Tracks) -> list[str]:
+    """One text a point: its name, behind its individual and a slash where it has one.
+
+    A slash within either is written %2F, so that `split_names` tells them apart.
+    """
+    names, owners = point_names(tracks), point_individuals(tracks)
+    parts = [names] if owners is None else [owners, names]
+    return ["/".join(part.replace("%", "%25").replace("/", "%2F") for part in one)
+            for one in zip(*parts)]  # fmt: skip
+
+
+def split_names(texts: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """The names, and the individuals where every text has one."""
+    parts = [
+        [part.replace("%2F", "/").replace("%25", "%") for part in text.split("/", 1)]
+        for text in texts
+    ]
+    owned = bool(parts) and all(len(one) == 2 for one in parts)
+    if not owned:
+        return ["/".join(one) for one in parts], None
+    return [name for _, name in parts], [owner for owner, _ in parts]
+
+
 def make_tracks(
     xy: np.ndarray,
     visible: np.ndarray | None = None,

@@ -70,7 +70,7 @@ def read(path: Path) -> Tracks:
             visible[frame.frame_idx, where] = one.points["visible"]
             if "score" in one.points.dtype.names:
                 scores[frame.frame_idx, where] = one.points["score"]
-    several = {track for track, _ in points} != {""}
+    several = any(track for track, _ in points)
     return make_tracks(
         xy,
         visible,

@@ -9,7 +9,14 @@ import numpy as np
 import torch
 
 from cotracker.files import write_text
-from cotracker.interchange.points import empty_places, make_tracks, one_clip, point_names
+from cotracker.interchange.points import (
+    empty_places,
+    frame_times,
+    joined_names,
+    make_tracks,
+    one_clip,
+    split_names,
+)
 from cotracker.tracks import Tracks
 
 NEEDED = ("point", "frame", "x", "y")  # the columns without which a file is no long csv
@@ -63,11 +70,10 @@ def read_long(path: Path) -> Tracks:
 def write_wide(path: Path, tracks: Tracks) -> Path:
     """The path of a csv with a row for each frame: frame, seconds, then each point's columns.
 
-    These are NAME_x, NAME_y, NAME_visibility and NAME_visible.
+    These are NAME_x, NAME_y, NAME_visibility and NAME_visible; INDIVIDUAL/NAME_x of individuals.
     """
     tracks = one_clip(tracks)
-    names = point_names(tracks)
-    columns = _columns(tracks)
+    names, columns = joined_names(tracks), _columns(tracks)
     parts = [name for name in ("x", "y", *SCORES, "visible") if name in columns]
     header = ["frame", "seconds", *(f"{name}_{part}" for name in names for part in parts)]
     rows = [join_cells(header)]
@@ -100,7 +106,7 @@ def read_wide(path: Path) -> Tracks:
     given = [None if np.isnan(grid).all() else grid for grid in scores]
     seen = None if np.isnan(shown).all() else np.nan_to_num(shown) > 0.5
     numbered = names == [f"point{n}" for n in range(len(names))]
-    tracks = make_tracks(xy, seen, *given, None if numbered else names)
+    tracks = make_tracks(xy, seen, *given, *((None,) if numbered else split_names(names)))
     return _with_times(path, tracks, table, frame, None)
 
 
@@ -108,7 +114,7 @@ def _columns(tracks: Tracks) -> dict:
     """By name, a function (frame, point) -> text for each column that the tracks have."""
     xy, visibility = tracks.xy[0].tolist(), tracks.visibility[0].tolist()
     visible = tracks.visible[0].int().tolist()
-    seconds = _seconds(tracks)
+    seconds = frame_times(tracks)
     columns = {
         "seconds": lambda t, n: "" if seconds is None else f"{seconds[t]:.6f}",
         "x": lambda t, n: f"{xy[t][n][0]:.4f}",
@@ -127,14 +133,6 @@ def _columns(tracks: Tracks) -> dict:
     if tracks.individuals is not None:
         columns["individual"] = lambda t, n: join_cells([tracks.individuals[n]])
     return columns
-
-
-def _seconds(tracks: Tracks) -> list[float] | None:
-    if tracks.seconds is not None:
-        return tracks.seconds.tolist()
-    if tracks.fps is None:
-        return None
-    return [frame / tracks.fps for frame in range(tracks.xy.shape[1])]
 
 
 def join_cells(cells: list[str]) -> str:

@@ -30,6 +30,12 @@ FRAMES, H, W = 16, 240, 320
 WAIT = 60_000  # milliseconds for what a busy machine does
 LARGEST = 4_000_000
 VIEW = {"width": 1200, "height": 1220}
+DROP = f"""name => {{
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array({LARGEST + 1})], name));
+  document.querySelector("#upload button").dispatchEvent(
+    new DragEvent("drop", {{dataTransfer: data, bubbles: true, cancelable: true}}));
+}}"""
 READY = f"{FRAMES} frames of {W}x{H}, 10 a second."
 
 
@@ -223,9 +229,11 @@ def test_what_is_no_video_is_a_sentence_in_the_page(visit, uploads, server, tmp_
     for name, sentence in sentences.items():
         me.open(uploads / f"{name}.mp4", sentence)
         me.shoot(tmp_path / f"bad_{name}.jpg")
-    me.page.set_input_files("#upload input[type=file]", uploads / "large.mp4")
-    me.page.get_by_text("exceed the maximum allowed size").wait_for(timeout=WAIT)
+    me.open(uploads / "large.mp4", "large.mp4 is larger than 4 MB, the most that this page takes")
     me.shoot(tmp_path / "bad_large.jpg")
+    me.open(uploads / "one.mp4", sentences["one"])
+    me.page.evaluate(DROP, "dropped.mp4")
+    me.told("dropped.mp4 is larger than 4 MB")
     post, get = me.context.request.post, me.context.request.get
     large = {"name": "large.mp4", "mimeType": "video/mp4", "buffer": bytes(LARGEST + 1)}
     at = server[0]
@@ -288,14 +296,20 @@ def test_two_checkpoints_beside_each_other_and_a_filter(visit, uploads):
     )
 
 
-def test_cancel_keeps_what_is_done(visit, uploads):
-    me = visit()
-    me.open(uploads / "clip.mp4")
-    me.page.locator("#side input[type=number]").fill("40")
-    me.page.locator("#side input[type=number]").press("Enter")
-    me.press("grid", "1600 points wait")
+def test_cancel_keeps_what_is_done_and_need_not_wait_for_others(visit, uploads):
+    """You wait for my 1600 points, and cancel; then I do."""
+    me, you = visit(), visit()
+    for one in (me, you):
+        one.open(uploads / "clip.mp4")
+        one.page.locator("#side input[type=number]").fill("40")
+        one.page.locator("#side input[type=number]").press("Enter")
+        one.press("grid", "1600 points wait")
     me.page.locator("#track").click()
     me.page.wait_for_timeout(500)
+    you.page.locator("#track").click()
+    you.page.get_by_text("waiting for another page's tracks").wait_for(timeout=WAIT)
+    you.page.locator("body").press("Escape")
+    you.told("stopped before it was its turn")
     me.page.locator("body").press("Escape")
     me.told("Stopped: 1600 points not finished")
 

@@ -24,7 +24,7 @@ KEPT = {  # what comes back; visibility is kept by those that have a score
     "npz": ALL,
     "json": ALL,
     "csv": (*PLACES, "visibility", "confidence", "ids", "seconds"),
-    "csv-wide": ("xy", "visible", "names", "visibility", "confidence", "seconds"),
+    "csv-wide": (*PLACES, "visibility", "confidence", "seconds"),
     "dlc-csv": (*PLACES, "visibility"),
     "coco": (*PLACES, "size"),
     "cliplabels": (*PLACES, "size"),
@@ -58,6 +58,16 @@ def test_no_points_and_one_frame_are_valid(tmp_path, kind, points, frames):
     frames = 0 if kind == "csv" and not points else frames
     assert back.xy.shape == (1, frames, points, 2)
     assert_same(tracks, back, ("xy",) if points else (), 1e-3)
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_two_individuals_share_names_and_names_have_slashes(tmp_path, kind):
+    names, owners = ("a/b", "50%", "a/b", "c_x"), ("A/1", "A/1", "B", "B")
+    tracks = replace(named_tracks(4), names=names, individuals=owners, fps=30000 / 1001)
+    back = read_tracks(write_tracks(path_of(tmp_path, kind), tracks, kind))
+    expected = gap_hidden(tracks) if kind in FLAGLESS else tracks
+    assert_same(expected, back, ("xy", "names", "individuals"), 1e-3)
+    assert back.fps is None or back.fps == pytest.approx(tracks.fps, 1e-9)
 
 
 @pytest.mark.parametrize("kind", SHOWN)

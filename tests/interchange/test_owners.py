@@ -86,6 +86,8 @@ def test_sleap(tmp_path, individuals):
     assert_same(tracks, read_tracks(path), (*PLACES, "size", "fps"))
     labels = sio.load_slp(str(path), open_videos=False)
     assert [one.name for one in labels.tracks] == (["fly a", "fly b"] if individuals else [])
+    none = read_tracks(write_tracks(tmp_path / "none.slp", named_tracks(0), "sleap"))
+    assert none.xy.shape == (1, 4, 0, 2) and none.individuals is None
     first = labels.labeled_frames[1].instances[0]
     assert first.skeleton.node_names[:2] == ["right wing, 0", "left wing, 1"]
     assert first.points["visible"].tolist()[:2] == [True, False]
@@ -114,6 +116,9 @@ def test_movement(tmp_path, individuals):
     tracks = named_tracks(individuals=individuals)
     path = write_tracks(tmp_path / "a.nc", tracks, "movement")
     assert_same(tracks, read_tracks(path), (*PLACES, "size", "fps"))
+    uneven = replace(tracks, seconds=torch.tensor([0.0, 0.1, 0.3, 0.31], dtype=torch.float64))
+    times = write_tracks(tmp_path / "b.nc", uneven, "movement")
+    assert_same(uneven, read_tracks(times), ("seconds", "fps"), 1e-12)
     data = xarray.load_dataset(path)
     validators.ValidPosesInputs.validate(data)
     dims = validators.ValidPosesInputs.DIM_NAMES
