@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cotracker import checks
-from cotracker.files import parse_json, replace_file, write_bytes
+from cotracker.files import parse_json, refuse_special, replace_file, write_bytes
 from cotracker.model import published
 from cotracker.model.hardware import usual_defaults
 from cotracker.model.networks import build_network, network_name
@@ -72,6 +72,7 @@ def load(path: str | Path, window: int | None = None) -> tuple[WindowedNetwork, 
     window: frames of a window, others than in training (table 9); no weight depends on it.
     ValueError: the file is damaged, does not fit its config, or is neither.
     """
+    refuse_special(path)
     if not zipfile.is_zipfile(path):
         tensors, card = _read(path)
         model = _fitted(path, tensors, card, window)
@@ -171,6 +172,7 @@ def weights_hash(tensors: dict[str, Tensor]) -> str:
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    refuse_special(path)
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}

@@ -45,13 +45,19 @@ def load_chain(
         for name in ("threshold", "visible_by", "v1_compat")
         if getattr(options, name) is None and name in card
     }
-    options = replace(options, **open_ones)
+    try:
+        options = replace(options, **open_ones)
+        pixels = card.get("confidence_px")
+        if pixels is not None and checks.number("confidence_px", pixels, 0) == 0:
+            raise ValueError("confidence_px must be above 0")
+    except ValueError as error:
+        raise ValueError(f"{path}: its card was changed: {error}") from error
     if model.sees_whole_clips:
         model.window = min(model.window, options.window or WHOLE_FRAMES)
     model = lower_precision(model.to(resolve_device(options.device)), options.precision)
     identity = {"name": path.stem, "hash": card["hash"]}
     fit = _confidence_fit(path, card)
-    return build_chain(model, options, identity, card.get("confidence_px"), fit).eval()
+    return build_chain(model, options, identity, pixels, fit).eval()
 
 
 def _confidence_fit(path: Path, card: dict) -> tuple[float, float]:
