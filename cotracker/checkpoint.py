@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cotracker import checks
-from cotracker.files import parse_json, replace_file, write_bytes
+from cotracker.files import parse_json, refuse_special, replace_file, write_bytes
 from cotracker.model import published
 from cotracker.model.hardware import usual_defaults
 from cotracker.model.networks import build_network, network_name
@@ -72,6 +72,7 @@ def load(path: str | Path, window: int | None = None) -> tuple[WindowedNetwork, 
     window: frames of a window, others than in training (table 9); no weight depends on it.
     ValueError: the file is damaged, does not fit its config, or is neither.
     """
+    refuse_special(path)
     if not zipfile.is_zipfile(path):
         tensors, card = _read(path)
         model = _fitted(path, tensors, card, window)
@@ -81,7 +82,7 @@ def load(path: str | Path, window: int | None = None) -> tuple[WindowedNetwork, 
         card = _complete(found.card, model, tensors)
         if window is not None and not model.sees_whole_clips:
             model = _fitted(path, tensors, card, window)
-    _tell_licence(card.get("licence"))
+    tell_licence(card.get("licence"))
     return model.eval(), card
 
 
@@ -104,10 +105,10 @@ def load_published(
         raise ValueError(f"{path}: {error}") from error
 
 
-def _tell_licence(licence: str | None) -> None:
+def tell_licence(licence: str | None, whose: str = "these weights") -> None:
     """Warns of weights that are not for every purpose; Python shows it once a process."""
     if licence is not None and "NC" in licence:
-        told = f"these weights are for non-commercial use only ({licence})"
+        told = f"{whose} are for non-commercial use only ({licence})"
         warnings.warn(told, LicenceWarning, 1)
 
 
@@ -171,6 +172,7 @@ def weights_hash(tensors: dict[str, Tensor]) -> str:
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    refuse_special(path)
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -198,7 +200,10 @@ def _complete(card: dict, model: WindowedNetwork, tensors: dict[str, Tensor]) ->
     return card | {
         "format": 2,
         "network": network_name(model),
-        "model": asdict(model.config) | {"widths": list(model.config.widths)},
+        "model": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(model.config).items()
+        },
         "parameters": sum(p.numel() for p in model.parameters()),
         "hash": weights_hash(tensors),
     }

@@ -32,6 +32,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
     Files of which the arrays would take more than ALWAYS and RATIO allow are refused.
     """
+    _check_special(path)
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
             claimed = sum(one.file_size for one in stored.zip.infolist())
@@ -62,8 +63,14 @@ def read_tensors(path: str | Path) -> object:
     return value
 
 
+def _check_special(path: str | Path) -> None:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError("it is a pipe, a device or a folder")
+
+
 def _check_file(path: str | Path) -> None:
     """ValueError where the records of a file are damaged or claim more than it has."""
+    _check_special(path)
     try:
         with open(path, "rb") as file:
             if zipfile.is_zipfile(file):

@@ -123,7 +123,7 @@ OUTSIDE = {  # packages that only these may import, beside the entry points
     "timm": ["cotracker.model.dinov2"],
     "matplotlib": ["cotracker.visualize.plots"],
     "imageio": ["cotracker.visualize"],
-    "torchvision": ["cotracker.baselines.raft"],
+    "torchvision": ["cotracker.model.raft"],
     "pandas": ["cotracker.interchange.deeplabcut"],
     "tables": ["cotracker.interchange.deeplabcut"],
     "h5py": ["cotracker.interchange.deeplabcut", "cotracker.interchange.hdf5"],

@@ -1,6 +1,7 @@
 """csv: a row for each point and frame (long), or a row for each frame (wide)."""
 
 import csv
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +89,8 @@ def read_wide(path: Path) -> Tracks:
     table = _read_table(path, ("frame",))
     frame = _whole(path, "frame", table["frame"])
     names = [name.removesuffix("_x") for name in table if name.endswith("_x")]
+    if not names and set(table) - {"frame", "seconds"}:
+        raise ValueError(f"{path} has no columns NAME_x and NAME_y: its header must name points")
     frames = int(frame.max()) + 1 if len(frame) else 0
     xy = empty_places(frames, len(names), path)
     grids = {part: np.full(xy.shape[:2], np.nan) for part in (*SCORES, "visible")}
@@ -146,6 +149,9 @@ def _read_table(path: Path, needed: tuple[str, ...]) -> dict[str, list[str]]:
     missing = [name for name in needed if name not in header]
     if missing:
         raise ValueError(f"{path} has no column {missing[0]}: its header must name it")
+    twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    if twice:
+        raise ValueError(f"{path} has two columns {twice[0]}: take one out")
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise ValueError(f"{path} line {number} has {len(row)} cells, not {len(header)}")

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from cotracker import checkpoint, checks
 from cotracker.model.hardware import choose_precision
 from cotracker.model.runtime import to_bfloat16
@@ -37,18 +39,25 @@ def load_chain(
     """The chain of a checkpoint as `build_chain` makes it: forward, all points together."""
     path = checkpoint.find(checkpoint.SHIPPED if name_or_path is None else name_or_path)
     model, card = checkpoint.load(path, options.window)
+    _check_windowed(model)
     open_ones = {
         name: card[name]
         for name in ("threshold", "visible_by", "v1_compat")
         if getattr(options, name) is None and name in card
     }
-    options = replace(options, **open_ones)
+    try:
+        options = replace(options, **open_ones)
+        pixels = card.get("confidence_px")
+        if pixels is not None and checks.number("confidence_px", pixels, 0) == 0:
+            raise ValueError("confidence_px must be above 0")
+    except ValueError as error:
+        raise ValueError(f"{path}: its card was changed: {error}") from error
     if model.sees_whole_clips:
         model.window = min(model.window, options.window or WHOLE_FRAMES)
     model = lower_precision(model.to(resolve_device(options.device)), options.precision)
     identity = {"name": path.stem, "hash": card["hash"]}
     fit = _confidence_fit(path, card)
-    return build_chain(model, options, identity, card.get("confidence_px"), fit).eval()
+    return build_chain(model, options, identity, pixels, fit).eval()
 
 
 def _confidence_fit(path: Path, card: dict) -> tuple[float, float]:
@@ -75,6 +84,7 @@ def build_chain(
     threshold None is 0.5 here, visible_by None is "visibility", v1_compat None is False.
     confidence_px, confidence_fit: as of CoTrackerPredictor.
     """
+    _check_windowed(model)
     threshold = THRESHOLD if options.threshold is None else options.threshold
     rule = VisibleRule(threshold, options.visible_by or "visibility", options.min_confidence)
     v1_compat, graphs = bool(options.v1_compat), options.cuda_graphs
@@ -101,6 +111,13 @@ def complete_chain(tracker: Tracker, options: TrackerOptions) -> Tracker:
     if options.direction == "both" and not tracker.both_directions:
         tracker = Bidirectional(tracker, cache_bytes=memory)
     return tracker.eval()
+
+
+def _check_windowed(model: nn.Module) -> None:
+    """Nothing, or ValueError: the network has no windows (RAFT)."""
+    if not isinstance(model, WindowedNetwork):
+        name = type(model).__name__
+        raise ValueError(f"a {name} tracks through tracker={name.lower()} checkpoint=FILE alone")
 
 
 def lower_precision(model: WindowedNetwork, precision: str) -> WindowedNetwork:

@@ -183,6 +183,8 @@ WRONG = [
     ("a.csv", "point,frame,x\n0,0,1\n", "a.csv has no column y"),
     ("a.csv", "point,frame,x,y\n0,0,1,two\n", "a.csv holds text where a number is due"),
     ("a.csv", "point,frame,x,y\n0,99999999999,1,2\n", "too large to hold"),
+    ("a.csv", "frame,x,y\n0,1,2\n", "has no columns NAME_x and NAME_y"),
+    ("a.csv", "frame,a_x,a_y,a_x,a_y\n0,1,2,3,4\n", "has two columns a_x"),
     ("a.csv", "frame,seconds,nose_x\n0,0,1\n", "has a column nose_x and no nose_y"),
     ("a.csv", "scorer,me\nbodyparts,nose\nnose,x\n", "is no csv of DeepLabCut"),
     ("a.csv", "scorer,me\nbodyparts,nose\ncoords,x\n0,1\n", "a body part without x or y"),

@@ -10,6 +10,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from cotracker.files import refuse_special
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _ORIENTATION = 0x0112  # the EXIF tag; 5 and more are quarter turns
 _ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -139,6 +141,7 @@ def _read_deep(path: Path, page: int) -> np.ndarray:
 
 def open_picture(path: str | Path) -> Image.Image:
     """The decoded picture in its own mode; ValueError naming the file if it is none."""
+    refuse_special(path)
     try:
         return decode_image(Path(path).read_bytes())
     except FileNotFoundError:
