@@ -3,6 +3,7 @@
 The network is cotracker/model/raft.py, which train.py trains too.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -13,10 +14,11 @@ from cotracker import checks
 from cotracker.baselines.by_clip import Answer, ByClip, read_frames
 from cotracker.baselines.chain import Chain
 from cotracker.baselines.weights import Published, Source, load_trained, seeded
-from cotracker.geometry import inside_frame, resize_video, sample_maps
+from cotracker.geometry import inside_frame, rescale_points, resize_video, sample_maps
 from cotracker.model.raft import LEAST, STRIDE, Maps
 from cotracker.model.raft import RAFT as RAFTNetwork
 from cotracker.trackers.live import Live, LiveOptions, join_frames
+from cotracker.trackers.options import check_resolution
 from cotracker.types import Video
 
 RENAMES = (  # princeton-vl's names -> torchvision's
@@ -83,12 +85,19 @@ class RAFT(ByClip):
     checkpoint: the published file, one of train.py model=raft, or "random".
     iters: updates of a flow.
     direct: flow from the query's frame to each other one, instead of steps.
+    resolution: (H, W) that the network sees; None for the video's own.
     """
 
     def __init__(
-        self, checkpoint: Source | None, iters: int = 20, direct: bool = False, device: str = "auto"
+        self,
+        checkpoint: Source | None,
+        iters: int = 20,
+        direct: bool = False,
+        resolution: Sequence[int] | None = None,
+        device: str = "auto",
     ):
         super().__init__()
+        self.resolution = check_resolution(resolution)
         self.iters = checks.whole("iters", iters, 1)
         self.direct = checks.switch("direct", direct)
         trained = load_trained(checkpoint, RAFTNetwork)
@@ -112,12 +121,14 @@ class RAFT(ByClip):
         return tracks.xy[0], tracks.visibility[0], tracks.visible[0]
 
     def _chain(self, size: tuple[int, int]) -> Chain:
-        frame = Frame(size)
+        working = self.resolution or size
+        frame = Frame(working)
+        scale = [(b - 1) / max(a - 1, 1) for a, b in zip(size, working)]
 
         def read(video: Tensor) -> Maps:
             return self._encode(video, 0, frame)
 
-        return Chain(size, read, partial(self._follow, frame))
+        return Chain(size, read, partial(self._follow, frame), (scale[1], scale[0]))
 
     def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
         """The chain of flows between neighbours; direct flow would hold every query's frame."""
@@ -125,21 +136,23 @@ class RAFT(ByClip):
 
     def _jump(self, video: Video, queries: Tensor) -> Answer:
         """Flow from each query's own frame to every later one."""
-        frame, frames = Frame(tuple(video.shape[-2:])), video.shape[1]
-        xy = queries[None, :, 1:].repeat(frames, 1, 1)
+        size, frames = tuple(video.shape[-2:]), video.shape[1]
+        frame = Frame(self.resolution or size)
+        points = rescale_points(queries[:, 1:], size, frame.size)
+        xy = points.repeat(frames, 1, 1)
         kept = torch.ones_like(xy[..., 0], dtype=torch.bool)
         for start in queries[:, 0].unique().long().tolist():
             chosen = queries[:, 0] == start
             first = self._encode(video, start, frame)
             for t in range(start + 1, frames):
                 second = self._encode(video, t, frame)
-                answer = self._follow(frame, first, second, queries[chosen, 1:])
+                answer = self._follow(frame, first, second, points[chosen])
                 xy[t, chosen], kept[t, chosen] = answer
-        return _answer(xy, kept, frame.size)
+        return _answer(rescale_points(xy, frame.size, size), kept, size)
 
     def _encode(self, video: Video, number: int, frame: Frame) -> Maps:
         frames = read_frames(video, number, number + 1).to(self.device)
-        return self.network.encode_frames(frame.prepare(frames))
+        return self.network.encode_frames(frame.prepare(resize_video(frames, frame.size)))
 
     def _follow(
         self, frame: Frame, first: Maps, second: Maps, points: Tensor
@@ -155,7 +168,8 @@ class RAFT(ByClip):
         return points + step, (step + returned).square().sum(-1) < 0.01 * lengths + 0.5
 
     def describe(self) -> dict:
-        return super().describe() | {"iters": self.iters, "direct": self.direct}
+        resized = {} if self.resolution is None else {"resolution": list(self.resolution)}
+        return super().describe() | {"iters": self.iters, "direct": self.direct} | resized
 
 
 def read_inside(maps: Tensor, points: Tensor) -> Tensor:

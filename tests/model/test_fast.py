@@ -355,14 +355,14 @@ def test_nothing_in_a_window_waits_for_the_device(kind):
 
 def test_memory_of_a_window_does_not_grow_with_the_video(monkeypatch):
     """Frames and maps alive at once; tests/profiling/test_bench.py measures whole processes."""
-    most, inner = [], CoTracker.step
+    model = loaded()
+    most, inner = [], type(model).step
 
     def step(self, state, maps, *rest, **named):
         most.append(maps[0].shape[1])
         return inner(self, state, maps, *rest, **named)
 
-    monkeypatch.setattr(CoTracker, "step", step)
-    model = loaded()
+    monkeypatch.setattr(type(model), "step", step)
     Chunked(CoTrackerPredictor(model, 1), 2)(
         film(30, (40, 56)), QUERIES[:, 1:4] * torch.tensor([1, 0.3, 0.3])
     )
