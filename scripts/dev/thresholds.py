@@ -1,6 +1,6 @@
 """A tracker's visible rules at several thresholds, and what its confidence is worth.
 
-python scripts/dev/thresholds.py --seed 1 --benchmarks sprites_val scenes3d_val tracker=cotracker …
+python scripts/dev/thresholds.py --seed 1 --benchmarks sprites_val,scenes3d_val tracker=cotracker …
 Settings are those of evaluate.py; the tracker runs once a clip.
 Choose on clips that are neither a benchmark's own nor trained on: with another seed.
 """
@@ -40,13 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--benchmarks", nargs="+", metavar="NAME", help="several together")
+    parser.add_argument("--benchmarks", metavar="NAME,NAME", help="several together")
     parser.add_argument("--seed", type=int, help="of their clips")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the table and the fit as JSON")
     arguments, settings = parser.parse_known_args(argv)
     if arguments.seed is not None:
         settings = [*settings, f"benchmark.clips.seed={arguments.seed}"]
-    several = [[f"benchmark={name}"] for name in arguments.benchmarks or ()]
+    several = [[f"benchmark={name}"] for name in (arguments.benchmarks or "").split(",") if name]
     configs = [compose_evaluation([*words, *settings]) for words in several or [[]]]
     tracker = instantiate(configs[0].tracker, "tracker")
     found = Measured()
