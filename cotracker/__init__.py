@@ -43,30 +43,11 @@ def load_tracker(
     resolution=None, support_grid=0, direction="forward", points_at_once=None.
     ValueError, one sentence, where the checkpoint or a setting cannot be used.
     """
+    options = {name: value for name, value in locals().items() if name != "name_or_path"}
     from cotracker.trackers.build import build_tracker
     from cotracker.trackers.options import TrackerOptions
 
-    options = TrackerOptions(
-        iters=iters,
-        resolution=resolution,
-        support_grid=support_grid,
-        local_support_grid=local_support_grid,
-        single_point=single_point,
-        threshold=threshold,
-        visible_by=visible_by,
-        min_confidence=min_confidence,
-        v1_compat=v1_compat,
-        window=window,
-        precision=precision,
-        cuda_graphs=cuda_graphs,
-        flip_tta=flip_tta,
-        direction=direction,
-        keep_aspect=keep_aspect,
-        points_at_once=points_at_once,
-        feature_memory=feature_memory,
-        device=device,
-    )
-    return build_tracker(name_or_path, options)
+    return build_tracker(name_or_path, TrackerOptions(**options))
 
 
 def __getattr__(name: str):

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from cotracker import checks
-from cotracker.files import parse_json, replace_file, write_bytes
+from cotracker.files import parse_json, refuse_special, replace_file, write_bytes
 from cotracker.model import published
 from cotracker.model.hardware import usual_defaults
 from cotracker.model.networks import build_network, network_name
 from cotracker.model.published import Published
 from cotracker.model.windowed import WindowedNetwork
+from cotracker.stored import read_tensors
 
 CHECKOUT = Path(__file__).resolve().parents[1]  # or the folder where the package is installed
 CARRIED = Path(__file__).resolve().with_name("checkpoints")  # in an installed package: see setup.py
@@ -34,6 +35,7 @@ CARD = {  # what a card holds at least, and of what kind the rest is that we rea
     "threshold?": (int, float),
     "visible_by?": str,
     "confidence_px?": (int, float),
+    "confidence_fit?": list,
     "v1_compat?": bool,
     "training?": dict,
 }
@@ -70,6 +72,7 @@ def load(path: str | Path, window: int | None = None) -> tuple[WindowedNetwork, 
     window: frames of a window, others than in training (table 9); no weight depends on it.
     ValueError: the file is damaged, does not fit its config, or is neither.
     """
+    refuse_special(path)
     if not zipfile.is_zipfile(path):
         tensors, card = _read(path)
         model = _fitted(path, tensors, card, window)
@@ -79,7 +82,7 @@ def load(path: str | Path, window: int | None = None) -> tuple[WindowedNetwork, 
         card = _complete(found.card, model, tensors)
         if window is not None and not model.sees_whole_clips:
             model = _fitted(path, tensors, card, window)
-    _tell_licence(card.get("licence"))
+    tell_licence(card.get("licence"))
     return model.eval(), card
 
 
@@ -102,10 +105,10 @@ def load_published(
         raise ValueError(f"{path}: {error}") from error
 
 
-def _tell_licence(licence: str | None) -> None:
+def tell_licence(licence: str | None, whose: str = "these weights") -> None:
     """Warns of weights that are not for every purpose; Python shows it once a process."""
     if licence is not None and "NC" in licence:
-        told = f"these weights are for non-commercial use only ({licence})"
+        told = f"{whose} are for non-commercial use only ({licence})"
         warnings.warn(told, LicenceWarning, 1)
 
 
@@ -145,19 +148,12 @@ def load_state(path: str | Path) -> dict:
     Its checksums, which torch.load does not look at, are those of the zip file that it is.
     """
     try:
-        damaged = None
-        if zipfile.is_zipfile(path):  # files of old versions of PyTorch are none
-            with zipfile.ZipFile(path) as stored:
-                damaged = stored.testzip()
-        if damaged is None:
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        Exception
-    ) as error:  # torch raises many kinds, and its advice to run the file's code is not ours
+        return read_tensors(path)
+    except ValueError as error:
         raise ValueError(
-            f"{path} cannot be read as tensors and plain values: it is damaged, or holds code"
+            f"{path} cannot be read as tensors and plain values: {error}; take an older one, or "
+            "fetch or make it again"
         ) from error
-    raise ValueError(f"{path} is damaged, as its checksum says: take an older one, or start anew")
 
 
 def keys_difference(model: nn.Module, tensors: dict[str, Tensor]) -> str:
@@ -176,6 +172,7 @@ def weights_hash(tensors: dict[str, Tensor]) -> str:
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    refuse_special(path)
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -203,7 +200,10 @@ def _complete(card: dict, model: WindowedNetwork, tensors: dict[str, Tensor]) ->
     return card | {
         "format": 2,
         "network": network_name(model),
-        "model": asdict(model.config) | {"widths": list(model.config.widths)},
+        "model": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(model.config).items()
+        },
         "parameters": sum(p.numel() for p in model.parameters()),
         "hash": weights_hash(tensors),
     }

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -64,6 +65,17 @@ def public_name(name: str) -> str:
     return re.sub(rf".{{8}}{re.escape(PARTIAL)}$", "", name)
 
 
+def refuse_special(path: str | Path) -> None:
+    """ValueError where the path is a pipe, a device or a folder: a pipe may have no end."""
+    mode = Path(path).stat().st_mode if Path(path).exists() else stat.S_IFREG
+    if stat.S_ISDIR(mode):
+        raise ValueError(f"{path} is a folder: give a file")
+    if not stat.S_ISREG(mode):
+        raise ValueError(
+            f"{path} is a pipe or a device, which cannot be read twice: save it as a file first"
+        )
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes `data` at `path` atomically."""
     with replace_file(path) as file:
@@ -118,6 +130,7 @@ def _short(text: str) -> int:
 
 def read_json(path: str | Path) -> dict:
     """The dictionary in a JSON file; ValueError, one sentence, where there is none."""
+    refuse_special(path)
     try:
         value = parse_json(Path(path).read_bytes())
     except (OSError, ValueError) as error:
@@ -237,17 +250,6 @@ def _remove_orphans(folder: Path) -> None:
         if path.name.startswith(_own_prefix()) and number.isdecimal():
             if not psutil.pid_exists(int(number)):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def refuse_overwriting(path: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
-    """ValueError where one of the inputs is one of the files to be written into `path`."""
-    for one in inputs:
-        for file in (path / name for name in names):
-            if file.exists() and one.exists() and file.samefile(one):
-                raise ValueError(
-                    f"{one} would be overwritten by {file}, one of the results: "
-                    "choose another --out"
-                )
 
 
 def _refuse_folders(path: Path, names: Iterable[str]) -> None:

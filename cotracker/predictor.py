@@ -14,9 +14,11 @@ from cotracker import checks
 from cotracker.geometry import inside_frame, rescale_points, resize_video
 from cotracker.queries import grid, inside_mask
 from cotracker.trackers.build import load_chain
-from cotracker.trackers.inputs import check_queries
-from cotracker.trackers.options import TrackerOptions
-from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
+from cotracker.trackers.inputs import check_queries, check_video, five_axes, opened, to_tensor
+from cotracker.trackers.options import SIDES, TrackerOptions
+from cotracker.trackers.resized import Resized
+from cotracker.trackers.tracker import Tracker
+from cotracker.trackers.wrappers import Bidirectional, Supported
 from cotracker.tracks import Tracks
 
 LONGEST = 2**20  # frames of a video that comes as it is made, for the check of its queries
@@ -63,7 +65,7 @@ class _Predictor(nn.Module):
             raise ValueError(
                 f"{checkpoint} sees clips as a whole: use CoTrackerPredictor, or an online file"
             )
-        self.interp_shape = tuple(resolution)
+        self.interp_shape = checks.pair("resolution", resolution, *SIDES, whole=True, ordered=False)
 
     @property
     def model(self) -> nn.Module:
@@ -71,13 +73,14 @@ class _Predictor(nn.Module):
 
     def _ask(
         self,
-        size: tuple[int, int],
+        shape: tuple[int, ...],
         queries: Tensor | None,
         segm_mask: Tensor | None,
         grid_size: int,
         grid_query_frame: int,
     ) -> tuple[Tensor, int]:
-        """Queries B N 3 in pixels of frames of `size`, and the side of the support grid."""
+        """Queries B N 3 in pixels of a video of this shape, and the side of the support grid."""
+        size = tuple(shape[-2:])
         if queries is not None:
             return queries, SUPPORT_GRID
         if checks.whole("grid_size", grid_size, 0) == 0:
@@ -94,10 +97,13 @@ class _Predictor(nn.Module):
             points[..., 1:] *= points.new_tensor(ratio)
         else:
             points[..., 1:] = rescale_points(points[..., 1:], self.interp_shape, size)
-        return points, 0 if segm_mask is None else SUPPORT_GRID
+        return points.expand(shape[0], -1, -1), 0 if segm_mask is None else SUPPORT_GRID
 
     def _fit_mask(self, mask: Tensor, frame: int) -> Tensor:
         """H W of the working size, of a mask B 1 H W, or of one for each frame."""
+        mask = mask if isinstance(mask, Tensor) else to_tensor("segm_mask", mask)
+        if mask.ndim < 2 or not mask.numel():
+            raise ValueError(f"segm_mask must have shape B 1 H W, not {tuple(mask.shape)}")
         planes = mask.reshape(-1, 1, *mask.shape[-2:]).float()
         plane = planes[min(frame, len(planes) - 1)]
         return nn.functional.interpolate(plane[None], self.interp_shape, mode="nearest")[0, 0].cpu()
@@ -123,7 +129,7 @@ class CoTrackerPredictor(_Predictor):
     ) -> Prediction:
         """The Prediction of queries, or of a grid, perhaps within a mask.
 
-        video: B T 3 H W of 0..255.
+        video: B T 3 H W of 0..255, or what a tracker takes beside it (Tracker.__call__).
         queries: B N 3 (t, x, y) in pixels of the video.
         segm_mask: B 1 H W: only points of the grid where it is not 0; with one mask a frame, that
             of the query frame.
@@ -132,17 +138,20 @@ class CoTrackerPredictor(_Predictor):
             tracks there always.
         ValueError, one sentence, for what cannot be.
         """
-        size = tuple(video.shape[-2:])
-        asked, support = self._ask(size, queries, segm_mask, grid_size, grid_query_frame)
+        with opened(video) as source, torch.no_grad():
+            shape = source.shape
+            asked, support = self._ask(shape, queries, segm_mask, grid_size, grid_query_frame)
+            answer = self._chain(backward_tracking, support)(source, asked)
+        return Prediction(_write_queries(answer, answer.queries))
+
+    def _chain(self, backward_tracking: bool, support: int) -> Tracker:
+        """The tracker of one call; support: side of the grid beside what is asked."""
         chain = self.tracker
         if backward_tracking and not chain.both_directions:
             chain = Bidirectional(chain, chain.v1_compat)
         if support:
             chain = Supported(chain, support, 0, v1_compat=self.tracker.v1_compat)
-        chain = Resized(chain, self.interp_shape, self.tracker.v1_compat)
-        with torch.no_grad():
-            answer = chain(video, asked)
-        return Prediction(_write_queries(answer, answer.queries))
+        return Resized(chain, self.interp_shape, self.tracker.v1_compat)
 
 
 class CoTrackerOnlinePredictor(_Predictor):
@@ -176,10 +185,13 @@ class CoTrackerOnlinePredictor(_Predictor):
 
         Only the first step reads the arguments behind `is_first_step`.
         """
-        size = tuple(video_chunk.shape[-2:])
+        if not isinstance(video_chunk, Tensor):
+            video_chunk = to_tensor("video_chunk", video_chunk)
+        video_chunk = five_axes(video_chunk)
         if is_first_step:
-            asked, _ = self._ask(size, queries, segm_mask, grid_size, grid_query_frame)
-            self._begin(asked.to(video_chunk.device), add_support_grid, size, len(video_chunk))
+            shape = check_video(video_chunk)
+            asked, _ = self._ask(shape, queries, segm_mask, grid_size, grid_query_frame)
+            self._begin(asked, add_support_grid, video_chunk)
             return None, None
         if self._queries is None:
             raise ValueError("call it with is_first_step=True first, to say what is tracked")
@@ -187,12 +199,13 @@ class CoTrackerOnlinePredictor(_Predictor):
         maps = self.model.encode(frames.to(self.tracker.device))
         self._state, estimate = self.model.step(self._state, maps, self.tracker.iters)
         self._write(estimate)
-        return Prediction(self._answer(size))
+        return Prediction(self._answer(tuple(video_chunk.shape[-2:])))
 
-    def _begin(self, asked: Tensor, support: bool, size: tuple[int, int], batch: int) -> None:
-        """Sets what is tracked from now on, in the pixels of frames of `size`."""
+    def _begin(self, asked: object, support: bool, chunk: Tensor) -> None:
+        """Sets what is tracked from now on, in the pixels of a chunk's frames."""
+        batch, size = len(chunk), tuple(chunk.shape[-2:])
         endless = torch.zeros(1, dtype=torch.uint8).expand(batch, LONGEST, 3, *size)
-        self._queries = check_queries(asked, endless)
+        self._queries = check_queries(asked, endless).to(chunk.device)
         scaled = rescale_points(self._queries[..., 1:], size, self.interp_shape)
         points = torch.cat([self._queries[..., :1], scaled], dim=-1).to(self.tracker.device)
         if support:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cotracker.files import refuse_special
 from cotracker.types import Clip
 
 COLUMNS = ("frame", "x", "y")  # of a points file
@@ -131,6 +132,7 @@ def _read_lines(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]
     Numbers have decimal points, also where semicolons separate and commas were in them.
     """
     wanted = "a csv file with the columns frame,x,y"
+    refuse_special(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             text = file.read()
@@ -145,6 +147,9 @@ def _read_lines(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]
     if not set(COLUMNS) <= set(head):
         found = ",".join(head)[:60] or "an empty line"
         raise ValueError(f"{path} must begin with a header that has frame,x,y, not {found}")
+    twice = [name for name in COLUMNS if head.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path} has two columns {twice[0]}: take one out")
     if separator == ";":
         names = head.index("name") if "name" in head else -1
         rows = [[c if k == names else c.replace(",", ".") for k, c in enumerate(r)] for r in rows]
@@ -175,7 +180,8 @@ def _parse_row(
     try:
         frame, x, y = (float(cell) for cell in row)
     except ValueError:
-        raise ValueError(f"{where}: expected three numbers frame,x,y, not {text[:60]}") from None
+        said = " ".join(text[:60].split())
+        raise ValueError(f"{where}: expected three numbers frame,x,y, not {said}") from None
     if not all(map(math.isfinite, (frame, x, y))):
         raise ValueError(f"{where}: {text} is not finite: every point needs a frame, x and y")
     if frame != int(frame):

@@ -1,8 +1,6 @@
 """Tracks, what every tracker answers: positions, visibility, whose they are; and its file."""
 
 import operator
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,12 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cotracker import checks
 from cotracker.files import replace_file
 from cotracker.geometry import inside_frame
+from cotracker.stored import read_npz
 
 FORMAT = 3  # of the file
-DAMAGED = (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
-DAMAGED += (NotImplementedError, RuntimeError)  # a flipped bit may ask for another compression
+KINDS = {
+    "visible": "b",
+    "point_mask": "b",
+    "ids": "iu",
+}  # numpy's, of fields; the others are numbers
 PER_FRAME = ("xy", "visibility", "visible", "confidence")  # the fields B T N
 
 
@@ -24,7 +27,12 @@ class Moves:
     """Mixin: `.to(device)` and `.pin_memory()` of every field that is a tensor."""
 
     def to(self, device, non_blocking: bool = False):
-        return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
+        """The same on a device; ValueError where it cannot be used on this machine."""
+        try:
+            return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
+        except (RuntimeError, AssertionError):
+            usable_device(device)  # else the error is another one
+            raise
 
     def pin_memory(self):
         return self._changed(Tensor.pin_memory)
@@ -117,8 +125,8 @@ class Tracks(Moves):
             return _from_arrays(arrays)
         except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
             raise ValueError(
-                f"{path} does not hold tracks: it needs xy T N 2, visibility T N and visible T N, "
-                "as Tracks.save writes them"
+                f"{path} does not hold tracks ({error}): it needs xy T N 2, visibility T N and "
+                "visible T N, as Tracks.save writes them"
             ) from error
 
     def __len__(self) -> int:
@@ -150,6 +158,18 @@ class Tracks(Moves):
         )
 
 
+def usable_device(name: str | int | torch.device) -> torch.device:
+    """The device of that name; ValueError where it cannot be used on this machine."""
+    try:
+        zero = torch.zeros(1, device=name)
+        zero.item()  # "meta" has no numbers
+        return zero.device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"device {name} cannot be used on this machine: use auto or cpu"
+        ) from error
+
+
 def map_tracks(change: Callable[..., Tensor], *tracks: Tracks) -> Tracks:
     """Tracks whose fields B T N are `change` of those of all `tracks`; None in one is None."""
     values = {}
@@ -172,18 +192,19 @@ def _check_npz(path: str | Path) -> Path:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return read_npz(path)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: give a file that Tracks.save wrote") from None
-    except DAMAGED as error:
-        raise ValueError(f"{path} cannot be read as npz: it is damaged, write it again") from error
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as npz ({error}): write it again") from error
 
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> Tracks:
     """Tracks of the arrays of a file; KeyError, ValueError and their like where they are none."""
+    if int(arrays.get("format", FORMAT)) > FORMAT:
+        raise ValueError(f"its format is {arrays['format']}, later than {FORMAT}")
     values = {
-        name: torch.from_numpy(arrays[name])
+        name: _tensor(name, arrays[name])
         for name in (*PER_FRAME, "queries", "point_mask", "ids")
         if name in arrays or name in PER_FRAME[:3]
     }
@@ -194,17 +215,32 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Tracks:
     shapes = {name: (batch, frames, points) for name in PER_FRAME[1:]}
     shapes |= {"queries": (batch, points, 3), "point_mask": (batch, points), "ids": (batch, points)}
     wrong = [name for name in values if name != "xy" and values[name].shape != shapes[name]]
-    if two != 2 or wrong or tracks.visible.dtype != torch.bool:
-        raise ValueError(f"wrong shapes: {wrong}")
+    if two != 2 or wrong:
+        raise ValueError(f"{', '.join(wrong) or 'xy'} has the wrong shape")
     if "seconds" in arrays:
-        tracks = replace(tracks, seconds=torch.from_numpy(arrays["seconds"]).reshape(frames))
+        seconds = torch.from_numpy(arrays["seconds"]).reshape(frames)
+        if not seconds.isfinite().all():
+            raise ValueError("seconds are not finite")
+        tracks = replace(tracks, seconds=seconds)
     for name in ("names", "individuals"):
         if name in arrays:
             texts = tuple(map(str, arrays[name].reshape(points)))
             tracks = replace(tracks, **{name: texts})
     if "fps" in arrays:
-        tracks = replace(tracks, fps=float(arrays["fps"]))
+        fps = checks.number("fps", float(arrays["fps"]), 0)
+        tracks = replace(tracks, fps=fps)
     if "size" in arrays:
-        height, width = map(int, arrays["size"])
+        height, width = (checks.whole("size", int(side), 1) for side in arrays["size"])
         tracks = replace(tracks, size=(height, width))
     return tracks
+
+
+def _tensor(name: str, values: np.ndarray) -> Tensor:
+    """The values of a field; ValueError where they are of another kind or beyond its range."""
+    if values.dtype.kind not in KINDS.get(name, "fiu"):
+        raise ValueError(f"{name} is {values.dtype}")
+    if name in ("visibility", "confidence") and not np.isfinite(values).all():
+        raise ValueError(f"{name} is NaN or infinite")
+    if name not in KINDS and values.dtype.kind != "f":
+        values = values.astype(np.float32)
+    return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))

@@ -13,6 +13,8 @@ from cotracker.interchange.labels import read_labels
 
 FORMATS = {".csv": "dlc-csv", ".slp": "sleap", ".nc": "movement", ".json": "json"}
 
+if len(sys.argv) != 4 or Path(sys.argv[3]).suffix not in FORMATS:
+    sys.exit(__doc__)
 source, labels, target = map(Path, sys.argv[1:])
 video = cotracker.open_video(source)
 queries, names, individuals = read_labels(labels, video.shape[1])

@@ -4,6 +4,8 @@ import sys
 
 import cotracker
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 video = cotracker.open_video(sys.argv[1])
 height, width = video.shape[-2:]
 tracker = cotracker.load_tracker(resolution=(192, 256), direction="forward", points_at_once=None)

@@ -47,6 +47,8 @@ def track(folder: Path, frames: np.ndarray, queries: np.ndarray):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     height, width = np.load(sys.argv[2], mmap_mode="r").shape[1:3]
     x, y = np.meshgrid(np.linspace(4, width - 5, 5), np.linspace(4, height - 5, 5))
     grid = np.stack([np.zeros(25), x.ravel(), y.ravel()], axis=-1)

@@ -6,6 +6,8 @@ import cotracker
 from cotracker.data.video import write_video
 from cotracker.visualize import overlay
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 source, target = sys.argv[1:]
 tracker = cotracker.load_tracker()
 video = cotracker.open_video(source)

@@ -1,6 +1,7 @@
 """Files that are cut, flipped, nested, of other types or with numbers no file has: one sentence."""
 
 import json
+import os
 import random
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,12 @@ from cotracker.benchmarks import compare
 from cotracker.benchmarks.rows import RowStore
 from cotracker.data.badja import BADJA
 from cotracker.data.kubric.manifest import read_manifest
-from cotracker.files import parse_json
+from cotracker.data.video.masks import read_mask
+from cotracker.files import parse_json, read_json
 from cotracker.interchange import read_tracks, write_tracks
 from cotracker.model.cotracker import CoTracker
+from cotracker.queries import read_points
+from cotracker.trackers.build import load_chain
 from cotracker.tracks import Tracks
 
 FOREIGN = (None, 3, -1, 1e300, 10**30, float("nan"), "x", [], {}, [[]], True)
@@ -110,6 +114,35 @@ def test_weights_that_are_not_finite_are_refused(small, tmp_path):
         write_card(tmp_path / "a", bad, text)
         with pytest.raises(ValueError, match=f"the weights {name} are NaN or infinite"):
             checkpoint.load_model(tmp_path / "a")
+
+
+def test_a_card_of_values_that_no_tracker_has_is_refused_by_name(small, tmp_path):
+    _, tensors, card = small
+    for name, value in (("threshold", -5), ("visible_by", "x"), ("confidence_px", 0)):
+        write_card(tmp_path / "a.safetensors", tensors, json.dumps(card | {name: value}))
+        with pytest.raises(ValueError, match=f"a.safetensors: its card was changed: {name} must"):
+            load_chain(tmp_path / "a.safetensors")
+
+
+READS = {  # whatever a person can name; each refuses what may have no end
+    "checkpoint": checkpoint.load_model,
+    "card": checkpoint.read_card,
+    "state": checkpoint.load_state,
+    "tracks": Tracks.load,
+    "other tracks": partial(read_tracks, kind="csv"),
+    "points": partial(read_points, frames=9, size=(9, 9)),
+    "mask": read_mask,
+    "json": read_json,
+}
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_pipes_are_refused_before_they_are_waited_for(tmp_path, kind):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes with names")
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="a.npz.* is a pipe"):
+        READS[kind](tmp_path / "a.npz")
 
 
 def test_no_flipped_bit_of_a_checkpoint_reaches_its_weights(small, tmp_path):

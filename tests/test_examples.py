@@ -37,6 +37,12 @@ def test_there_are_five_programs_of_at_most_60_lines_and_a_notebook():
     assert [path.name for path in EXAMPLES.glob("*.ipynb")] == ["first_steps.ipynb"]
 
 
+@pytest.mark.parametrize("name", ["track_video.py", "track_live.py", "track_labels.py"])
+def test_a_program_without_its_arguments_says_what_it_takes(monkeypatch, name):
+    with pytest.raises(SystemExit, match="VIDEO"):
+        run(monkeypatch, name)
+
+
 @pytest.mark.slow
 def test_the_programs_track(monkeypatch, clip, tmp_path, capsys):
     run(monkeypatch, "track_video.py", clip, tmp_path / "out.mp4")

@@ -150,10 +150,11 @@ def test_the_page_of_the_wheel_in_a_fresh_environment(wheel, tmp_path):
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index")
     run(*pip, "--no-deps", "--ignore-installed", wheel, cwd=tmp_path)
     run(*pip, "cotracker[app]", cwd=tmp_path)  # whatever the extra asks for is there
-    where = run(python, "-c", "import cotracker; print(cotracker.__file__)", cwd=tmp_path)
+    print_place = "import cotracker; print(cotracker.__file__)"
+    where = run(python, "-c", print_place, cwd=tmp_path, PYTHONPATH="")
     assert Path(where.strip()).is_relative_to(site)
     command = [tmp_path / "venv" / "bin" / "cotracker", "app", "--port", "0"]
-    variables = os.environ | {"TMPDIR": str(tmp_path)}
+    variables = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": ""}
     with subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE) as process:
         try:
             address = process.stdout.readline().decode().split()[1]

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from moving import moving_texture
 from parity import published_state, queries, stored, video
 
-from cotracker.data.video import open_video
+from cotracker.data.video import open_video, write_video
 from cotracker.predictor import CoTrackerOnlinePredictor, CoTrackerPredictor
-from cotracker.utils.visualizer import Visualizer
+from cotracker.utils.visualizer import Visualizer, read_video_from_path
 
 pytestmark = pytest.mark.filterwarnings("ignore:these weights are for non-commercial use")
 ROOT = Path(__file__).parents[1]
@@ -108,6 +109,31 @@ def test_an_online_predictor_needs_its_first_step_and_a_network_of_windows():
     assert tracks.shape == (1, 8, 4, 2) and visibility[0, 0].all()
 
 
+def test_other_videos_and_masks_than_tensors(tmp_path):
+    """Frames as the published reader gives them, arrays, a path, two clips; and bad arguments."""
+    predictor = CoTrackerPredictor(resolution=(48, 64))
+    frames = moving_texture(6, 48, 64)
+    write_video(tmp_path / "a.mp4", frames, 10.0, (48, 64))
+    read = read_video_from_path(tmp_path / "a.mp4")
+    assert read.shape == frames.shape and read.dtype == np.uint8
+    clip = torch.from_numpy(read).permute(0, 3, 1, 2)[None]
+    mask = np.zeros((48, 64))
+    mask[:, :32] = 1
+    expected = predictor(clip, grid_size=4, segm_mask=torch.from_numpy(mask)[None, None])[0]
+    assert expected.shape == (1, 6, 8, 2)
+    for other in (read, tmp_path / "a.mp4"):
+        found = predictor(other, grid_size=4, segm_mask=mask)[0]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    assert predictor(clip.expand(2, -1, -1, -1, -1), grid_size=2)[0].shape == (2, 6, 4, 2)
+    online = CoTrackerOnlinePredictor(resolution=(48, 64))
+    online(read[:4], is_first_step=True, queries=[[0, 30, 20]])
+    assert online(read)[0].shape == (1, 6, 1, 2)
+    with pytest.raises(ValueError, match="segm_mask must have shape B 1 H W"):
+        predictor(clip, grid_size=4, segm_mask=np.ones(3))
+    with pytest.raises(ValueError, match="resolution must be"):
+        CoTrackerPredictor(resolution=5)
+
+
 def test_torch_hub_loads_from_a_folder():
     folder = str(ROOT)
     for name, kind in [("cotracker3_offline", CoTrackerPredictor),
@@ -131,3 +157,7 @@ def test_the_visualizer_draws_and_writes(tmp_path):
     later = drawing.visualize(clip, tracks, None, save_video=False, query_frame=3)
     assert (later[0, 2, :, 28, 38] == 40).all() and (later[0, 3, :, 28, 38] != 40).any()
     assert not (tmp_path / "out" / "video.mp4").exists()
+    with pytest.raises(ValueError, match="the video's T = 5 frames, not"):
+        drawing.visualize(clip, tracks[:, :4])
+    with pytest.raises(ValueError, match="query_frame must be a whole number from 0 to 4"):
+        drawing.visualize(clip, tracks, query_frame=5)

@@ -27,6 +27,7 @@ cotracker.types.Clip cotracker.types.Tracks cotracker.visualize.overlay
 """.split()
 TARGETS = """
 cotracker.model.cotracker.CoTracker cotracker.model.cotracker3.CoTracker3 cotracker.model.pips.PIPs
+cotracker.model.raft.RAFT
 cotracker.training.config.ObjectiveConfig
 cotracker.load_tracker cotracker.pseudo.PseudoLabels cotracker.pseudo.Trust
 cotracker.data.stream.Mixture cotracker.data.stream.Augmented cotracker.data.kubric.Kubric

@@ -109,6 +109,7 @@ def test_frames_of_a_cut_video_keep_the_numbers_of_the_file(tmp_path):
     "text, message",
     [
         ("", "must begin with a header that has frame,x,y, not an empty line"),
+        ("frame,frame,x,y\n0,0,1,2\n", "has two columns frame"),
         ("x,y\n1,2\n", "must begin with a header that has frame,x,y, not x,y"),
         ("frame,x,y\n", "holds no points"),
         ("frame,x,y\n\n0,1,2\n0,one,2\n", "line 4: expected three numbers frame,x,y, not 0,one,2"),

@@ -87,3 +87,13 @@ def test_what_is_no_file_of_tracks_is_refused_in_one_sentence(tmp_path):
     refused(tmp_path / "less.npz", "does not hold tracks")
     np.savez(tmp_path / "wrong.npz", **(arrays | {"visible": arrays["visible"][:, :2]}))
     refused(tmp_path / "wrong.npz", "does not hold tracks")
+    changes = {
+        "xy": arrays["xy"].astype(complex),
+        "visibility": arrays["visibility"] * np.nan,
+        "fps": np.nan,
+        "size": (0, 5),
+        "format": 99,
+    }
+    for name, value in changes.items():
+        np.savez(tmp_path / "kind.npz", **(arrays | {name: value}))
+        refused(tmp_path / "kind.npz", f"does not hold tracks .*{name}")

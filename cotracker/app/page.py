@@ -8,7 +8,7 @@ import gradio as gr
 from cotracker.app.asked import MOST
 from cotracker.app.desk import Desk
 from cotracker.app.desks import Desks
-from cotracker.app.looks import CSS, FONTS, HELP, KEYS, status_html
+from cotracker.app.looks import CSS, FONTS, HELP, TOO_LARGE, script, status_html, tell_progress
 from cotracker.app.pictures import from_picture
 from cotracker.app.work import ADD, MODES, Work
 from cotracker.interchange import FORMATS
@@ -18,12 +18,19 @@ PROGRESS = gr.Progress()  # each call is given its own
 
 def mount(app, desks: Desks, largest: int):
     """The ASGI application with the page at /; largest: bytes of an upload."""
-    page = Page(desks, largest).build()
-    page.queue(default_concurrency_limit=None, api_open=False)
-    looks = {"theme": gr.themes.Default(**FONTS), "css": CSS, "head": KEYS}
+    page = Page(desks, largest).build().queue(default_concurrency_limit=None, api_open=False)
+    looks = {"theme": gr.themes.Default(**FONTS), "css": CSS, "head": script(largest)}
     return gr.mount_gradio_app(app, page, "", server_name="127.0.0.1", max_file_size=largest,
                                footer_links=[], run_history=False, ssr_mode=False, pwa=False,
                                enable_monitoring=False, mcp_server=False, **looks)  # fmt: skip
+
+
+def take_number(slider: gr.Slider, payload: float | None) -> float:
+    """A typed number, or the nearest end where it is none or beyond the ends."""
+    return min(max(payload or 0, slider.minimum), slider.maximum)
+
+
+gr.Slider.preprocess = take_number  # of a subclass gradio would write a .pyi file beside this one
 
 
 class Page:
@@ -61,8 +68,8 @@ class Page:
     def _lay_out_points(self) -> None:
         self.mode = gr.Radio(MODES, value=ADD, label="A click on the frame", elem_id="mode")
         with gr.Row():
-            self.x = gr.Number(0, label="x", minimum=-0.5, elem_id="x", min_width=70)
-            self.y = gr.Number(0, label="y", minimum=-0.5, elem_id="y", min_width=70)
+            self.x = gr.Number(0, label="x", elem_id="x", min_width=70)
+            self.y = gr.Number(0, label="y", elem_id="y", min_width=70)
             self.put = gr.Button("Click there", elem_id="put", min_width=90)
         with gr.Row():
             self.name = gr.Textbox(label="Name of the next point", max_lines=1, elem_id="name",
@@ -104,6 +111,7 @@ class Page:
         self.file = gr.DownloadButton("Download", interactive=False, elem_id="file")
 
     def _connect(self) -> None:
+        gr.Button(visible="hidden", elem_id="refused").click(None, None, self.status, js=TOO_LARGE)
         at, shown = [self.frame, self.least], [self.status, self.picture, self.point]
         quiet = {"show_progress": "hidden"}
         click = [*at, self.mode, self.name, self.side]
@@ -124,12 +132,10 @@ class Page:
 
     def _connect_tracking(self) -> None:
         at, shown = [self.frame, self.least], [self.status, self.picture, self.point]
-        alone = {"concurrency_limit": 1, "concurrency_id": "network"}
-        alone["show_progress_on"] = self.status
-        self.track.click(self.run, [*at, self.checkpoint], shown, **alone)
-        self.compare.click(self.set_beside, [*at, self.other], [*shown, self.film], **alone)
-        self.play.click(self.show_film, self.least, [self.status, self.film],
-                        show_progress_on=self.status)  # fmt: skip
+        above = {"show_progress_on": self.status}
+        self.track.click(self.run, [*at, self.checkpoint], shown, **above)
+        self.compare.click(self.set_beside, [*at, self.other], [*shown, self.film], **above)
+        self.play.click(self.show_film, self.least, [self.status, self.film], **above)
         self.cancel.click(self.stop, None, self.status, queue=False, show_progress="hidden")
         self.export.click(self.write, [self.kind, self.least], [self.status, self.file])
 
@@ -139,8 +145,7 @@ class Page:
         status, told = self._attempt(request, lambda desk: desk.open(Path(upload)))
         if told is None:
             return [status, *[gr.skip()] * 3, None, *[gr.skip()] * 3]
-        last = self.desks.of(request.session_hash).last_frame
-        slider = gr.Slider(maximum=last, value=0)
+        slider = gr.Slider(maximum=self.desks.of(request.session_hash).last_frame, value=0)
         return [*self._shown(request, status, 0, 0), slider, None, None, _no_file(), None]
 
     def show(self, t: float, least: float, request: gr.Request):
@@ -195,12 +200,12 @@ class Page:
 
     def set_beside(self, t, least, other, request: gr.Request, progress=PROGRESS) -> list:
         shown = self._do(request, t, least, lambda work: work.compare(other), progress)
-        if "wrong" in shown[0]:
-            return [*shown, gr.skip()]
-        return [*shown, self.show_film(least, request, progress)[1]]
+        wrong = "wrong" in shown[0]
+        return [*shown, gr.skip() if wrong else self.show_film(least, request, progress)[1]]
 
     def show_film(self, least, request: gr.Request, progress=PROGRESS) -> list:
-        status, path = self._attempt(request, lambda d: str(d.overlay(least, _teller(progress))))
+        told = tell_progress(progress)
+        status, path = self._attempt(request, lambda desk: str(desk.overlay(least, told)))
         return [status if path is None else status_html("The overlay is written."), path]
 
     def stop(self, request: gr.Request) -> str:
@@ -220,8 +225,8 @@ class Page:
 
     def _do(self, request, t, least, action, progress=None) -> list:
         """`shown` after an action on the work."""
-        teller = None if progress is None else _teller(progress)
-        status, _ = self._attempt(request, lambda desk: desk.do(action, teller))
+        told = None if progress is None else tell_progress(progress)
+        status, _ = self._attempt(request, lambda desk: desk.do(action, told))
         return self._shown(request, status, t, least)
 
     def _shown(self, request, status: str, t: float, least: float) -> list:
@@ -240,10 +245,6 @@ class Page:
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             return status_html(self.desks.say(error), wrong=True), None
         return status_html(str(given)), given
-
-
-def _teller(progress: gr.Progress) -> Callable[[int, int], None]:
-    return lambda done, total: progress((done, total), unit="frames")
 
 
 def _no_file() -> gr.DownloadButton:

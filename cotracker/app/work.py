@@ -10,6 +10,7 @@ import torch
 from cotracker.app.asked import Asked, ask_grid, read_labels
 from cotracker.app.pictures import keep_confident, median_distance
 from cotracker.app.trackers import Trackers
+from cotracker.app.whole_clip import WholeClip, open_session
 from cotracker.data.video import VideoFile
 from cotracker.trackers.session import Session
 from cotracker.trackers.tracker import Tracker
@@ -23,7 +24,8 @@ class Work:
     """What is asked of one video, and what is tracked of it.
 
     Each action gives a sentence to show; ValueError, one sentence, where it cannot be done.
-    tell: called while it tracks with the frames done and all of them; False stops it.
+    tell: called while it tracks with the frames done and all of them, and with zeros while it waits
+        for others; False stops it.
 
     asked: points that wait to be tracked.
     corner: the first corner of a box.
@@ -36,13 +38,14 @@ class Work:
         self.video, self.trackers, self.tell = video, trackers, tell
         self.asked: tuple[Asked, ...] = ()
         self.corner: Asked | None = None
-        self.session: Session | None = None
+        self.session: Session | WholeClip | None = None
         self.checkpoint = ""
         self.other: Tracks | None = None
         self.chosen: int | None = None
         self._before: list[tuple[Asked, ...]] = []  # what was asked, for undo
         self._changes = 0  # of the session, for undo
-        self._earlier: list[tuple[Session, str, int]] = []  # by other checkpoints, for undo
+        # by other checkpoints, for undo
+        self._earlier: list[tuple[Session | WholeClip, str, int]] = []
         self._named = 0
 
     @property
@@ -83,17 +86,14 @@ class Work:
         """Tracks what was asked, all again where the checkpoint is another, or what was stopped."""
         if not self.points and not self.asked:
             raise ValueError("nothing is asked: click a point, or add a grid")
-        if self.session is None or checkpoint != self.checkpoint:
-            self._switch(checkpoint)
-        self.other = None
-        if self.asked:
-            asked, self.asked, self._before = self.asked, (), []
-            queries = torch.tensor([one[:3] for one in asked])
-            names, groups = zip(*(one[3:] for one in asked))
-            self._changes += 1
-            self.session.add(queries, names, groups)
-        elif self.session.unfinished:
-            self.session.update(self.session.unfinished)
+        with self.trackers.turn(self.tell):
+            if self.session is None or checkpoint != self.checkpoint:
+                self._switch(checkpoint)
+            self.other = None
+            if self.asked:
+                self._track_asked()
+            elif self.session.unfinished:
+                self.session.update(self.session.unfinished)
         return self._told()
 
     def undo(self) -> str:
@@ -117,7 +117,8 @@ class Work:
         one = self.tracks()
         if checkpoint == self.checkpoint:
             raise ValueError(f"{checkpoint} made these tracks: choose another checkpoint")
-        self.other = self._follow(self.trackers.get(checkpoint)).tracks()
+        with self.trackers.turn(self.tell):
+            self.other = self._follow(self.trackers.get(checkpoint)).tracks()
         distance = median_distance(one, self.other)
         sides = f"Left {self.checkpoint}, right {checkpoint}"
         if distance is None:
@@ -131,6 +132,13 @@ class Work:
         tracks = keep_confident(self.session.tracks(), least)
         seconds = torch.from_numpy(self.video.seconds)
         return replace(tracks, fps=float(self.video.fps), seconds=seconds)
+
+    def _track_asked(self) -> None:
+        asked, self.asked, self._before = self.asked, (), []
+        queries = torch.tensor([one[:3] for one in asked])
+        names, groups = zip(*(one[3:] for one in asked))
+        self._changes += 1
+        self.session.add(queries, names, groups)
 
     def _ask(self, points: list[Asked]) -> str:
         taken = {one.name for one in self.asked} | set(self.points.values())
@@ -159,6 +167,11 @@ class Work:
         return self._ask(ask_grid(self.video, side, here.t, box))
 
     def _correct(self, here: Asked) -> str:
+        if isinstance(self.session, WholeClip):
+            raise ValueError(
+                f"{self.checkpoint} sees the video as a whole, so its tracks cannot be corrected: "
+                "remove the point, and add it in a frame where it is seen well"
+            )
         if self.chosen is None:
             return self.choose(self._nearest(here))
         name, self.other = self.points[self.chosen], None
@@ -193,13 +206,18 @@ class Work:
             session = self._follow(tracker)
             self._earlier.append((self.session, self.checkpoint, self._changes))
         else:
-            session = Session(tracker, self.video, progress=self.tell)
+            session = open_session(tracker, self.video, self.tell)
         self.session, self.checkpoint, self._changes = session, checkpoint, 0
 
-    def _follow(self, tracker: Tracker) -> Session:
+    def _follow(self, tracker: Tracker) -> Session | WholeClip:
         """A Session of this tracker with all points and their corrections."""
         points = self.session.points.values()
-        session = Session(tracker, self.video, progress=self.tell)
+        session = open_session(tracker, self.video, self.tell)
+        if isinstance(session, WholeClip) and any(len(point.anchors) > 1 for point in points):
+            raise ValueError(
+                "a checkpoint that sees the video as a whole takes no corrections: undo them, or "
+                "choose another one"
+            )
         first = [next(iter(point.anchors.items())) for point in points]
         queries = torch.tensor([[t, *xy] for t, xy in first])
         ids = session.add(queries, *zip(*((point.name, point.group) for point in points)))

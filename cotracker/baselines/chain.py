@@ -64,12 +64,16 @@ class Chain(Live):
             self.points, self.found = self.points.clone(), self.found.clone()
             self.points[moving] = moved
             self.found[moving] &= found
+        self.settle(after)
         self.before = after
         xy = (self.points.double() / self.scale.to(self.points.device)).float()
         xy = torch.where(moving[:, None], xy, self.queries[:, 1:])  # the query stays to the bit
         visible = (time <= self.frames) & self.found & inside_frame(xy, self.size)
         self.frames += 1
         return Tracks(xy[None, None], visible.float()[None, None], visible[None, None])
+
+    def settle(self, after: object) -> None:
+        """What is done to points and found once they were moved into a frame; here nothing."""
 
     def flush(self) -> Part:
         none = self.queries.new_zeros(1, 0, len(self.queries))

@@ -20,8 +20,13 @@ PRESETS = {
 class DISFlow(FrameToFrame):
     """Tracks that add up the flow under each point; outside the picture, that of its border."""
 
-    def __init__(self, resolution: Sequence[int] | None = (384, 512), preset: str = "medium"):
-        super().__init__(resolution)
+    def __init__(
+        self,
+        resolution: Sequence[int] | None = (384, 512),
+        preset: str = "medium",
+        redetect: bool = False,
+    ):
+        super().__init__(resolution, redetect)
         self.preset = checks.choice("preset", preset, PRESETS)
 
     def move(

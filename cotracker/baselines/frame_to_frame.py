@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cotracker import checks
 from cotracker.baselines.chain import Chain
+from cotracker.baselines.redetect import RedetectingChain
 from cotracker.trackers.live import LiveOptions, join_frames
 from cotracker.trackers.options import check_resolution
 from cotracker.trackers.tracker import Tracker
@@ -23,12 +25,15 @@ class FrameToFrame(Tracker):
     resolution: (H, W) at which frames are compared; None is the video's own. Frames are resized
         by OpenCV's 8-bit bilinear rule and positions by its plain ratio, as is usual with these
         methods, so they need no Resized.
-    A point is visible while every step since its query found it and it lies within the picture.
+    redetect: points that no longer look like their query are lost, and may be found again.
+    A point is visible while every step since its query found it and it lies within the picture;
+    with redetect, also once it is found again.
     """
 
-    def __init__(self, resolution: Sequence[int] | None = (384, 512)):
+    def __init__(self, resolution: Sequence[int] | None = (384, 512), redetect: bool = False):
         super().__init__()
         self.resolution = check_resolution(resolution)
+        self.redetect = checks.switch("redetect", redetect)
 
     @abstractmethod
     def move(
@@ -66,12 +71,14 @@ class FrameToFrame(Tracker):
                 moved, found = self.move(before, after, points.numpy())
             return torch.from_numpy(moved), torch.from_numpy(found)
 
-        return Chain(size, read, follow, (working[1] / size[1], working[0] / size[0]))
+        kind = RedetectingChain if self.redetect else Chain
+        return kind(size, read, follow, (working[1] / size[1], working[0] / size[0]))
 
     def describe(self) -> dict:
-        """Name and resolution."""
+        """Name, resolution, and redetect where it is on."""
         resolution = None if self.resolution is None else list(self.resolution)
-        return {**super().describe(), "resolution": resolution}
+        redetect = {"redetect": True} if self.redetect else {}
+        return super().describe() | {"resolution": resolution} | redetect
 
 
 def gray(frame: Tensor, size: tuple[int, int]) -> np.ndarray:

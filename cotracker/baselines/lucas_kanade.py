@@ -16,9 +16,13 @@ class LucasKanade(FrameToFrame):
     """
 
     def __init__(
-        self, resolution: Sequence[int] | None = (384, 512), window: int = 21, levels: int = 5
+        self,
+        resolution: Sequence[int] | None = (384, 512),
+        window: int = 21,
+        levels: int = 5,
+        redetect: bool = False,
     ):
-        super().__init__(resolution)
+        super().__init__(resolution, redetect)
         self.window = checks.whole("window", window, 3)
         self.levels = checks.whole("levels", levels, 1)
         if window % 2 == 0:

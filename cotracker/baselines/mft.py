@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from cotracker import checks
 from cotracker.baselines.by_clip import Answer, ByClip, read_frames
-from cotracker.baselines.raft import RENAMES, STRIDE, Frame, Maps, RAFTNetwork, Update
+from cotracker.baselines.raft import RENAMES, Frame
 from cotracker.baselines.weights import Published, Source, seeded
 from cotracker.geometry import rescale_points, sample_maps
+from cotracker.model.raft import RAFT, STRIDE, Maps, Update
 from cotracker.trackers.options import check_resolution
 from cotracker.trackers.views import FeatureCache, resize_view
 from cotracker.types import Video
@@ -28,7 +29,6 @@ PUBLISHED = Published(
     "MFT",
     "raft-things-sintel-kubric-splitted-occlusion-uncertainty-non-occluded-base-sintel.pth",
     "CC BY-NC-SA 4.0",
-    commercial=False,
     renames=RENAMES,
 )
 Pair = Callable[[int, int], Tensor]  # frames -> 1 H W 4: flow x and y, occlusion, sigma
@@ -46,7 +46,7 @@ class Head(nn.Module):
         return self.conv2(F.relu(self.conv1(x)))
 
 
-class MFTNetwork(RAFTNetwork):
+class MFTNetwork(RAFT):
     """RAFT, and of each flow the logits of occlusion and the logarithm of its variance."""
 
     def __init__(self):
@@ -167,7 +167,7 @@ class MFT(ByClip):
         def encode(number: int) -> Maps:
             if encoded.get(number) is None:
                 picture = frame.prepare(read_frames(video, number, number + 1).to(self.device))
-                encoded.put(number, list(self.network.encode(picture)))
+                encoded.put(number, list(self.network.encode_frames(picture)))
             return Maps(*encoded.get(number))
 
         def pair(left: int, right: int) -> Tensor:

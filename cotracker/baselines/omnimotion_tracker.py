@@ -124,7 +124,7 @@ class OmniMotion(ByClip):
     def _raft(self, pictures: Tensor):
         raft, frame = self.flow, Frame(tuple(pictures.shape[-2:]))
         network = raft.network
-        maps = [network.encode(frame.prepare(one[None].to(self.device))) for one in pictures]
+        maps = [network.encode_frames(frame.prepare(one[None].to(self.device))) for one in pictures]
 
         def between(i: int, j: int) -> Tensor:
             flow = frame.restore_flow(network.flow(maps[i], maps[j], raft.iters))

@@ -4,15 +4,13 @@ The network is cotracker/model/pips.py, which train.py trains too (table 4).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cotracker import checkpoint as checkpoints
 from cotracker import checks
 from cotracker.baselines.by_clip import Answer, ByClip, read_frames
-from cotracker.baselines.weights import Published, Source, is_file, seeded
+from cotracker.baselines.weights import Published, Source, load_trained, seeded
 from cotracker.geometry import inside_frame, rescale_points, resize_video
 from cotracker.model.pips import PIPs as PIPsNetwork
 from cotracker.trackers.live import Live, LiveOptions
@@ -88,10 +86,9 @@ class PIPs(ByClip):
         super().__init__()
         self.iters = checks.whole("iters", iters, 1)
         self.resolution = check_resolution(resolution)
-        if str(checkpoint).endswith(".safetensors") and is_file(checkpoint):
-            self.network = load_trained(checkpoint)
-            card = checkpoints.read_card(checkpoint)
-            self.checkpoint = {"name": Path(checkpoint).stem, "hash": card["hash"]}
+        trained = load_trained(checkpoint, PIPsNetwork)
+        if trained:
+            self.network, self.checkpoint = trained
         else:
             self.network = seeded(lambda: PIPsNetwork(stride=stride))
             self.checkpoint = PUBLISHED.load(self.network, checkpoint)
@@ -178,11 +175,3 @@ def next_start(visibility: Tensor) -> Tensor:
     enough = late > THRESHOLD - LOWERED * lowered
     order = torch.arange(2, len(visibility), device=visibility.device)[:, None]
     return (enough * order).amax(0).clamp(min=2)
-
-
-def load_trained(path: str) -> PIPsNetwork:
-    """The network of a file of train.py model=pips; ValueError where it holds another."""
-    network = checkpoints.load_model(path)
-    if not isinstance(network, PIPsNetwork):
-        raise ValueError(f"{path} holds no PIPs: pass a file of train.py model=pips")
-    return network.requires_grad_(False)

@@ -1,27 +1,26 @@
-"""RAFT (Teed and Deng 2020): optical flow by iterative refinement, followed by each point.
+"""RAFT (Teed and Deng 2020) as a tracker: its optical flow, followed by each point.
 
-The layers are torchvision's; the loop of updates is here, as other systems read its inner state.
+The network is cotracker/model/raft.py, which train.py trains too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torchvision.models.optical_flow import raft_large
+from torch import Tensor
 
 from cotracker import checks
 from cotracker.baselines.by_clip import Answer, ByClip, read_frames
 from cotracker.baselines.chain import Chain
-from cotracker.baselines.weights import Published, Source, seeded
-from cotracker.geometry import inside_frame, resize_video, sample_maps
+from cotracker.baselines.weights import Published, Source, load_trained, seeded
+from cotracker.geometry import inside_frame, rescale_points, resize_video, sample_maps
+from cotracker.model.raft import LEAST, STRIDE, Maps
+from cotracker.model.raft import RAFT as RAFTNetwork
 from cotracker.trackers.live import Live, LiveOptions, join_frames
+from cotracker.trackers.options import check_resolution
 from cotracker.types import Video
 
-STRIDE = 8  # of the grid that flow is refined on
-LEAST = 128  # pixels of a side, below which the coarsest correlations have one row or column
 RENAMES = (  # princeton-vl's names -> torchvision's
     (r"^module\.", ""),
     (r"^fnet\.", "feature_encoder."),
@@ -41,75 +40,6 @@ RENAMES = (  # princeton-vl's names -> torchvision's
     (r"^(?=(feature_encoder|context_encoder|update_block|mask_predictor)\.)", "raft."),
 )  # fmt: skip
 PUBLISHED = Published("RAFT", "raft-things.pth or torchvision's C_T_V1", "BSD-3", renames=RENAMES)
-
-
-class Maps(NamedTuple):
-    """What RAFT reads of frames B 3 H W, at 1/8."""
-
-    features: Tensor  # B 256 h w
-    hidden: Tensor  # B 128 h w
-    context: Tensor  # B 128 h w
-
-
-class Update(NamedTuple):
-    """The state after one update, at 1/8; flow in cells."""
-
-    flow: Tensor  # B 2 h w
-    delta: Tensor  # B 2 h w, what this update added
-    hidden: Tensor  # B 128 h w
-    context: Tensor  # B 128 h w
-    correlation: Tensor  # B 324 h w, read at the flow before this update
-    motion: Tensor  # B 128 h w, of these correlations and that flow
-
-
-class RAFTNetwork(nn.Module):
-    """Frames to Maps, and pairs of Maps to flow."""
-
-    def __init__(self):
-        super().__init__()
-        self.raft = raft_large(weights=None)
-
-    def encode(self, frames: Tensor) -> Maps:
-        """The Maps of frames B 3 H W in 0..255, H and W multiples of 8, at least 128."""
-        frames = 2 * frames / 255 - 1
-        hidden, context = self.raft.context_encoder(frames).split(128, dim=1)
-        return Maps(self.raft.feature_encoder(frames), hidden.tanh(), context.relu())
-
-    def updates(
-        self, first: Maps, second: Maps, iters: int, flow: Tensor | None = None
-    ) -> Iterator[Update]:
-        """The states of `iters` updates of the flow from `first` to `second`, which starts at 0.
-
-        flow: B 2 h w cells, another start.
-        """
-        raft, hidden = self.raft, first.hidden
-        raft.corr_block.build_pyramid(first.features, second.features)
-        cells = _grid(hidden)
-        flow = torch.zeros_like(hidden[:, :2]) if flow is None else flow
-        for _ in range(iters):
-            flow = flow.detach()
-            correlation = raft.corr_block.index_pyramid(cells + flow)
-            motion = raft.update_block.motion_encoder(flow, correlation)
-            inputs = torch.cat([first.context, motion], dim=1)
-            hidden = raft.update_block.recurrent_block(hidden, inputs)
-            delta = raft.update_block.flow_head(hidden)
-            flow = flow + delta
-            yield Update(flow, delta, hidden, first.context, correlation, motion)
-
-    def upsample(self, values: Tensor, update: Update, factor: float = 1) -> Tensor:
-        """Values B C h w at full size B C 8h 8w: each a convex mixture of 3 x 3 coarse ones."""
-        batch, channels, height, width = values.shape
-        mask = self.raft.mask_predictor(update.hidden)
-        mask = mask.view(batch, 1, 9, STRIDE, STRIDE, height, width).softmax(dim=2)
-        near = F.unfold(factor * values, 3, padding=1)
-        near = near.view(batch, channels, 9, 1, 1, height, width)
-        mixed = (mask * near).sum(2).permute(0, 1, 4, 2, 5, 3)  # B C h 8 w 8
-        return mixed.reshape(batch, channels, STRIDE * height, STRIDE * width)
-
-    def flow(self, first: Maps, second: Maps, iters: int) -> Tensor:
-        """Flow B 2 H W in pixels of the encoded frames."""
-        *_, last = self.updates(first, second, iters)
-        return self.upsample(last.flow, last, STRIDE)
 
 
 class Frame:
@@ -152,18 +82,30 @@ class RAFT(ByClip):
 
     A point is visible while flow there and back closes, in every step (direct: in this one), and
     the point lies within the picture.
-    checkpoint: the file, or "random".  iters: updates of a flow.  direct: flow from the query's
-    frame to each other one, instead of steps.
+    checkpoint: the published file, one of train.py model=raft, or "random".
+    iters: updates of a flow.
+    direct: flow from the query's frame to each other one, instead of steps.
+    resolution: (H, W) that the network sees; None for the video's own.
     """
 
     def __init__(
-        self, checkpoint: Source | None, iters: int = 20, direct: bool = False, device: str = "auto"
+        self,
+        checkpoint: Source | None,
+        iters: int = 20,
+        direct: bool = False,
+        resolution: Sequence[int] | None = None,
+        device: str = "auto",
     ):
         super().__init__()
+        self.resolution = check_resolution(resolution)
         self.iters = checks.whole("iters", iters, 1)
         self.direct = checks.switch("direct", direct)
-        self.network = seeded(RAFTNetwork)
-        self.checkpoint = PUBLISHED.load(self.network, checkpoint)
+        trained = load_trained(checkpoint, RAFTNetwork)
+        if trained:
+            self.network, self.checkpoint = trained
+        else:
+            self.network = seeded(RAFTNetwork)
+            self.checkpoint = PUBLISHED.load(self.network, checkpoint)
         self.place(device)
 
     def track_clip(self, video: Video, queries: Tensor) -> Answer:
@@ -179,12 +121,14 @@ class RAFT(ByClip):
         return tracks.xy[0], tracks.visibility[0], tracks.visible[0]
 
     def _chain(self, size: tuple[int, int]) -> Chain:
-        frame = Frame(size)
+        working = self.resolution or size
+        frame = Frame(working)
+        scale = [(b - 1) / max(a - 1, 1) for a, b in zip(size, working)]
 
         def read(video: Tensor) -> Maps:
             return self._encode(video, 0, frame)
 
-        return Chain(size, read, partial(self._follow, frame))
+        return Chain(size, read, partial(self._follow, frame), (scale[1], scale[0]))
 
     def start_live(self, size: tuple[int, int], options: LiveOptions) -> Live:
         """The chain of flows between neighbours; direct flow would hold every query's frame."""
@@ -192,21 +136,23 @@ class RAFT(ByClip):
 
     def _jump(self, video: Video, queries: Tensor) -> Answer:
         """Flow from each query's own frame to every later one."""
-        frame, frames = Frame(tuple(video.shape[-2:])), video.shape[1]
-        xy = queries[None, :, 1:].repeat(frames, 1, 1)
+        size, frames = tuple(video.shape[-2:]), video.shape[1]
+        frame = Frame(self.resolution or size)
+        points = rescale_points(queries[:, 1:], size, frame.size)
+        xy = points.repeat(frames, 1, 1)
         kept = torch.ones_like(xy[..., 0], dtype=torch.bool)
         for start in queries[:, 0].unique().long().tolist():
             chosen = queries[:, 0] == start
             first = self._encode(video, start, frame)
             for t in range(start + 1, frames):
                 second = self._encode(video, t, frame)
-                answer = self._follow(frame, first, second, queries[chosen, 1:])
+                answer = self._follow(frame, first, second, points[chosen])
                 xy[t, chosen], kept[t, chosen] = answer
-        return _answer(xy, kept, frame.size)
+        return _answer(rescale_points(xy, frame.size, size), kept, size)
 
     def _encode(self, video: Video, number: int, frame: Frame) -> Maps:
         frames = read_frames(video, number, number + 1).to(self.device)
-        return self.network.encode(frame.prepare(frames))
+        return self.network.encode_frames(frame.prepare(resize_video(frames, frame.size)))
 
     def _follow(
         self, frame: Frame, first: Maps, second: Maps, points: Tensor
@@ -222,7 +168,8 @@ class RAFT(ByClip):
         return points + step, (step + returned).square().sum(-1) < 0.01 * lengths + 0.5
 
     def describe(self) -> dict:
-        return super().describe() | {"iters": self.iters, "direct": self.direct}
+        resized = {} if self.resolution is None else {"resolution": list(self.resolution)}
+        return super().describe() | {"iters": self.iters, "direct": self.direct} | resized
 
 
 def read_inside(maps: Tensor, points: Tensor) -> Tensor:
@@ -236,9 +183,3 @@ def read_inside(maps: Tensor, points: Tensor) -> Tensor:
 def _answer(xy: Tensor, kept: Tensor, size: tuple[int, int]) -> Answer:
     visible = kept & inside_frame(xy, size)
     return xy, visible.float(), visible
-
-
-def _grid(maps: Tensor) -> Tensor:
-    """1 2 h w: the x and y of each cell."""
-    y, x = (torch.arange(side, device=maps.device, dtype=maps.dtype) for side in maps.shape[-2:])
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None]

@@ -1,7 +1,6 @@
 """Published files of other systems: read without running their code, and fitted strictly."""
 
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from cotracker import checkpoint
 
 RANDOM = "random"  # in place of a file: weights as they are initialised, to measure time
 Source = str | Path | dict[str, Tensor]  # a file, RANDOM, or the published state dict itself
-_told: set[str] = set()  # licences that were named in this process
 
 
 @dataclass(frozen=True)
@@ -22,8 +20,7 @@ class Published:
 
     system: its name.
     files: what they are called.
-    licence: of the weights.
-    commercial: whether it allows commercial use; where not, loading says so once.
+    licence: of the weights; of one for non-commercial use, loading says so once.
     container: the key under which the file keeps its tensors, where it has one.
     computed: names of tensors in the file that our network computes.
     renames: (pattern, replacement) pairs that make our names of the published ones, in order.
@@ -32,7 +29,6 @@ class Published:
     system: str
     files: str
     licence: str
-    commercial: bool = True
     container: str | None = None
     computed: tuple[str, ...] = ()
     renames: tuple[tuple[str, str | Callable], ...] = ()
@@ -62,7 +58,7 @@ class Published:
         if difference:
             raise ValueError(f"{name} does not hold the weights of {self.files}:\n{difference}")
         network.load_state_dict(tensors)
-        self._tell_licence()
+        checkpoint.tell_licence(self.licence, f"the weights of {self.system}")
         digest = checkpoint.weights_hash(tensors)
         return {"name": Path(name).stem, "hash": digest, "licence": self.licence}
 
@@ -86,15 +82,6 @@ class Published:
                 out[name] = value
         return out
 
-    def _tell_licence(self) -> None:
-        if self.commercial or self.system in _told:
-            return
-        _told.add(self.system)
-        warnings.warn(
-            f"the weights of {self.system} are for non-commercial use only ({self.licence})",
-            stacklevel=4,
-        )
-
 
 def _as_matrix(value: Tensor, expected: Tensor | None) -> Tensor:
     """The value; of a convolution of one tap, O I 1, the matrix, where that is what is expected."""
@@ -116,3 +103,18 @@ def seeded(build: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(0)
         return build()
+
+
+def load_trained(source: Source | None, network: type[nn.Module]) -> tuple[nn.Module, dict] | None:
+    """The network, and {name, hash, licence}, of a file of train.py; None for another source.
+
+    ValueError: the file holds a network of another class.
+    """
+    if not str(source).endswith(".safetensors") or not is_file(source):
+        return None
+    found, card = checkpoint.load(source)
+    if not isinstance(found, network):
+        name = network.__name__
+        raise ValueError(f"{source} holds no {name}: pass a file of train.py model={name.lower()}")
+    known = {"name": Path(source).stem, "hash": card["hash"], "licence": card.get("licence")}
+    return found.requires_grad_(False), known

@@ -17,7 +17,7 @@ from cotracker.cli import arguments as kinds
 from cotracker.cli.making import add_tracker, complete, load
 from cotracker.data.video import VideoFile, open_video, write_video
 from cotracker.data.video.masks import fit_mask, read_mask
-from cotracker.files import output_folder, refuse_overwriting
+from cotracker.files import output_folder
 from cotracker.interchange.labels import holds_labels, read_labels
 from cotracker.interchange.tables import write_long
 from cotracker.trackers.named_queries import NamedQueries, join_queries
@@ -197,3 +197,14 @@ def _with_bar(items: Iterable, total: int, name: str) -> Iterator:
         for item in items:
             yield item
             bar.update()
+
+
+def refuse_overwriting(path: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
+    """ValueError where one of the inputs is one of the files to be written into `path`."""
+    for one in inputs:
+        for file in (path / name for name in names):
+            if file.exists() and one.exists() and file.samefile(one):
+                raise ValueError(
+                    f"{one} would be overwritten by {file}, one of the results: "
+                    "choose another --out"
+                )

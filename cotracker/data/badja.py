@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cotracker.checks import fits
+from cotracker import checks
 from cotracker.data.video.images import PictureSequence, open_picture
 from cotracker.files import parse_json
 from cotracker.types import Clip
@@ -29,14 +29,18 @@ class BADJA:
     sliced; tracks T 20 2 in pixels of the picture; visible T 20; valid T 20, True where a position
     was annotated, seen or guessed; masks T H W uint8, the animal above 0.
     Sequences under extra_videos are left out, as in the published evaluations.
+    most_frames: the first so many alone, 2 or more; None: all.
     ValueError: there is no sequence at all.
     """
 
     expected = EXPECTED
 
-    def __init__(self, root: str | Path):
+    def __init__(self, root: str | Path, most_frames: int | None = None):
         self.root = Path(root)
-        self.identity: dict = {}
+        if most_frames is not None:
+            checks.whole("most_frames", most_frames, 2)
+        self.most_frames = most_frames
+        self.identity: dict = {} if most_frames is None else {"most_frames": most_frames}
         folder = self.root / "joint_annotations"
         if not folder.is_dir():
             raise ValueError(
@@ -58,16 +62,16 @@ class BADJA:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Clip:
-        rows = self._rows[index]
-        pictures = self._frame_paths(rows, "image_path")
-        segmentations = self._frame_paths(rows, "segmentation_path")
+        rows, first = self._rows[index], slice(self.most_frames)
+        pictures = self._frame_paths(rows, "image_path")[first]
+        segmentations = self._frame_paths(rows, "segmentation_path")[first]
         _check_files(pictures + segmentations)
         video = PictureSequence(pictures)
         video.check()
         masks = np.stack([_read_mask(path, video.shape[-2:]) for path in segmentations])
         return Clip(
             video,
-            *_stack_joints(rows),
+            *(values[first] for values in _stack_joints(rows)),
             masks=torch.from_numpy(masks),
             name=self.names[index],
             seed=(0, index),
@@ -98,7 +102,7 @@ def _read_annotations(path: Path) -> list[dict]:
     """The annotated frames of one file, in order of time; ValueError names what cannot be read."""
     try:
         rows = parse_json(path.read_bytes())
-        assert rows and fits(rows, [ROW]) and all(row["segmentation_path"] for row in rows)
+        assert rows and checks.fits(rows, [ROW]) and all(row["segmentation_path"] for row in rows)
         rows = sorted(rows, key=_frame_number)
         for row in rows:
             joints = np.asarray(row["joints"], float)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cotracker.checks import whole
 from cotracker.data.video.images import PictureSequence, is_picture
+from cotracker.stored import read_tensors
 from cotracker.types import Clip
 
 VIDEOS = "renders_local_rm"
@@ -97,10 +98,10 @@ def _read_tracks(path: Path) -> tuple[Tensor, Tensor]:
             f"{path} is missing: copy it in, it holds the tracks of the pictures of that name"
         )
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        values = read_tensors(path)
         points = torch.as_tensor(values["traj_2d"])
         visibility = torch.as_tensor(values["visibility"])
-    except Exception as error:  # a damaged file can raise anything
+    except Exception as error:  # a file may hold anything under these names
         raise ValueError(
             f"{path} cannot be read, it is damaged or holds more than it should: it should be "
             "torch.save of traj_2d and visibility as tensors, and nothing else"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +13,7 @@ from cotracker import checks
 from cotracker.data.stream import HELD_OUT_SEED, Source, sample_until_good
 from cotracker.data.synthetic.textures import Textures
 from cotracker.files import replace_file
+from cotracker.stored import read_npz
 from cotracker.types import Clip
 
 ARRAYS = ("video", "tracks", "visible", "valid")  # of a Clip
@@ -95,9 +95,9 @@ class HeldOut:
 def _read(file: Path) -> list[np.ndarray] | None:
     """The arrays of a clip, or None where they are missing or damaged."""
     try:
-        with open(file, "rb") as opened, np.load(opened) as stored:
-            return [stored[name] for name in ARRAYS]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        stored = read_npz(file)
+        return [stored[name] for name in ARRAYS]
+    except (FileNotFoundError, KeyError, ValueError):
         return None
 
 

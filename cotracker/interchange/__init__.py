@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from cotracker import checks
+from cotracker.files import refuse_special
 from cotracker.interchange import json_tracks, poseinterface
 from cotracker.interchange.tables import read_rows
 from cotracker.tracks import Tracks
@@ -71,6 +72,7 @@ def read_tracks(path: str | Path, kind: str | None = None) -> Tracks:
     ValueError, one sentence naming the file: it is missing, damaged or of another format.
     """
     path = Path(path)
+    refuse_special(path)
     kind = find_format(path) if kind is None else checks.choice("format", kind, tuple(FORMATS))
     if not path.exists():
         raise ValueError(f"{path} does not exist")

@@ -14,10 +14,10 @@ import numpy as np
 from cotracker.files import write_text
 from cotracker.interchange.points import (
     empty_places,
+    joined_names,
     make_tracks,
     one_clip,
-    point_individuals,
-    point_names,
+    split_names,
 )
 from cotracker.interchange.tables import join_cells, read_rows
 from cotracker.tracks import Tracks
@@ -28,7 +28,8 @@ HEADER = ["track", "frame", "x", "y", "disabled"]
 def write(path: Path, tracks: Tracks) -> Path:
     """The path of the csv; NAME_import.py, which Blender runs, is written beside it.
 
-    Individuals stand before the names, as in fly/wing. ValueError where the size is unknown.
+    Individuals stand before the names, as in fly/wing, where a slash of their own is %2F.
+    ValueError where the size is unknown.
     """
     tracks = one_clip(tracks)
     if tracks.size is None:
@@ -37,10 +38,9 @@ def write(path: Path, tracks: Tracks) -> Path:
             "export the tracker's own tracks.npz"
         )
     height, width = tracks.size
-    names, owners = point_names(tracks), point_individuals(tracks)
-    names = names if owners is None else [f"{a}/{b}" for a, b in zip(owners, names)]
+    names = joined_names(tracks)
     frames = tracks.xy.shape[1]
-    lines = [f"# frames={frames} width={width} height={height} fps={tracks.fps or 0:g}"]
+    lines = [f"# frames={frames} width={width} height={height} fps={tracks.fps or 0:.12g}"]
     lines.append(",".join(HEADER))
     xy, visible = tracks.xy[0].tolist(), tracks.visible[0].tolist()
     for n, name in enumerate(names):
@@ -76,12 +76,12 @@ def read(path: Path) -> Tracks:
             )
         xy[frame, names[name]] = x * width - 0.5, (1 - y) * height - 0.5
         visible[frame, names[name]] = not gone
-    several = bool(names) and all("/" in name for name in names)
+    texts, individuals = split_names(list(names))
     return make_tracks(
         xy,
         visible,
-        names=[name.split("/", 1)[1] if several else name for name in names],
-        individuals=[name.split("/", 1)[0] for name in names] if several else None,
+        names=texts,
+        individuals=individuals,
         size=(height, width),
         fps=float(facts.get("fps", 0)) or None,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cotracker.files import write_text
+from cotracker.interchange.hdf5 import check_hdf5
 from cotracker.interchange.plain_pickle import parse_plain_pickle
 from cotracker.interchange.points import (
     empty_places,
@@ -79,14 +80,13 @@ def read_h5(path: Path) -> Tracks:
         import h5py
     except ImportError as error:
         raise need("deeplabcut", "h5py", error) from error
+    check_hdf5(path)
     try:
         with h5py.File(path) as file:
             group = next(iter(file.values()))
             read = _read_table if "table" in group else _read_blocks
             columns, index, values = read(group)
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: give an h5 file of DeepLabCut") from None
-    except (OSError, KeyError, ValueError, StopIteration, AttributeError, TypeError) as error:
+    except Exception as error:  # the library raises many kinds
         raise ValueError(f"{path} is no h5 file of DeepLabCut, or damaged ({error})") from error
     return _from_columns(path, columns, [_frame_number(one, path) for one in index], values)
 
@@ -108,7 +108,7 @@ def _layout(tracks: Tracks) -> tuple[list[str], list[tuple[str, ...]], np.ndarra
         for coord in COORDS
     ]
     header = ["scorer", *([] if owners is None else ["individuals"]), "bodyparts", "coords"]
-    return header, columns, values[:, order].reshape(len(values), -1).astype(np.float64)
+    return header, columns, values[:, order].reshape(len(values), len(columns)).astype(np.float64)
 
 
 def _from_columns(path: Path, columns: list, frames: list[int], values: np.ndarray) -> Tracks:

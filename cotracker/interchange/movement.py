@@ -1,16 +1,21 @@
 """movement: a data set of poses for xarray, and its netCDF file.
 
-Positions are pixels whose centre is an integer, time counts from 0: in seconds where fps is known,
-else in frames. Hidden points keep their place; the variable `visible`, which is ours, says which
-are seen, and confidence is the visibility. A body part that an individual lacks is NaN throughout.
+Positions are pixels whose centre is an integer. Time is that of the frames in seconds, or counts
+them from 0 where neither their times nor fps are known. Hidden points keep their place; the
+variable `visible`, which is ours, says which are seen, and confidence is the visibility. A body
+part that an individual lacks is NaN throughout.
 """
 
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from cotracker.interchange.hdf5 import check_hdf5
 from cotracker.interchange.points import (
+    frame_times,
     make_tracks,
     need,
     one_clip,
@@ -56,9 +61,10 @@ def to_movement(tracks: Tracks):
         visible[:, where[0], where[1]] = tracks.visible[0].numpy()
     dims = _dimensions()
     per_point = ("time", *dims)
-    time = np.arange(frames) if tracks.fps is None else np.arange(frames) / tracks.fps
+    seconds = frame_times(tracks)
+    time = np.arange(frames) if seconds is None else np.array(seconds, np.float64)
     attributes = {"source_software": "CoTracker", "ds_type": "poses"}
-    attributes["time_unit"] = "frames" if tracks.fps is None else "seconds"
+    attributes["time_unit"] = "frames" if seconds is None else "seconds"
     attributes |= {} if tracks.fps is None else {"fps": tracks.fps}
     if tracks.size is not None:
         attributes["frame_height"], attributes["frame_width"] = tracks.size
@@ -81,12 +87,11 @@ def to_movement(tracks: Tracks):
 def read(path: Path) -> Tracks:
     """The Tracks of a netCDF file of movement."""
     xarray = _import()
+    check_hdf5(path)
     try:
         with xarray.open_dataset(path, engine="h5netcdf") as data:
             return from_movement(data.load())
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: give a netCDF file of movement") from None
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{path} is no netCDF file of movement's poses ({error})") from error
 
 
@@ -110,7 +115,7 @@ def from_movement(data) -> Tracks:
     pairs = [pair for pair, kept in zip(pairs, there.ravel()) if kept]
     scored = bool(np.isfinite(scores).any())
     height, width = data.attrs.get("frame_height"), data.attrs.get("frame_width")
-    return make_tracks(
+    tracks = make_tracks(
         values[:, there],
         shown,
         scores[:, there] if scored else None,
@@ -119,6 +124,9 @@ def from_movement(data) -> Tracks:
         size=None if height is None else (int(height), int(width)),
         fps=float(data.attrs["fps"]) if "fps" in data.attrs else None,
     )
+    if data.attrs.get("time_unit") != "seconds":
+        return tracks
+    return replace(tracks, seconds=torch.tensor(data["time"].to_numpy(), dtype=torch.float64))
 
 
 def _dimensions() -> tuple[str, str]:

@@ -189,9 +189,8 @@ def _difference(ours: Tensor, theirs) -> float:
 
 def _about(model: WindowedNetwork, size: tuple[int, int], iters: int, card: dict) -> dict:
     """What a program must know to track with the graphs."""
-    rule = {
-        name: card[name] for name in ("threshold", "visible_by", "confidence_px") if name in card
-    }
+    names = ("threshold", "visible_by", "confidence_px", "confidence_fit")
+    rule = {name: card[name] for name in names if name in card}
     return {
         "format": 1,
         "opset": OPSET,

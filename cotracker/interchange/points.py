@@ -1,6 +1,7 @@
 """What the formats share: one clip, its points' names, whose they are, and back to Tracks."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -43,6 +44,58 @@ def point_names(tracks: Tracks) -> list[str]:
             raise ValueError(f"two points are named {pair[1]}: give each a name of its own")
         seen.add(pair)
     return names
+
+
+def frame_times(tracks: Tracks) -> list[float] | None:
+    """The seconds of the frames: their own, or from 0 on by fps, or None."""
+    if tracks.seconds is not None:
+        return tracks.seconds.tolist()
+    if tracks.fps is None:
+        return None
+    return [frame / tracks.fps for frame in range(tracks.xy.shape[1])]
+
+
+def joined_names(tracks: Tracks) -> list[str]:
+    """One text a point: its name, behind its individual and a slash where it has one.
+
+    A slash within either is written %2F, so that `split_names` tells them apart.
+    """
+    names, owners = point_names(tracks), point_individuals(tracks)
+    parts = [names] if owners is None else [owners, names]
+    return ["/".join(part.replace("%", "%25").replace("/", "%2F") for part in one)
+            for one in zip(*parts)]  # fmt: skip
+
+
+def split_names(texts: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """The names, and the individuals where every text has one."""
+    parts = [
+        [part.replace("%2F", "/").replace("%25", "%") for part in text.split("/", 1)]
+        for text in texts
+    ]
+    owned = bool(parts) and all(len(one) == 2 for one in parts)
+    if not owned:
+        return ["/".join(one) for one in parts], None
+    return [name for _, name in parts], [owner for owner, _ in parts]
+
+
+def number_repeated(pairs: list[tuple[int, str]], path: Path) -> list[str]:
+    """The owner of each pair (frame, owner); one that a frame has several times is numbered.
+
+    ValueError where such an owner is in other frames too, as nothing says who is who there.
+    """
+    counts, numbers, owners = Counter(pairs), Counter(), []
+    repeated = {owner: frame for (frame, owner), count in counts.items() if count > 1}
+    for frame, owner in pairs:
+        if owner in repeated:
+            if frame != repeated[owner]:
+                raise ValueError(
+                    f"{path} has several of {owner} in frame {repeated[owner]}, and some in frame "
+                    f"{frame}: give each a track, which says who is who"
+                )
+            numbers[owner] += 1
+            owner = f"{owner}{numbers[owner]}"
+        owners.append(owner)
+    return owners
 
 
 def make_tracks(

@@ -1,6 +1,7 @@
 """csv: a row for each point and frame (long), or a row for each frame (wide)."""
 
 import csv
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,14 @@ import numpy as np
 import torch
 
 from cotracker.files import write_text
-from cotracker.interchange.points import empty_places, make_tracks, one_clip, point_names
+from cotracker.interchange.points import (
+    empty_places,
+    frame_times,
+    joined_names,
+    make_tracks,
+    one_clip,
+    split_names,
+)
 from cotracker.tracks import Tracks
 
 NEEDED = ("point", "frame", "x", "y")  # the columns without which a file is no long csv
@@ -62,11 +70,10 @@ def read_long(path: Path) -> Tracks:
 def write_wide(path: Path, tracks: Tracks) -> Path:
     """The path of a csv with a row for each frame: frame, seconds, then each point's columns.
 
-    These are NAME_x, NAME_y, NAME_visibility and NAME_visible.
+    These are NAME_x, NAME_y, NAME_visibility and NAME_visible; INDIVIDUAL/NAME_x of individuals.
     """
     tracks = one_clip(tracks)
-    names = point_names(tracks)
-    columns = _columns(tracks)
+    names, columns = joined_names(tracks), _columns(tracks)
     parts = [name for name in ("x", "y", *SCORES, "visible") if name in columns]
     header = ["frame", "seconds", *(f"{name}_{part}" for name in names for part in parts)]
     rows = [join_cells(header)]
@@ -82,6 +89,8 @@ def read_wide(path: Path) -> Tracks:
     table = _read_table(path, ("frame",))
     frame = _whole(path, "frame", table["frame"])
     names = [name.removesuffix("_x") for name in table if name.endswith("_x")]
+    if not names and set(table) - {"frame", "seconds"}:
+        raise ValueError(f"{path} has no columns NAME_x and NAME_y: its header must name points")
     frames = int(frame.max()) + 1 if len(frame) else 0
     xy = empty_places(frames, len(names), path)
     grids = {part: np.full(xy.shape[:2], np.nan) for part in (*SCORES, "visible")}
@@ -97,7 +106,7 @@ def read_wide(path: Path) -> Tracks:
     given = [None if np.isnan(grid).all() else grid for grid in scores]
     seen = None if np.isnan(shown).all() else np.nan_to_num(shown) > 0.5
     numbered = names == [f"point{n}" for n in range(len(names))]
-    tracks = make_tracks(xy, seen, *given, None if numbered else names)
+    tracks = make_tracks(xy, seen, *given, *((None,) if numbered else split_names(names)))
     return _with_times(path, tracks, table, frame, None)
 
 
@@ -105,7 +114,7 @@ def _columns(tracks: Tracks) -> dict:
     """By name, a function (frame, point) -> text for each column that the tracks have."""
     xy, visibility = tracks.xy[0].tolist(), tracks.visibility[0].tolist()
     visible = tracks.visible[0].int().tolist()
-    seconds = _seconds(tracks)
+    seconds = frame_times(tracks)
     columns = {
         "seconds": lambda t, n: "" if seconds is None else f"{seconds[t]:.6f}",
         "x": lambda t, n: f"{xy[t][n][0]:.4f}",
@@ -126,14 +135,6 @@ def _columns(tracks: Tracks) -> dict:
     return columns
 
 
-def _seconds(tracks: Tracks) -> list[float] | None:
-    if tracks.seconds is not None:
-        return tracks.seconds.tolist()
-    if tracks.fps is None:
-        return None
-    return [frame / tracks.fps for frame in range(tracks.xy.shape[1])]
-
-
 def join_cells(cells: list[str]) -> str:
     """A line of csv without its end; cells with commas and their like are quoted."""
     return ",".join(
@@ -148,6 +149,9 @@ def _read_table(path: Path, needed: tuple[str, ...]) -> dict[str, list[str]]:
     missing = [name for name in needed if name not in header]
     if missing:
         raise ValueError(f"{path} has no column {missing[0]}: its header must name it")
+    twice = [name for name, count in Counter(header).items() if count > 1 and name]
+    if twice:
+        raise ValueError(f"{path} has two columns {twice[0]}: take one out")
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise ValueError(f"{path} line {number} has {len(row)} cells, not {len(header)}")

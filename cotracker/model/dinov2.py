@@ -6,6 +6,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from cotracker.stored import read_tensors
+
 NAME = "vit_small_patch14_dinov2.lvd142m"  # timm's
 PATCH, WIDTH = 14, 384  # what it is
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels in 0..1: what it was taught on
@@ -134,6 +136,6 @@ def _tensors(path: str, argument: str) -> dict[str, Tensor]:
         with torch.device("cpu"):  # as in build_frozen; PyTorch 2.6 would give tensors without data
             if Path(path).suffix == ".safetensors":
                 return safetensors.torch.load_file(path)
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
+            return dict(read_tensors(path))
     except Exception as error:  # torch and safetensors raise many kinds
         raise ValueError(f"{argument}={path} cannot be read as a file of tensors") from error

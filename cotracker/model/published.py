@@ -21,6 +21,7 @@ from cotracker.model.windowed import WindowedNetwork
 
 LICENCE = "CC-BY-NC 4.0"
 WRAPPED = ("model", "state_dict", "model_state_dict")  # where training programs keep the weights
+LONGEST_LINE = 100  # of a message: a file may give its tensors any name
 TRAINED = ("scaled", "baseline")  # CoTracker 3: with real videos, or on Kubric alone
 
 
@@ -127,7 +128,9 @@ def unwrap(state: object) -> dict[str, Tensor]:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
             break
-    tensors = isinstance(state, dict) and all(isinstance(v, Tensor) for v in state.values())
+    tensors = isinstance(state, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    )
     if not state or not tensors:
         raise ValueError(
             f"it holds no state dict, neither at its top nor under {', '.join(WRAPPED)}"
@@ -183,6 +186,6 @@ def shorten(groups: Sequence[list[str]]) -> str:
     """The first lines of each group, and how many follow: at most 11."""
     lines = []
     for group, most in zip(groups, (3, 3, 2)):
-        lines += group[:most]
+        lines += [line[:LONGEST_LINE] for line in group[:most]]
         lines += [f"  … and {len(group) - most} more"] if len(group) > most else []
     return "\n".join(lines)

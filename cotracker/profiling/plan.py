@@ -117,17 +117,18 @@ def _bytes(model: WindowedNetwork, work: Workload, at_once: int) -> float:
     tokens = frames * points
     largest = max(_block_bytes(model, tokens, points), _correlation_bytes(model, work.size, tokens))
     features = _features_bytes(model, points)
+    beginning = window + 3 * features  # those kept, and new ones while they are read
     iterating = window + features + _token_bytes(model, tokens) + largest
     answers = 4 * 12 * work.frames * work.points
-    return OVERHEAD + answers + max(encoding, iterating)
+    return OVERHEAD + answers + max(encoding, beginning, iterating)
 
 
 def _features_bytes(model: WindowedNetwork, points: int) -> float:
-    """Of the patches of the queries while they are read: those kept, and new ones beside."""
+    """Of the patches of the queries."""
     if not isinstance(model, CoTracker3):
         return 0
     cells = model.config.levels * model.correlation.query_cells
-    return 3 * points * cells * model.config.channels * model.dtype.itemsize
+    return points * cells * model.config.channels * model.dtype.itemsize
 
 
 def _encoder_bytes(model: WindowedNetwork, size: tuple[int, int]) -> float:
@@ -143,8 +144,11 @@ def _encoder_bytes(model: WindowedNetwork, size: tuple[int, int]) -> float:
 def _token_bytes(model: WindowedNetwork, tokens: int) -> float:
     """Of a window's tokens: float32 inputs, and what is kept between blocks."""
     inputs, width = model.transformer.embed.in_features, model.config.hidden
-    each = 4 * (3 * inputs + 4 * model.config.channels) + model.dtype.itemsize * 4 * width
-    return tokens * each
+    if isinstance(model, CoTracker3):  # inputs, and their parts while they are joined
+        each = 4 * 2 * inputs
+    else:  # and features of each point in each frame
+        each = 4 * (3 * inputs + 4 * model.config.channels)
+    return tokens * (each + model.dtype.itemsize * 4 * width)
 
 
 def _block_bytes(model: WindowedNetwork, tokens: int, points: int) -> float:

@@ -17,9 +17,10 @@ from cotracker.model.runtime import compile_transformer
 from cotracker.model.windowed import WindowedNetwork
 from cotracker.trackers.build import build_chain, lower_precision
 from cotracker.trackers.options import TrackerOptions
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import MappedVideo
-from cotracker.trackers.wrappers import Chunked, Resized
+from cotracker.trackers.wrappers import Chunked
 from cotracker.types import Video
 
 KINDS = ("joint", "single", "alone", "stages", "stream")

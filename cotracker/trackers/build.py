@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from cotracker import checkpoint, checks
 from cotracker.model.hardware import choose_precision
 from cotracker.model.runtime import to_bfloat16
@@ -10,16 +12,10 @@ from cotracker.model.windowed import WindowedNetwork
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.options import PRECISIONS, TrackerOptions
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.tracker import Tracker, resolve_device
 from cotracker.trackers.visible import THRESHOLD, VisibleRule
-from cotracker.trackers.wrappers import (
-    Bidirectional,
-    Chunked,
-    OneByOne,
-    Resized,
-    Reversed,
-    Supported,
-)
+from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Reversed, Supported
 
 DEFAULTS = TrackerOptions()
 WHOLE_FRAMES = 120  # that a network which sees clips as a whole sees at once
@@ -43,17 +39,35 @@ def load_chain(
     """The chain of a checkpoint as `build_chain` makes it: forward, all points together."""
     path = checkpoint.find(checkpoint.SHIPPED if name_or_path is None else name_or_path)
     model, card = checkpoint.load(path, options.window)
+    _check_windowed(model)
     open_ones = {
         name: card[name]
         for name in ("threshold", "visible_by", "v1_compat")
         if getattr(options, name) is None and name in card
     }
-    options = replace(options, **open_ones)
+    try:
+        options = replace(options, **open_ones)
+        pixels = card.get("confidence_px")
+        if pixels is not None and checks.number("confidence_px", pixels, 0) == 0:
+            raise ValueError("confidence_px must be above 0")
+    except ValueError as error:
+        raise ValueError(f"{path}: its card was changed: {error}") from error
     if model.sees_whole_clips:
         model.window = min(model.window, options.window or WHOLE_FRAMES)
     model = lower_precision(model.to(resolve_device(options.device)), options.precision)
     identity = {"name": path.stem, "hash": card["hash"]}
-    return build_chain(model, options, identity, card.get("confidence_px")).eval()
+    fit = _confidence_fit(path, card)
+    return build_chain(model, options, identity, pixels, fit).eval()
+
+
+def _confidence_fit(path: Path, card: dict) -> tuple[float, float]:
+    fit = card.get("confidence_fit", [1.0, 0.0])
+    if len(fit) != 2 or not all(isinstance(one, (int, float)) for one in fit) or fit[0] <= 0:
+        raise ValueError(
+            f"{path}: the confidence_fit of its card is {fit}, not a scale above 0 and an offset: "
+            "it was not written by this program"
+        )
+    return float(fit[0]), float(fit[1])
 
 
 def build_chain(
@@ -61,19 +75,21 @@ def build_chain(
     options: TrackerOptions = DEFAULTS,
     identity: dict | None = None,
     confidence_px: float | None = None,
+    confidence_fit: tuple[float, float] = (1.0, 0.0),
 ) -> Tracker:
     """HorizontalFlipTTA(Resized(OneByOne(Supported(CoTrackerPredictor(model)))) of the options.
 
     What the options switch off is left out; device, precision and window are the model's, chunks
     and direction are those of `complete_chain`.
     threshold None is 0.5 here, visible_by None is "visibility", v1_compat None is False.
-    confidence_px: what the model's confidence means; None: it means nothing.
+    confidence_px, confidence_fit: as of CoTrackerPredictor.
     """
+    _check_windowed(model)
     threshold = THRESHOLD if options.threshold is None else options.threshold
     rule = VisibleRule(threshold, options.visible_by or "visibility", options.min_confidence)
     v1_compat, graphs = bool(options.v1_compat), options.cuda_graphs
     tracker: Tracker = CoTrackerPredictor(
-        model, options.iters, rule, v1_compat, identity, graphs, confidence_px
+        model, options.iters, rule, v1_compat, identity, graphs, confidence_px, confidence_fit
     )
     grids = (options.support_grid, options.local_support_grid)
     if any(grids):
@@ -95,6 +111,13 @@ def complete_chain(tracker: Tracker, options: TrackerOptions) -> Tracker:
     if options.direction == "both" and not tracker.both_directions:
         tracker = Bidirectional(tracker, cache_bytes=memory)
     return tracker.eval()
+
+
+def _check_windowed(model: nn.Module) -> None:
+    """Nothing, or ValueError: the network has no windows (RAFT)."""
+    if not isinstance(model, WindowedNetwork):
+        name = type(model).__name__
+        raise ValueError(f"a {name} tracks through tracker={name.lower()} checkpoint=FILE alone")
 
 
 def lower_precision(model: WindowedNetwork, precision: str) -> WindowedNetwork:

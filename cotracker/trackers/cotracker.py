@@ -43,6 +43,7 @@ class CoTrackerPredictor(Tracker):
         one by one is most of a small window's time.
     confidence_px: what the network's confidence was trained to mean, an error below so many of
         its pixels; None: the tracks have no confidence.
+    confidence_fit: scale and offset of its logit, which make that true on clips not trained on.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class CoTrackerPredictor(Tracker):
         identity: dict | None = None,
         cuda_graphs: bool = False,
         confidence_px: float | None = None,
+        confidence_fit: tuple[float, float] = (1.0, 0.0),
     ):
         super().__init__()
         self.model = model
@@ -64,6 +66,7 @@ class CoTrackerPredictor(Tracker):
                 "visible_by and min_confidence need a checkpoint with confidence, "
                 "which this one has not: leave them out"
             )
+        self.confidence_fit = confidence_fit
         self.rule = rule
         self.v1_compat = v1_compat
         self.identity = identity or {}
@@ -85,9 +88,10 @@ class CoTrackerPredictor(Tracker):
 
     def _conclude(self, stitched: Stitched, queries: Tensor) -> Tracks:
         """The Tracks of what windows told; queries count from the first frame of that."""
-        visibility, confidence = stitched.logits.sigmoid().unbind(-1)
-        if self.confidence_px is None:
-            confidence = None
+        visibility, confidence = stitched.logits[..., 0].sigmoid(), None
+        if self.confidence_px is not None:
+            scale, offset = self.confidence_fit
+            confidence = (scale * stitched.logits[..., 1] + offset).sigmoid()
         tracks = Tracks(stitched.xy, visibility, visibility > 0, confidence)
         if not self.v1_compat:
             tracks = _pin_queries(tracks, queries, before=not self.both_directions)
@@ -175,6 +179,8 @@ class CoTrackerPredictor(Tracker):
         }
         if self.confidence_px is not None:
             described["confidence_px"] = self.confidence_px
+            if self.confidence_fit != (1.0, 0.0):
+                described["confidence_fit"] = list(self.confidence_fit)
         if self.model.dtype != torch.float32:
             described["precision"] = str(self.model.dtype).split(".")[1]
         return described

@@ -36,7 +36,7 @@ def opened(video: object) -> Iterator[Video]:
     if isinstance(video, np.ndarray):
         video = to_tensor("video", video)
     if isinstance(video, Tensor):
-        video = _five_axes(video)
+        video = five_axes(video)
     check_video(video)
     yield video
 
@@ -53,7 +53,7 @@ def _stack_frames(frames: Iterable) -> np.ndarray | Tensor:
     return np.stack([np.asarray(frame) for frame in frames])
 
 
-def _five_axes(video: Tensor) -> Tensor:
+def five_axes(video: Tensor) -> Tensor:
     """The tensor as B T 3 H W, a view; ValueError where its colours cannot be told from its axes.
 
     The colours are where the shape is 3; with 4 axes B is 1.

@@ -95,17 +95,18 @@ def _lanes(rows: list[Row], both: bool) -> tuple[list[Lane], list[Lane]]:
     return _reached(ahead), _reached(back)
 
 
+def _ends(lanes: list[Lane]) -> list[int]:
+    return [end for lane in lanes for end in (lane.t, lane.stop)]
+
+
 def _reached(lanes: list[Lane]) -> list[Lane]:
     """The lanes within the frames that some lane goes through; the others see them there."""
-    ends = [end for lane in lanes if lane.t != lane.stop for end in (lane.t, lane.stop)]
+    ends = _ends([lane for lane in lanes if lane.t != lane.stop])
     return [lane for lane in lanes if ends and min(ends) <= lane.t <= max(ends)]
 
 
 def _frames_of(lanes: list[Lane]) -> int:
-    if not lanes:
-        return 0
-    ends = [end for lane in lanes for end in (lane.t, lane.stop)]
-    return max(ends) - min(ends) + 1
+    return max(_ends(lanes)) - min(_ends(lanes)) + 1 if lanes else 0
 
 
 class _Watch:
@@ -132,8 +133,7 @@ def _run(
     """The lanes' tracks, in as many frames as were reached; None without lanes."""
     if not lanes:
         return None
-    ends = [end for lane in lanes for end in (lane.t, lane.stop)]
-    low, high = min(ends), max(ends)
+    low, high = min(_ends(lanes)), max(_ends(lanes))
     numbers = range(low, high + 1)[:: -1 if reverse else 1]
     asked = [(abs(lane.t - numbers[0]), *lane.xy) for lane in lanes]
     queries = torch.cat([torch.tensor(asked), _context(beside, numbers[0])])
@@ -152,15 +152,13 @@ def _run(
     tracks = map_tracks(lambda v: v[:, :, : len(lanes)].clone().cpu(), join_frames(parts))
     if reverse:
         tracks = map_tracks(lambda v: v.flip(1), tracks)
-    reached = tracks.xy.shape[1]
-    return Run(high + 1 - reached if reverse else low, tracks, lanes)
+    return Run(high + 1 - tracks.xy.shape[1] if reverse else low, tracks, lanes)
 
 
 def _on_device(view: MappedVideo, tracker: Tracker) -> MappedVideo:
-    device = tracker.device
-    if device.type == "cpu":
+    if tracker.device.type == "cpu":
         return view
-    return MappedVideo(view, change=lambda frames: frames.to(device), key=())
+    return MappedVideo(view, change=lambda frames: frames.to(tracker.device), key=())
 
 
 def _context(beside: Tracks | None, frame: int) -> Tensor:
@@ -181,9 +179,7 @@ def _join(number: int, row: Row, forward: Run | None, backward: Run | None) -> l
         pieces.append(Piece(number, t, forward.read(number, t, t, row.last)))
     if within and row.first < within[0]:
         pieces += _before(number, row, within[0], backward)
-    for a, b in zip(within, within[1:]):
-        if forward is None or backward is None:
-            continue
+    for a, b in zip(within, within[1:]) if forward and backward else ():
         one, other = forward.read(number, a, a, b), backward.read(number, b, a, b)
         if one.xy.shape[1] == other.xy.shape[1] == b - a + 1:
             pieces.append(Piece(number, a, _blend(one, other)))
@@ -215,8 +211,8 @@ def _blend(one: Tracks, other: Tracks) -> Tracks:
 
 def _anchor(number: int, t: int, xy: tuple[float, float], confident: bool) -> Piece:
     sure = torch.ones(1, 1, 1)
-    at = torch.tensor([[[xy]]])
-    return Piece(number, t, Tracks(at, sure, sure > 0, sure if confident else None))
+    tracks = Tracks(torch.tensor([[[xy]]]), sure, sure > 0, sure if confident else None)
+    return Piece(number, t, tracks)
 
 
 def blank_tracks(frames: int, anchors: list[dict[int, tuple[float, float]]]) -> Tracks:

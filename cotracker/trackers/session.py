@@ -118,7 +118,7 @@ class Session:
         blank = passes.blank_tracks(self.frames, [points[one].anchors for one in ids])
         tracks = blank if record.tracks is None else passes.beside(record.tracks, blank)
         self._change(Record(points, tracks, record.unfinished, first + len(rows)))
-        self._compute(ids, {one: (0, self.frames - 1) for one in ids}, context=True)
+        self._compute(ids, {one: (0, self.frames - 1) for one in ids})
         return ids
 
     def correct(self, one: int, t: int, x: float, y: float, joint: bool = False) -> None:
@@ -135,13 +135,12 @@ class Session:
         if joint:
             self.update()
         else:
-            self._compute((one,), {one: reach}, context=True)
+            self._compute((one,), {one: reach})
 
     def retire(self, one: int, t: int) -> None:
         """Ends a point: from frame t on it is NaN and unseen."""
-        point = self._point(one)
-        t = checks.whole("t", t, 0, self.frames - 1)
-        self._replace(one, replace(point, retired=t))
+        last = self.frames - 1
+        self._replace(one, replace(self._point(one), retired=checks.whole("t", t, 0, last)))
 
     def remove(self, one: int) -> None:
         """Forgets a point; the others stay as they are."""
@@ -150,15 +149,15 @@ class Session:
         kept = [k for k, other in enumerate(record.points) if other != one]
         points = {other: point for other, point in record.points.items() if other != one}
         tracks = passes.columns(record.tracks, kept)
-        self._change(replace(record, points=points, tracks=tracks,
-                             unfinished=record.unfinished - {one}))  # fmt: skip
+        unfinished = record.unfinished - {one}
+        self._change(replace(record, points=points, tracks=tracks, unfinished=unfinished))
 
     def update(self, ids: tuple[int, ...] | None = None) -> None:
         """Tracks these points again, together; None for all."""
         ids = self.ids if ids is None else tuple(ids)
         for one in ids:
             self._point(one)
-        self._compute(ids, {one: (0, self.frames - 1) for one in ids}, context=True)
+        self._compute(ids, {one: (0, self.frames - 1) for one in ids})
 
     def undo(self) -> bool:
         """Whether there was a change to take back; it is taken back."""
@@ -173,8 +172,7 @@ class Session:
         if not record.points:
             raise ValueError("the session has no points: add some")
         frames, points = torch.arange(self.frames)[:, None], list(record.points.values())
-        never = self.frames
-        ended = torch.tensor([never if p.retired is None else p.retired for p in points])
+        ended = torch.tensor([self.frames if p.retired is None else p.retired for p in points])
         gone = (frames >= ended)[None]
         tracks = record.tracks
         visible = tracks.visible & inside_frame(tracks.xy, self.size) & ~gone
@@ -214,8 +212,8 @@ class Session:
                 f"{session.frames} of {session.size[1]}x{session.size[0]}"
             )
         points = {one: Point(*point) for one, point in values["points"].items()}
-        unfinished = frozenset(values["unfinished"])
-        session._record = Record(points, tracks, unfinished, values["next_id"])
+        unfinished, next_id = frozenset(values["unfinished"]), values["next_id"]
+        session._record = Record(points, tracks, unfinished, next_id)
         return session
 
     def _point(self, one: int) -> Point:
@@ -225,21 +223,19 @@ class Session:
         return point
 
     def _replace(self, one: int, point: Point) -> None:
-        record = self._record
-        self._change(replace(record, points={**record.points, one: point}))
+        points = {**self._record.points, one: point}
+        self._change(replace(self._record, points=points))
 
     def _change(self, record: Record) -> None:
         self._undo = [*self._undo[-UNDOS + 1 :], self._record]
         self._record = record
 
-    def _compute(
-        self, ids: tuple[int, ...], reach: dict[int, tuple[int, int]], context: bool
-    ) -> None:
-        """Writes the tracks of these points in their frames `reach`, first to last."""
+    def _compute(self, ids: tuple[int, ...], reach: dict[int, tuple[int, int]]) -> None:
+        """Writes the tracks of these points in their frames `reach`, beside those of the others."""
         record = self._record
         rows = [passes.Row(one, record.points[one].anchors, *reach[one]) for one in ids]
         column = {one: k for k, one in enumerate(record.points)}
-        others = [k for one, k in column.items() if one not in ids] if context else []
+        others = [k for one, k in column.items() if one not in ids]
         beside = passes.columns(record.tracks, others)
         both = self.direction == "both"
         answer, done = passes.track(self.tracker, self._view, rows, beside, both, self.progress)

@@ -1,13 +1,13 @@
 """A session in one npz file: arrays, and JSON beside them; nothing in it is ever executed."""
 
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cotracker.files import parse_json, replace_file
+from cotracker.stored import read_npz
 from cotracker.tracks import PER_FRAME, Tracks
 
 FORMAT = 1
@@ -71,12 +71,11 @@ def read_session(path: str | Path) -> tuple[dict, Tracks | None, tuple[int, int]
 
 def _read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return read_npz(path)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: give a file of session.save") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as a session: it is damaged") from error
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a session ({error}): save it again") from error
 
 
 def _read_point(one: dict) -> tuple[dict[int, tuple[float, float]], str, int, int | None]:

@@ -183,7 +183,7 @@ def check_settings(settings: dict) -> TrainConfig:
     return train
 
 
-MAY_CHANGE = {"out", "data.root", "evaluate_with", "model.recompute"} | {
+MAY_CHANGE = {"out", "data.root", "data.weights", "evaluate_with", "model.recompute"} | {
     f"{kind.SECTION}.{one.name}"
     for kind in (TrainConfig, CheckpointConfig)
     for one in fields(kind)

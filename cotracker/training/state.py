@@ -16,7 +16,7 @@ from cotracker.training.parts import Parts
 from cotracker.training.progress import Progress
 
 STATE_KEYS = {"model", "objective", "optimiser", "progress", "settings", "random"}
-DECAY_KEYS = "steps schedule_extra_steps lr lr_schedule warmup decay_from init_from".split()
+DECAY_KEYS = "steps schedule_extra_steps lr lr_schedule warmup ema decay_from init_from".split()
 CARD_KEYS = (
     "hash source data licence steps examples training_hours commit mean_of init_from".split()
 )

@@ -3,6 +3,7 @@
 New programs call cotracker.visualize.overlay, which holds no whole video.
 """
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cotracker.data.video import write_video
+from cotracker import checks
+from cotracker.data.video import open_video, write_video
 from cotracker.visualize import rainbow, render_tracks
 
 
@@ -45,6 +47,7 @@ class Visualizer:
         video: Tensor,
         tracks: Tensor,
         visibility: Tensor | None = None,
+        *,
         filename: str = "video",
         save_video: bool = True,
         query_frame: int = 0,
@@ -55,7 +58,14 @@ class Visualizer:
         tracks: B T N 2 pixels.
         visibility: B T N bool, or B T N 1; None: all are seen.
         query_frame: colours follow the height in this frame; earlier frames have no tracks.
+        ValueError, one sentence, where the tracks are not those of the video's frames.
         """
+        if tracks.ndim != 4 or tracks.shape[1] != video.shape[1]:
+            raise ValueError(
+                f"tracks must have shape B T N 2 with the video's T = {video.shape[1]} frames, "
+                f"not {tuple(tracks.shape)}"
+            )
+        checks.whole("query_frame", query_frame, 0, tracks.shape[1] - 1)
         xy = tracks[0].detach().cpu() + self.pad
         seen = torch.ones_like(xy[..., 0]) if visibility is None else visibility[0].cpu()
         seen = seen.reshape(xy.shape[:2]) > 0
@@ -75,3 +85,12 @@ class Visualizer:
             path = self.save_dir / f"{filename}.mp4"
             write_video(path, pictures, self.fps, tuple(drawn.shape[-2:]))
         return drawn[None]
+
+
+def read_video_from_path(path: str | Path) -> np.ndarray:
+    """All frames of a video, T H W 3 uint8.
+
+    `open_video` reads them as they are asked.  ValueError, one sentence, where there is none.
+    """
+    with closing(open_video(path)) as video:
+        return video[:, :][0].permute(0, 2, 3, 1).numpy()

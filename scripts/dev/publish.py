@@ -12,6 +12,7 @@ from pathlib import Path
 from refusal import refuse_in_a_sentence
 
 from cotracker import checkpoint
+from cotracker.files import parse_json
 
 
 @refuse_in_a_sentence
@@ -70,12 +71,17 @@ def read_result(path: Path, weights: str) -> dict:
     return kept
 
 
-def parse_note(word: str) -> tuple[str, str]:
-    """Key and value of `key=value`."""
+def parse_note(word: str) -> tuple[str, object]:
+    """Key and value of `key=value`: text, or JSON where the card holds something else there."""
     key, equals, value = word.partition("=")
     if not equals or not key:
         raise ValueError(f"--set takes key=value, not {word!r}")
-    return key, value
+    if checkpoint.CARD.get(f"{key}?", str) is str:
+        return key, value
+    try:
+        return key, parse_json(value)
+    except ValueError as error:
+        raise ValueError(f"--set {key}= takes a number or a list, not {value!r}") from error
 
 
 if __name__ == "__main__":

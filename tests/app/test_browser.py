@@ -17,7 +17,7 @@ from PIL import Image
 from cotracker.checkpoint import SHIPPED, find
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.video import write_video
-from cotracker.interchange import read_tracks
+from cotracker.interchange import FORMATS, read_tracks
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -30,6 +30,12 @@ FRAMES, H, W = 16, 240, 320
 WAIT = 60_000  # milliseconds for what a busy machine does
 LARGEST = 4_000_000
 VIEW = {"width": 1200, "height": 1220}
+DROP = f"""name => {{
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array({LARGEST + 1})], name));
+  document.querySelector("#upload button").dispatchEvent(
+    new DragEvent("drop", {{dataTransfer: data, bubbles: true, cancelable: true}}));
+}}"""
 READY = f"{FRAMES} frames of {W}x{H}, 10 a second."
 
 
@@ -144,7 +150,7 @@ class Visitor:
     def download(self, kind: str, folder: Path) -> Path:
         self.page.locator("#kind input").click()
         self.page.get_by_role("option", name=kind, exact=True).click()
-        self.press("export", "is written.")
+        self.press("export", f"{FORMATS[kind].suffix} is written.")
         with self.page.expect_download(timeout=WAIT) as saved:
             self.page.locator("#file").click()
         path = folder / saved.value.suggested_filename
@@ -205,7 +211,9 @@ def test_from_upload_to_download(visit, uploads, tmp_path):
     me.page.wait_for_function("document.querySelector('#film video').currentTime > 1", timeout=WAIT)
     me.shoot(tmp_path / "overlay.jpg")
     for kind in ("npz", "csv", "dlc-csv"):
-        tracks = read_tracks(me.download(kind, tmp_path))
+        path = me.download(kind, tmp_path)
+        assert path.name == f"clip{FORMATS[kind].suffix}"
+        tracks = read_tracks(path)
         assert tracks.names == ("ball", "p1") and tracks.xy.shape == (1, FRAMES, 2, 2)
         np.testing.assert_allclose(
             tracks.xy[0, 10, 0], later, atol=0.5
@@ -223,9 +231,11 @@ def test_what_is_no_video_is_a_sentence_in_the_page(visit, uploads, server, tmp_
     for name, sentence in sentences.items():
         me.open(uploads / f"{name}.mp4", sentence)
         me.shoot(tmp_path / f"bad_{name}.jpg")
-    me.page.set_input_files("#upload input[type=file]", uploads / "large.mp4")
-    me.page.get_by_text("exceed the maximum allowed size").wait_for(timeout=WAIT)
+    me.open(uploads / "large.mp4", "large.mp4 is larger than 4 MB, the most that this page takes")
     me.shoot(tmp_path / "bad_large.jpg")
+    me.open(uploads / "one.mp4", sentences["one"])
+    me.page.evaluate(DROP, "dropped.mp4")
+    me.told("dropped.mp4 is larger than 4 MB")
     post, get = me.context.request.post, me.context.request.get
     large = {"name": "large.mp4", "mimeType": "video/mp4", "buffer": bytes(LARGEST + 1)}
     at = server[0]
@@ -280,6 +290,13 @@ def test_two_checkpoints_beside_each_other_and_a_filter(visit, uploads):
         "document.querySelector('#film video').videoWidth > 500", timeout=WAIT
     )
     src = me.page.locator("#picture img").get_attribute("src")
+    for number in ("", "99"):
+        frame = me.page.locator("#frame input[type=number]")
+        frame.fill(number)
+        frame.press("Enter")
+        me.page.wait_for_timeout(500)
+    assert not me.page.get_by_text("maximum value").count()
+    assert not me.page.get_by_text("preprocess").count()
     least = me.page.locator("#least input[type=number]")
     least.fill("1")
     least.press("Enter")
@@ -288,14 +305,20 @@ def test_two_checkpoints_beside_each_other_and_a_filter(visit, uploads):
     )
 
 
-def test_cancel_keeps_what_is_done(visit, uploads):
-    me = visit()
-    me.open(uploads / "clip.mp4")
-    me.page.locator("#side input[type=number]").fill("40")
-    me.page.locator("#side input[type=number]").press("Enter")
-    me.press("grid", "1600 points wait")
+def test_cancel_keeps_what_is_done_and_need_not_wait_for_others(visit, uploads):
+    """You wait for my 1600 points, and cancel; then I do."""
+    me, you = visit(), visit()
+    for one in (me, you):
+        one.open(uploads / "clip.mp4")
+        one.page.locator("#side input[type=number]").fill("40")
+        one.page.locator("#side input[type=number]").press("Enter")
+        one.press("grid", "1600 points wait")
     me.page.locator("#track").click()
     me.page.wait_for_timeout(500)
+    you.page.locator("#track").click()
+    you.page.get_by_text("waiting for another page's tracks").wait_for(timeout=WAIT)
+    you.page.locator("body").press("Escape")
+    you.told("stopped before it was its turn")
     me.page.locator("body").press("Escape")
     me.told("Stopped: 1600 points not finished")
 
@@ -320,10 +343,13 @@ def test_two_people_never_meet_and_leave_nothing(visit, uploads, server):
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_of_the_server_removes_all(browser, uploads, tmp_path, ending):
-    process, address = start(tmp_path)
+    process, address = start(tmp_path, "--resolution", "96x128", "--iters", 1)
     me = Visitor(browser, address)
     me.open(uploads / "clip.mp4")
     assert [path for path in tmp_path.rglob("*") if path.suffix == ".mp4"]
+    me.press("grid", "25 points wait")
+    me.press("track", f"25 points in {FRAMES} frames tracked.")
+    me.download("colmap", tmp_path).unlink()  # its library would change what SIGTERM does
     process.send_signal(ending)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and said == "ended; what was uploaded is removed\n"

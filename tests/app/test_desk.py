@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks3 import FORMS, tiny3
 from PIL import Image
 from sliding import FRAMES, H, W, predictor, texture
 
@@ -20,6 +21,7 @@ from cotracker.app.work import ADD, BOX, CORRECT, REMOVE, Work
 from cotracker.checkpoint import SHIPPED
 from cotracker.data.video import open_video, write_video
 from cotracker.interchange import FORMATS, read_tracks
+from cotracker.trackers.cotracker import CoTrackerPredictor
 
 FAILING = Path(__file__).parents[1] / "data" / "failing"
 
@@ -30,7 +32,7 @@ class Small(Trackers):
     names = ("one", "two")
 
     def __init__(self):
-        pass
+        super().__init__()
 
     def get(self, name):
         return predictor()
@@ -227,6 +229,63 @@ def test_one_change_at_a_time_and_pictures_meanwhile(desk, monkeypatch):
     assert desk.picture(3).exists()
     go_on.set()
     runs.join()
+
+
+def test_a_track_waits_for_another_desks_and_is_cancelled_meanwhile(desks, uploads):
+    mine, yours = desks.of("me"), desks.of("you")
+    for one in (mine, yours):
+        one.open(uploads())
+        one.do(lambda work: work.add_grid(2, 0))
+    begun, go_on, told = threading.Event(), threading.Event(), []
+
+    def wait(*_):
+        begun.set()
+        go_on.wait(30)
+
+    def cancel(*counts):
+        told.append(counts)
+        yours.cancel()
+
+    runs = threading.Thread(target=mine.do, args=(lambda work: work.track("one"), wait))
+    runs.start()
+    assert begun.wait(30)
+    with pytest.raises(ValueError, match="stopped before it was its turn: nothing has changed"):
+        yours.do(lambda work: work.track("one"), cancel)
+    assert told == [(0, 0)] and len(yours.work.asked) == 4
+    go_on.set()
+    runs.join()
+    assert yours.do(lambda work: work.track("one")).startswith("4 points in")
+
+
+def test_a_network_that_sees_clips_as_a_whole_tracks_but_is_not_corrected(desk, monkeypatch):
+    """Its tracks are those of a call; a stop keeps the points, and undo goes back to the first."""
+    whole = CoTrackerPredictor(tiny3(**FORMS["offline"]), iters=2, confidence_px=12.0)
+    get = desk.trackers.get
+    monkeypatch.setattr(desk.trackers, "get", lambda name: whole if name == "two" else get(name))
+    work = desk.work
+    desk.do(lambda work: work.click(ADD, 4, 20, 15, "nose"))
+    said = desk.do(lambda work: work.track("two"), lambda *_: desk.cancel())
+    assert said == "Stopped: 1 point not finished; Track goes on with them."
+    assert desk.do(lambda work: work.track("two")) == f"1 point in {FRAMES} frames tracked."
+    desk.do(lambda work: work.click(ADD, 0, 9, 30))
+    desk.do(lambda work: work.track("two"))
+    for n, query in enumerate([[4, 20, 15], [0, 9, 30]]):
+        called = whole(desk.work.video, [query])
+        torch.testing.assert_close(work.tracks().xy[:, :, n], called.xy[:, :, 0], rtol=0, atol=1e-3)
+    with pytest.raises(ValueError, match="^two sees the video as a whole, so its tracks cannot be"):
+        desk.do(lambda work: work.click(CORRECT, 6, 9, 9))
+    assert desk.do(lambda work: work.compare("one")).startswith("Left two, right one: ")
+    assert desk.do(lambda work: work.click(REMOVE, 0, 9, 30)) == "p1 is removed."
+    assert desk.do(Work.undo) and len(work.points) == 2
+    desk.do(lambda work: work.track("one"))
+    desk.do(lambda work: work.choose(0))
+    desk.do(lambda work: work.click(CORRECT, 6, 9, 9))
+    for ask in (lambda work: work.track("two"), lambda work: work.compare("two")):
+        with pytest.raises(ValueError, match="takes no corrections: undo them, or choose another"):
+            desk.do(ask)
+    desk.do(Work.undo)
+    assert desk.do(lambda work: work.compare("two")).startswith("Left one, right two: ")
+    assert desk.overlay().exists() and read_tracks(desk.export("npz")).names == ("nose", "p1")
 
 
 def test_people_have_their_own_desks_and_leave_nothing(desks, uploads, tmp_path):

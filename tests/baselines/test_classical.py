@@ -127,3 +127,28 @@ def test_the_settings_are_described():
         "resolution": None,
         "preset": "medium",
     }
+
+
+@pytest.mark.parametrize("kind", [LucasKanade, DISFlow])
+def test_a_point_that_was_hidden_is_found_again_on_request(kind):
+    video, queries = _video(), torch.tensor([[[0.0, 40, 60], [2, 80, 40]]])
+    noise = np.random.default_rng(2).integers(0, 256, (3, 44, 40), np.uint8)
+    video[:, 3:6, :, 36:80, 30:70] = torch.from_numpy(noise)  # stands still over the first point
+    truth = queries[0, 0, 1:] + torch.arange(FRAMES)[:, None] * torch.tensor(STEP)
+    hidden = (torch.arange(FRAMES) >= 3) & (torch.arange(FRAMES) < 6)
+    plain, again = (
+        kind((96, 128), redetect=redetect)(video, queries) for redetect in (False, True)
+    )
+    error = (again.xy[0, :, 0] - truth).norm(dim=-1)
+    assert error[~hidden].max() < 1 and torch.equal(again.visible[0, :, 0], ~hidden)
+    assert (plain.xy[0, :, 0] - truth).norm(dim=-1)[6:].min() > 3
+    assert torch.equal(plain.visible[0, :, 1], again.visible[0, :, 1])  # never lost
+    assert torch.equal(plain.xy[0, :, 1], again.xy[0, :, 1])
+
+
+def test_what_looks_like_nothing_is_neither_lost_nor_found():
+    queries = torch.tensor([[[0.0, 40, 60]]])
+    flat = torch.full((1, 4, 3, 96, 128), 90, dtype=torch.uint8)
+    found = [DISFlow(None, redetect=redetect)(flat, queries) for redetect in (False, True)]
+    assert torch.equal(found[0].xy, found[1].xy)
+    assert found[1].visible.all()

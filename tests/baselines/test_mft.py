@@ -72,7 +72,7 @@ def test_the_most_certain_chain_wins(case, first, last, settings):
 @torch.no_grad()
 def test_the_heads_of_a_pair(tracker):
     golden, network = stored("golden", "mft"), tracker.network
-    first, second = (network.encode(inputs(8, 128, 160)[[t]]) for t in (0, 5))
+    first, second = (network.encode_frames(inputs(8, 128, 160)[[t]]) for t in (0, 5))
     updates = list(network.updates(first, second, 8))
     close(updates[-1].flow[0], golden["flow_low_last"], 1e-4)
     logits, variance = network.heads(updates[0])

@@ -4,11 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from moving import moving_texture
 from networks3 import FORMS, tiny3
 from small_networks import tiny
 
-from cotracker import checkpoint, cli
+from cotracker import checkpoint, cli, load_tracker
 from cotracker.data.video import write_video
 
 CARD = {"threshold": 0.2, "visible_by": "visibility_x_confidence", "confidence_px": 12.0}
@@ -47,3 +48,19 @@ def test_without_confidence_there_is_no_least_one(tmp_path, capsys):
     said = capsys.readouterr().err.splitlines()[-1]
     assert "min_confidence need a checkpoint with confidence, which this one has not" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_the_fit_of_the_card_changes_confidence_and_nothing_else(tmp_path):
+    model, video, queries = tiny3(**FORMS["online"]), moving_texture(9, 48, 64), [[0, 10, 9]]
+    told = []
+    for name, fit in (("raw", {}), ("fitted", {"confidence_fit": [0.5, -1]})):
+        checkpoint.save(tmp_path / f"{name}.safetensors", model, {"confidence_px": 12.0} | fit)
+        tracker = load_tracker(tmp_path / f"{name}.safetensors", iters=1, resolution=(48, 64))
+        told.append(tracker(video, queries))
+    raw, fitted = (tracks.confidence[0, 1:, 0] for tracks in told)
+    assert torch.allclose(fitted, (0.5 * raw.logit() - 1).sigmoid(), atol=1e-5)
+    assert torch.equal(told[0].xy, told[1].xy)
+    assert torch.equal(told[0].visibility, told[1].visibility)
+    checkpoint.save(tmp_path / "wrong.safetensors", model, {"confidence_fit": [0, 1]})
+    with pytest.raises(ValueError, match="confidence_fit of its card is .0, 1., not a scale above"):
+        load_tracker(tmp_path / "wrong.safetensors")

@@ -92,6 +92,13 @@ def save(root: Path, **changes) -> None:
     torch.save({key: value for key, value in held.items() if value is not None}, pth(root))
 
 
+def flip(path: Path) -> None:
+    """Changes a bit of a coordinate, which torch.load does not notice."""
+    data = bytearray(path.read_bytes())
+    data[data.index(tracks("dancer")[0].numpy().tobytes()) + 7] ^= 0x40
+    path.write_bytes(data)
+
+
 def pictures(root: Path) -> Path:
     return root / "renders_local_rm" / "dancer"
 
@@ -125,6 +132,11 @@ FAULTS = {
     "other points": (
         lambda r: save(r, visibility=tracks("x")[1][:9]),
         r"visibility is float32 \(9, 6\), where",
+    ),
+    "a flipped bit": (lambda r: flip(pth(r)), "dancer.pth cannot be read, it is damaged"),
+    "expanded": (
+        lambda r: save(r, traj_2d=torch.zeros(1).expand(10**9, 2, FRAMES)),
+        "dancer.pth cannot be read, it is damaged",
     ),
     "NaN": (lambda r: save(r, traj_2d=tracks("x")[0] * float("nan")), "traj_2d is NaN or infinite"),
     "none seen": (

@@ -160,6 +160,7 @@ def spoil(folder, how: str) -> None:
             "no key": {"coords": held["coords"]},
             "2-d coords": held | {"coords": held["coords"][0]},
             "other lengths": held | {"visibility": held["visibility"][:, 1:]},
+            "beyond float32": held | {"coords": np.full(held["coords"].shape, 1e300)},
             "not finite": held | {"coords": np.full_like(held["coords"], np.nan)},
         }
         save(tracks, changed[how])
@@ -173,6 +174,7 @@ def spoil(folder, how: str) -> None:
         ("2-d coords", r"a\.npy: coords is float32 \(4, 2\)"),
         ("other lengths", r"a\.npy: visibility is bool \(7, 3\), where bool \(7, 4\) should be"),
         ("not finite", r"a\.npy: coords holds numbers that are not finite"),
+        ("beyond float32", r"a\.npy: coords holds numbers that are not finite"),
         ("no frames", r"a holds no frames"),
         ("a frame less", r"frames has 3 frames but .*a\.npy has tracks for 4"),
     ],

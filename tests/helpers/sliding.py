@@ -13,8 +13,9 @@ from cotracker.trackers.build import build_chain
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.options import TrackerOptions
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.tracker import Tracker
-from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Resized, Supported
+from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Supported
 from cotracker.types import Tracks
 
 FRAMES, H, W = 12, 40, 56

@@ -13,7 +13,7 @@ from tracked import assert_same, gap_hidden, named_tracks, with_everything
 
 from cotracker import cli
 from cotracker.interchange import FORMATS, find_format, read_tracks, write_tracks
-from cotracker.interchange.labels import read_labels
+from cotracker.interchange.labels import holds_labels, read_labels
 from cotracker.interchange.plain_pickle import parse_plain_pickle
 from cotracker.tracks import Tracks
 
@@ -24,7 +24,7 @@ KEPT = {  # what comes back; visibility is kept by those that have a score
     "npz": ALL,
     "json": ALL,
     "csv": (*PLACES, "visibility", "confidence", "ids", "seconds"),
-    "csv-wide": ("xy", "visible", "names", "visibility", "confidence", "seconds"),
+    "csv-wide": (*PLACES, "visibility", "confidence", "seconds"),
     "dlc-csv": (*PLACES, "visibility"),
     "coco": (*PLACES, "size"),
     "cliplabels": (*PLACES, "size"),
@@ -58,6 +58,16 @@ def test_no_points_and_one_frame_are_valid(tmp_path, kind, points, frames):
     frames = 0 if kind == "csv" and not points else frames
     assert back.xy.shape == (1, frames, points, 2)
     assert_same(tracks, back, ("xy",) if points else (), 1e-3)
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_two_individuals_share_names_and_names_have_slashes(tmp_path, kind):
+    names, owners = ("a/b", "50%", "a/b", "c_x"), ("A/1", "A/1", "B", "B")
+    tracks = replace(named_tracks(4), names=names, individuals=owners, fps=30000 / 1001)
+    back = read_tracks(write_tracks(path_of(tmp_path, kind), tracks, kind))
+    expected = gap_hidden(tracks) if kind in FLAGLESS else tracks
+    assert_same(expected, back, ("xy", "names", "individuals"), 1e-3)
+    assert back.fps is None or back.fps == pytest.approx(tracks.fps, 1e-9)
 
 
 @pytest.mark.parametrize("kind", SHOWN)
@@ -149,6 +159,37 @@ def test_coco_files_of_others(tmp_path):
     assert tracks.xy[0, 10, 2].tolist() == [5, 6] and tracks.xy[0, 10, 3].isnan().all()
 
 
+def test_animals_of_one_category_without_tracks(tmp_path):
+    """In one image they are numbered; in several nobody knows who is who."""
+    value = {
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 64, "height": 48} for k in (3, 5)],
+        "categories": [{"id": 1, "name": "fly", "keypoints": ["head", "tail"]}],
+        "annotations": [
+            {"image_id": 3, "category_id": 1, "keypoints": [*head, 2, 3, 4, 1]}
+            for head in ([1, 2], [5, 6])
+        ]
+        + [{"image_id": 5, "category_id": 1, "keypoints": [0] * 6}],
+    }
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(value))
+    labels = read_labels(path, 8)
+    assert labels.individuals == ("fly1", "fly2") and labels.names == ("head", "head")
+    assert labels.queries[0].tolist() == [[3, 1, 2], [3, 5, 6]]
+    value["annotations"][-1]["keypoints"] = [7, 8, 2, 0, 0, 0]
+    path.write_text(json.dumps(value))
+    with pytest.raises(ValueError, match="several of fly in frame 3, and some in frame 5: give"):
+        read_labels(path, 8)
+
+
+@pytest.mark.parametrize("name, text", [("a.json", "[]"), ("none.slp", None), ("none.json", None)])
+def test_labels_that_are_none_are_told_as_what_they_should_be(tmp_path, name, text):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert holds_labels(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} (does not exist|should hold a JSON object)"):
+        read_labels(tmp_path / name, 8)
+
+
 def test_the_command_exports(tmp_path, capsys):
     named_tracks().save(tmp_path / "tracks.npz")
     assert cli.main(["export", str(tmp_path / "tracks.npz"), "--to", "coco"]) == 0
@@ -173,6 +214,8 @@ WRONG = [
     ("a.csv", "point,frame,x\n0,0,1\n", "a.csv has no column y"),
     ("a.csv", "point,frame,x,y\n0,0,1,two\n", "a.csv holds text where a number is due"),
     ("a.csv", "point,frame,x,y\n0,99999999999,1,2\n", "too large to hold"),
+    ("a.csv", "frame,x,y\n0,1,2\n", "has no columns NAME_x and NAME_y"),
+    ("a.csv", "frame,a_x,a_y,a_x,a_y\n0,1,2,3,4\n", "has two columns a_x"),
     ("a.csv", "frame,seconds,nose_x\n0,0,1\n", "has a column nose_x and no nose_y"),
     ("a.csv", "scorer,me\nbodyparts,nose\nnose,x\n", "is no csv of DeepLabCut"),
     ("a.csv", "scorer,me\nbodyparts,nose\ncoords,x\n0,1\n", "a body part without x or y"),

@@ -15,7 +15,7 @@ from tracked import assert_same, gap_hidden, named_tracks
 from videos import write_folder
 
 from cotracker import cli
-from cotracker.interchange import read_tracks, write_tracks
+from cotracker.interchange import hdf5, read_tracks, write_tracks
 from cotracker.interchange.labels import read_labels
 
 pytestmark = [pytest.mark.extras, pytest.mark.filterwarnings("ignore")]  # of these libraries
@@ -86,6 +86,8 @@ def test_sleap(tmp_path, individuals):
     assert_same(tracks, read_tracks(path), (*PLACES, "size", "fps"))
     labels = sio.load_slp(str(path), open_videos=False)
     assert [one.name for one in labels.tracks] == (["fly a", "fly b"] if individuals else [])
+    none = read_tracks(write_tracks(tmp_path / "none.slp", named_tracks(0), "sleap"))
+    assert none.xy.shape == (1, 4, 0, 2) and none.individuals is None
     first = labels.labeled_frames[1].instances[0]
     assert first.skeleton.node_names[:2] == ["right wing, 0", "left wing, 1"]
     assert first.points["visible"].tolist()[:2] == [True, False]
@@ -104,6 +106,15 @@ def test_a_slp_file_of_labels_gives_queries(tmp_path):
     sio.save_slp(sio.Labels([frame]), str(tmp_path / "a.slp"), verbose=False)
     labels = read_labels(tmp_path / "a.slp", 9)
     assert labels.names == ("nose",) and labels.queries[0].tolist() == [[6, 3, 4.5]]
+    frame.instances.append(sio.Instance.from_numpy(np.array([[9, 8.0], [1, 2]]), skeleton))
+    sio.save_slp(sio.Labels([frame]), str(tmp_path / "b.slp"), verbose=False)
+    labels = read_labels(tmp_path / "b.slp", 9)  # two animals, and no tracks
+    assert labels.individuals == ("instance1", "instance2", "instance2")
+    assert labels.queries[0].tolist() == [[6, 3, 4.5], [6, 9, 8], [6, 1, 2]]
+    later = sio.LabeledFrame(video=video, frame_idx=7, instances=frame.instances[:1])
+    sio.save_slp(sio.Labels([frame, later]), str(tmp_path / "c.slp"), verbose=False)
+    with pytest.raises(ValueError, match="several of instance in frame 6, and some in frame 7"):
+        read_labels(tmp_path / "c.slp", 9)
 
 
 @pytest.mark.parametrize("individuals", [True, False])
@@ -114,6 +125,9 @@ def test_movement(tmp_path, individuals):
     tracks = named_tracks(individuals=individuals)
     path = write_tracks(tmp_path / "a.nc", tracks, "movement")
     assert_same(tracks, read_tracks(path), (*PLACES, "size", "fps"))
+    uneven = replace(tracks, seconds=torch.tensor([0.0, 0.1, 0.3, 0.31], dtype=torch.float64))
+    times = write_tracks(tmp_path / "b.nc", uneven, "movement")
+    assert_same(uneven, read_tracks(times), ("seconds", "fps"), 1e-12)
     data = xarray.load_dataset(path)
     validators.ValidPosesInputs.validate(data)
     dims = validators.ValidPosesInputs.DIM_NAMES
@@ -249,3 +263,29 @@ def test_a_missing_package_is_a_sentence(tmp_path, monkeypatch, capsys, kind, ex
     assert cli.main(["export", str(tmp_path / "tracks.npz"), "--to", kind]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"pip install 'cotracker[{extra}]'" in said
+
+
+@pytest.mark.parametrize("kind", ["movement", "dlc-h5", "sleap"])
+def test_damaged_hdf5_files_are_refused_in_seconds(tmp_path, monkeypatch, kind):
+    """One whose reading never ends in HDF5's library, one that claims terabytes, and one cut."""
+    h5py = pytest.importorskip("h5py")
+    pytest.importorskip({"movement": "xarray", "dlc-h5": "pandas", "sleap": "sleap_io"}[kind])
+    monkeypatch.setattr(hdf5, "SECONDS", 3)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["a"] = "some text"  # is kept in the file's heap
+        file["x"] = np.zeros(1000)
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    at = data.index(b"GCOL") + 24  # the size of the heap's first object
+    data[at : at + 8] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="a.h5 is damaged, its reading has no end"):
+        read_tracks(path, kind)
+    path.write_bytes(whole[:-3000])
+    with pytest.raises(ValueError, match="a.h5 is damaged, or no HDF5 file"):
+        read_tracks(path, kind)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", (10**7, 10**6), "f4")
+    with pytest.raises(ValueError, match="a.h5 is damaged.*x claims to be float32"):
+        read_tracks(path, kind)

@@ -13,8 +13,9 @@ from cotracker.model.transformer import VirtualExchange
 from cotracker.model.windows import split_windows
 from cotracker.queries import grid
 from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.visible import VisibleRule
-from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
+from cotracker.trackers.wrappers import Bidirectional, Supported
 
 PIXELS, PROBABILITY = 3e-4, 6e-5
 FEW = [0, 2, 5, 4]

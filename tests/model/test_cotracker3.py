@@ -12,8 +12,9 @@ from cotracker.geometry import rescale_points, resize_video
 from cotracker.model.published_names import our_name, rename_published
 from cotracker.queries import grid
 from cotracker.trackers.cotracker import CoTrackerPredictor
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.visible import VisibleRule
-from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
+from cotracker.trackers.wrappers import Bidirectional, Supported
 
 PIXELS, PROBABILITY = 3e-4, 6e-5
 KINDS = ["online", "offline"]

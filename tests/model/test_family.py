@@ -73,6 +73,7 @@ def test_padded_points_change_nothing(make):
     assert_same(select(told, points=[1, 2, 4, 5, 7, 8]), model(random_video(2), queries))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [3, 8, 10])
 @torch.no_grad()
 def test_padded_frames_change_nothing(make, length):
@@ -220,6 +221,7 @@ OPTIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", OPTIONS, ids=lambda o: "-".join(f"{k}={v}" for k, v in o.items())
 )

@@ -26,7 +26,7 @@ from cotracker.model import runtime
 from cotracker.model.attention import mlp
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import MOST, CudaGraphs
-from cotracker.model.hardware import multiplies
+from cotracker.model.hardware import best_device, multiplies
 from cotracker.model.runtime import compile_transformer
 from cotracker.queries import grid
 from cotracker.trackers.build import build_chain, load_chain, lower_precision
@@ -319,6 +319,13 @@ def test_auto_is_bfloat16_where_the_hardware_has_it(there, chosen, monkeypatch):
     assert lower_precision(loaded(), "auto").dtype == chosen
 
 
+@pytest.mark.parametrize("cuda, mps, name", [(1, 1, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])
+def test_auto_is_a_gpu_of_any_maker_where_there_is_one(cuda, mps, name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
+    assert best_device() == name
+
+
 def test_answers_can_be_written_to():
     tracks = build_chain(loaded(), TrackerOptions(iters=1, resolution=None, support_grid=0))(
         VIDEO[:, :4], QUERIES[:, 1:3]
@@ -355,14 +362,14 @@ def test_nothing_in_a_window_waits_for_the_device(kind):
 
 def test_memory_of_a_window_does_not_grow_with_the_video(monkeypatch):
     """Frames and maps alive at once; tests/profiling/test_bench.py measures whole processes."""
-    most, inner = [], CoTracker.step
+    model = loaded()
+    most, inner = [], type(model).step
 
     def step(self, state, maps, *rest, **named):
         most.append(maps[0].shape[1])
         return inner(self, state, maps, *rest, **named)
 
-    monkeypatch.setattr(CoTracker, "step", step)
-    model = loaded()
+    monkeypatch.setattr(type(model), "step", step)
     Chunked(CoTrackerPredictor(model, 1), 2)(
         film(30, (40, 56)), QUERIES[:, 1:4] * torch.tensor([1, 0.3, 0.3])
     )

@@ -331,6 +331,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", OPTIONS, ids=lambda o: "v1_compat" if o is V1_COMPAT else "-".join(map(str, o))
 )

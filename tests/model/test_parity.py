@@ -19,8 +19,9 @@ from cotracker.queries import grid, inside_mask
 from cotracker.trackers.build import build_chain
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.options import TrackerOptions
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.visible import VisibleRule
-from cotracker.trackers.wrappers import Bidirectional, Resized, Supported
+from cotracker.trackers.wrappers import Bidirectional, Supported
 from cotracker.training.losses import track_loss
 from cotracker.types import Clip
 

@@ -126,6 +126,7 @@ def gradients(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("garbage", [0.0, 1e4])
 @pytest.mark.parametrize("terms", LOSSES, ids=str)
 def test_loss_and_gradients_are_the_mean_over_the_single_clips(model, terms, garbage):

@@ -22,6 +22,8 @@ from cotracker.trackers.build import build_tracker
 from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.visible import VisibleRule
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "convert_weights.py"
@@ -70,7 +72,6 @@ def state():
     return published_state()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("folder, layout, name, says", LAYOUTS)
 def test_a_published_layout_is_recognised_and_fits(folder, layout, name, says):
     state = published_state(layout, folder)
@@ -86,7 +87,6 @@ def test_a_published_layout_is_recognised_and_fits(folder, layout, name, says):
     assert all(torch.equal(ours[key], value) for key, value in theirs.items())
 
 
-@pytest.mark.slow
 def test_a_file_of_cotracker3_is_used_as_it_is_or_converted(convert, tmp_path):
     """The same tracks, by the rule of the card; a warning of the licence, once."""
     file, out = tmp_path / "scaled_offline.pth", tmp_path / "out.safetensors"
@@ -143,7 +143,6 @@ def test_how_cotracker3_was_trained_is_asked_for(convert, tmp_path):
     check_refused(result, tmp_path, "how it was trained: pass --trained scaled or baseline")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, "model", "state_dict", "model_state_dict"])
 def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_path):
     wrapped = (
@@ -170,7 +169,6 @@ def test_converted_weights_give_the_published_tracks(key, state, convert, tmp_pa
     np.testing.assert_allclose(tracks.visibility.numpy(), golden["T5.vis"], rtol=0, atol=6e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("v1_compat", [None, True, False])
 def test_converted_weights_are_run_as_their_card_says(state, convert, tmp_path, v1_compat):
     """v1's stitching, resize and grids by default, as in evaluate.py; ours where one asks."""
@@ -238,7 +236,7 @@ def test_the_list_of_what_differs_is_short_and_names_the_nearest(folder):
 def test_what_is_no_state_dict_is_refused_in_one_sentence(state, convert, tmp_path):
     out, file = tmp_path / "out.safetensors", tmp_path / "weights.pth"
     check_refused(convert(file, out), tmp_path, "weights.pth: there is no such file")
-    for content in ([1, 2], {}, {"model": {"a": 3}}, {"steps": 3}):
+    for content in ([1, 2], {}, {"model": {"a": 3}}, {"steps": 3}, {1: torch.zeros(2)}):
         torch.save(content, file)
         check_refused(convert(file, out), tmp_path, "holds no state dict")
     file.write_bytes(b"not a torch file")

@@ -8,7 +8,8 @@ from sliding import FRAMES, MODEL, STEP, Drift, H, W, assert_same, chain, some_q
 from cotracker.baselines.static import Static
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.dense import FILES, pixel_chunks
-from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Resized, Supported
+from cotracker.trackers.resized import Resized
+from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Supported
 
 
 @pytest.fixture

@@ -14,16 +14,10 @@ from cotracker.baselines.static import Static
 from cotracker.geometry import inside_frame
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.stream_result import collect
 from cotracker.trackers.visible import VisibleRule
-from cotracker.trackers.wrappers import (
-    Bidirectional,
-    Chunked,
-    OneByOne,
-    Resized,
-    Reversed,
-    Supported,
-)
+from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Reversed, Supported
 
 WINDOW = 8
 
@@ -63,6 +57,7 @@ def assert_equal(ours, theirs, atol=1e-4):
         torch.testing.assert_close(ours.confidence, theirs.confidence, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORWARD)
 def test_final_tracks_are_those_of_the_clip_however_frames_are_pushed(name):
     tracker, video = FORWARD[name](), texture(frames=21)
@@ -90,6 +85,20 @@ def test_each_frame_is_final_once(frames, provisional):
         assert one.final.tolist() == sorted(one.final.tolist(), reverse=True)
         if provisional:
             assert one.frames[-1] == number  # every push answers its own frame
+
+
+def test_the_callers_defaults_change_nothing_in_a_stream():
+    video, dtype = texture(frames=5), torch.get_default_dtype()
+    queries = some_queries(times=(0, 2))[0]
+    _, expected = collect(run(predictor().stream(queries), video, 2))
+    tracker = predictor()
+    with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+        torch.set_default_dtype(torch.float64)
+        try:
+            results = run(tracker.stream(queries), video, 2)
+        finally:
+            torch.set_default_dtype(dtype)
+    assert torch.equal(collect(results)[1].xy, expected.xy)
 
 
 class Oracle(Drift):

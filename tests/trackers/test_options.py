@@ -15,7 +15,8 @@ from cotracker.trackers.build import build_chain, build_tracker
 from cotracker.trackers.cotracker import CoTrackerPredictor
 from cotracker.trackers.flip_tta import HorizontalFlipTTA
 from cotracker.trackers.options import TrackerOptions
-from cotracker.trackers.wrappers import Bidirectional, OneByOne, Resized, Supported
+from cotracker.trackers.resized import Resized
+from cotracker.trackers.wrappers import Bidirectional, OneByOne, Supported
 
 
 @pytest.mark.parametrize(

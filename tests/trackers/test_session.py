@@ -6,8 +6,9 @@ from sliding import STEP, predictor, some_queries, texture
 
 from cotracker.baselines.lucas_kanade import LucasKanade
 from cotracker.trackers.feature_file import SpillingCache
+from cotracker.trackers.resized import Resized
 from cotracker.trackers.session import Session
-from cotracker.trackers.wrappers import Bidirectional, Resized, Reversed
+from cotracker.trackers.wrappers import Bidirectional, Reversed
 
 FRAMES = 21
 

@@ -38,6 +38,7 @@ def test_tracks_have_their_shapes_and_begin_at_the_queries(tracker):
     assert none.xy.shape == (1, FRAMES, 0, 2) and none.visible.shape == (1, FRAMES, 0)
 
 
+@pytest.mark.slow
 @every_tracker
 def test_permuting_queries_permutes_tracks(tracker):
     video, queries, order = texture(), some_queries(), [3, 1, 4, 0, 2]

@@ -20,14 +20,8 @@ from sliding import (
 from cotracker.baselines.static import Static
 from cotracker.geometry import rescale_points, reverse_time
 from cotracker.queries import around, grid
-from cotracker.trackers.wrappers import (
-    Bidirectional,
-    Chunked,
-    OneByOne,
-    Resized,
-    Reversed,
-    Supported,
-)
+from cotracker.trackers.resized import Resized
+from cotracker.trackers.wrappers import Bidirectional, Chunked, OneByOne, Reversed, Supported
 from cotracker.tracks import Tracks, map_tracks
 
 

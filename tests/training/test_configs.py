@@ -21,10 +21,13 @@ from cotracker.model.config import CoTracker3Config, CoTrackerConfig
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cotracker3 import CoTracker3
 from cotracker.model.pips import PIPs, PIPsConfig
+from cotracker.model.raft import RAFT, RAFTConfig
 from cotracker.model.windowed import WindowedNetwork
 from cotracker.trackers.tracker import Tracker
 from cotracker.training.config import CheckpointConfig, ObjectiveConfig, TrainConfig
 from train import run
+
+pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parents[2] / "configs"
 ENTRY = {
@@ -50,13 +53,19 @@ CHOICES = sorted(
 )  # configs/tables and configs/figures are no groups: tests/benchmarks/test_suite.py
 NEEDS_WEIGHTS = ("table6_dinov2",)  # which are not shipped
 EXPERIMENTS = [name for group, name in CHOICES if group == "experiment"]
-CONFIGS_OF = {CoTracker: CoTrackerConfig, CoTracker3: CoTracker3Config, PIPs: PIPsConfig}
+CONFIGS_OF = {
+    CoTracker: CoTrackerConfig,
+    CoTracker3: CoTracker3Config,
+    PIPs: PIPsConfig,
+    RAFT: RAFTConfig,
+}
 GLOBAL = ("experiment", "cluster")  # groups that set what stands elsewhere
 BUILT = [(group, name) for group, name in CHOICES if group not in GLOBAL]
 WITH_DEFAULTS = [
     ("model", "cotracker"),
     ("model", "cotracker3_online"),
     ("model", "pips"),
+    ("model", "raft"),
     ("data", "sprites"),
     ("data", "scenes3d"),
     ("objective", "paper"),
@@ -170,10 +179,9 @@ def test_every_model_lists_every_field(name):
     assert list(fields(node)) == list(arguments(built))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [name for group, name in CHOICES if group == "model" and name != "pips"]
-)  # pips: by experiment=table4_pips_small below
+    "name", [name for group, name in CHOICES if group == "model" and name not in ("pips", "raft")]
+)  # these two: by their small experiments, tests/baselines
 def test_every_model_takes_two_steps(name, tmp_path):
     small = ["channels=8", "widths=[8,8,8,8]", "fuse_width=8", "hidden=16", "heads=2", "levels=2"]
     words = [f"model.{word}" for word in small] + ["train.steps=2", "train.batch=2"]
@@ -221,7 +229,6 @@ def test_an_experiment_changes_only_what_there_is(name):
     assert "$" in raw["out"] or whole["out"] == raw["out"]
 
 
-@pytest.mark.slow
 def test_no_two_experiments_share_a_folder():
     rows = [(name, []) for name in EXPERIMENTS]
     rows += [
@@ -256,7 +263,6 @@ def test_the_head_of_a_paper_experiment_names_its_table_command_and_numbers(name
             assert words in text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name, changed", [
     ("table1_time_only", {"model.time_layers": 12, "model.group_layers": 0}), ("table4", {}),
     ("table5", {"objective.unrolled": False}), ("table7", {"model.stride": 8, "model.window": 16}),
@@ -302,7 +308,6 @@ def clips(tmp_path_factory):
     return root
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in NEEDS_WEIGHTS])
 def test_an_experiment_takes_two_steps(name, clips, tmp_path):
     """What an experiment is about stays; frames, points and the network's widths are tiny."""
@@ -347,7 +352,8 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
                 f"{at}.{key}" for key in ("height=32", "width=48", "points=8") if not augmented
             ]
         else:
-            small += [f"{at}.height=32", f"{at}.width=48", f"{at}.points=8"]
+            sides = (128, 128) if "raft" in whole["model"]["_target_"] else (32, 48)  # its least
+            small += [f"{at}.height={sides[0]}", f"{at}.width={sides[1]}", f"{at}.points=8"]
             small += [f"{at}.crop=[24,32]"] if source.get("crop") else []
     with initialize_config_dir(str(FOLDER), version_base="1.3"):
         config = compose("train", overrides=[f"experiment={name}", *small, f"out={tmp_path}"])
@@ -370,7 +376,7 @@ def test_an_experiment_takes_two_steps(name, clips, tmp_path):
 def test_what_needs_no_files_is_built(group, name):
     small = (
         ["model.channels=8", "model.widths=[8,8,8,8]", "model.hidden=32"]
-        if group == "model"
+        if group == "model" and name != "raft"
         else []
     )
     config = composed(ENTRY[group], f"{group}={name}", *small)
@@ -385,7 +391,7 @@ def test_what_needs_no_files_is_built(group, name):
     elif group == "augment":
         assert (built is None) if name == "none" else callable(built)
     else:
-        assert isinstance(built, WindowedNetwork if group == "model" else ObjectiveConfig)
+        assert isinstance(built, (WindowedNetwork, RAFT) if group == "model" else ObjectiveConfig)
 
 
 @pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "benchmark"])

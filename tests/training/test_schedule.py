@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
 
 from cotracker import checkpoint
 from train import run
@@ -57,7 +58,8 @@ def test_a_constant_rate_rises_and_stays(constant):
 @pytest.mark.slow
 def test_a_decay_goes_on_from_the_run_and_leaves_it_as_it_was(constant, tmp_path):
     before = digests(constant)
-    decay = train("train.steps=4", f"train.decay_from={constant}", f"out={tmp_path}/decay")
+    words = ["train.steps=4", "train.ema=0.25", f"train.decay_from={constant}"]
+    decay = train(*words, f"out={tmp_path}/decay")
     assert digests(constant) == before
     rates = [line["lr"] for line in decay]
     assert rates == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
@@ -76,3 +78,23 @@ def test_a_decay_that_cannot_begin_is_refused(words, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         train(*words, f"out={tmp_path}/out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_may_weigh_its_mixture_anew(tmp_path):
+    """The first step sees clips of 8 frames, those after the resuming clips of 12."""
+    words = [*SMALL, "train.steps=4", "train.warmup=0.25", f"out={tmp_path}/out"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("train", overrides=[*words, "train.budget_minutes=null"])
+    sources = [{**config.data, "frames": frames} for frames in (8, 12)]
+    mixture = {"_target_": "cotracker.data.stream.Mixture", "_convert_": "all"}
+    with open_dict(config):
+        config.data = mixture | {"sources": sources, "weights": [1, 0]}
+    log = tmp_path / "out" / "log.jsonl"
+    config.train.budget_minutes = 1e-9  # one step
+    run(config)
+    config.train.budget_minutes, config.data.weights = None, [0, 1]
+    run(config)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    frames = [line["frames_per_second"] / line["clips_per_second"] for line in lines]
+    assert frames == pytest.approx([8, 12, 12, 12])

@@ -87,12 +87,13 @@ def read_tracks(folder: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]
                 f"{path}: {key} is {flags.dtype} {flags.shape}, "
                 f"where bool {coords.shape[:2]} should be, as in coords"
             )
-    if not np.isfinite(coords).all():
+    # From raster coordinates to pixels, here and nowhere else.
+    with np.errstate(over="ignore"):
+        tracks = (coords.swapaxes(0, 1) - 0.5).astype(np.float32)
+    if not np.isfinite(tracks).all():
         raise ValueError(
             f"{path}: coords holds numbers that are not finite: make or copy this clip again"
         )
-    # From raster coordinates to pixels, here and nowhere else.
-    tracks = (coords.swapaxes(0, 1) - 0.5).astype(np.float32)
     return tracks, ~occluded.astype(bool).T, valid.astype(bool).T
 
 

@@ -1,7 +1,6 @@
 """Videos as lazy sequences of frames, from files and folders of pictures; and mp4 files written."""
 
 import os
-import stat
 import weakref
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator
@@ -24,7 +23,7 @@ from cotracker.data.video.folder import (
     open_folder,
 )
 from cotracker.data.video.images import read_picture as read_picture
-from cotracker.files import replace_file
+from cotracker.files import refuse_special, replace_file
 
 CACHE_BYTES = 192 * 2**20
 
@@ -212,10 +211,6 @@ def _check_there(path: Path) -> None:
 
 
 def _check_file(path: Path) -> None:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(
-            f"{path} is a pipe or a device, which cannot be read twice: save it as a file first"
-        )
-    if status.st_size == 0:
+    refuse_special(path)
+    if path.stat().st_size == 0:
         raise ValueError(f"{path} is an empty file: copy it again")

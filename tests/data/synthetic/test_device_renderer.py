@@ -15,6 +15,8 @@ from cotracker.data.synthetic.sprites.render_torch import render_batch
 from cotracker.data.synthetic.sprites.scene import Scene, SceneBatch
 from cotracker.types import Clip
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 RICH = {
     "foreground": 0.7,
@@ -83,7 +85,6 @@ def test_both_renderers_apply_each_effect_the_same(effect):
         )
 
 
-@pytest.mark.slow
 def test_both_renderers_make_the_same_clips_of_the_default_distribution():
     found = differences(sample_scenes(range(12), size=(64, 96)))
     assert np.mean(found) < 0.7 and max(difference.mean() for difference in found) < 2
@@ -93,7 +94,6 @@ def test_every_effect_is_compared():
     assert set(EFFECT_CHANCES) == {field.name for field in fields(CameraEffects)}
 
 
-@pytest.mark.slow
 def test_a_clip_of_a_batch_is_the_clip_alone():
     rendered = sample_scenes(range(3), **RICH)
     together = render_batch(rendered, CPU)
@@ -154,7 +154,6 @@ class Few:
         return self.source.clip(np.random.default_rng(position))
 
 
-@pytest.mark.slow
 def test_a_mixture_defers_the_rendering_of_its_sprites_only():
     """In blocks, beside a reader, with spawned workers; bad clips are counted."""
     mixture = Mixture(
@@ -193,7 +192,6 @@ def on_device(layers, frame_of, size) -> np.ndarray:
     return render_batch([scene], CPU)[0].permute(0, 2, 3, 1).numpy()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "settings"), [(0, {}), (4, BLURRED)])
 def test_painted_dots_land_where_the_tracks_say(seed, settings):
     errors, _, seen = all_dot_errors(seed, on_device, **TOGETHER | settings)

@@ -24,6 +24,8 @@ from cotracker.data.stream import TrainingStream
 from cotracker.files import LOCK
 from cotracker.types import Clip
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["generator.frames=3", "generator.height=32", "generator.width=40", "generator.points=6"]
 LARGER = [
     "generator._target_=paused.Paused",
@@ -105,7 +107,6 @@ def uninterrupted(tmp_path_factory):
     return out
 
 
-@pytest.mark.slow
 def test_the_folder_holds_what_the_stream_trains_on(uninterrupted):
     names = [f"{k:06d}" for k in range(COUNT)]
     assert clip_names(uninterrupted) == names and held(uninterrupted) == [
@@ -143,13 +144,11 @@ def test_the_manifest_has_the_settings_of_the_run(uninterrupted):
     )
 
 
-@pytest.mark.slow
 def test_four_workers_write_the_bytes_of_none(uninterrupted, tmp_path):
     generate.run(settings(*LARGER, f"count={COUNT}", f"out={tmp_path}/four", "workers=4"))
     assert contents(tmp_path / "four") == contents(uninterrupted)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
 def test_a_stopped_run_resumes_to_the_same_bytes(uninterrupted, tmp_path, stop):
     out = tmp_path / "clips"
@@ -182,7 +181,6 @@ def test_a_stopped_run_resumes_to_the_same_bytes(uninterrupted, tmp_path, stop):
     assert {name: (out / name).stat().st_ino for name in there} == there  # none was made again
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_wherever_it_is_stopped_the_manifest_has_every_clip_that_is_there(
     uninterrupted, tmp_path, monkeypatch, workers

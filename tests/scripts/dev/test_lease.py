@@ -22,6 +22,8 @@ from cotracker.data.kubric.layout import read_clip, write_clip
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.video import write_video
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 TRAIN = ROOT / "scripts/dev/lease/train.sh"
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -288,7 +290,6 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_done(
     assert not (lent / "calls").exists()
 
 
-@pytest.mark.slow
 @without_gpu
 def test_no_gpu_is_refused(lent):
     done = train(lent, "F", "60", "OUT", path=str(Path(sys.executable).parent))
@@ -297,7 +298,6 @@ def test_no_gpu_is_refused(lent):
     ).exists()
 
 
-@pytest.mark.slow
 @without_gpu
 def test_the_gpu_is_tested_where_pytest_timeout_is_not_there():
     line = next(line for line in TRAIN.read_text().splitlines() if "-m pytest" in line)

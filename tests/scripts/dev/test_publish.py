@@ -48,13 +48,15 @@ def words(folder, *more):
 
 
 def test_numbers_and_notes_reach_the_card_and_weights_stay(run):
-    assert main(words(run, "--set", "data=made up = here", "hardware=one core")) == 0
+    notes = ["data=made up = here", "hardware=one core", "threshold=0.3", "confidence_fit=[0.5, 1]"]
+    assert main(words(run, "--set", *notes)) == 0
     before, after = (
         checkpoint.read_card(run / "model.safetensors"),
         checkpoint.read_card(run / "out" / "ours.safetensors"),
     )
     assert after["hash"] == before["hash"] and after["steps"] == 3 and after["licence"] == "MIT"
     assert after["data"] == "made up = here" and after["hardware"] == "one core"
+    assert after["threshold"] == 0.3 and after["confidence_fit"] == [0.5, 1]
     assert after["metrics"][0]["mean"] == {"3px": 9.5} and after["metrics"][0]["protocol"] == {
         "iters": 6
     }
@@ -76,3 +78,9 @@ def test_what_cannot_be_shipped_is_refused(run, spoil, sentence, capsys):
     assert main(words(run)) == 2
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1 and not (run / "out").exists()
+
+
+def test_a_note_of_another_kind_is_refused(run, capsys):
+    assert main(words(run, "--set", "data=here", "threshold=high")) == 2
+    assert "threshold= takes a number or a list, not 'high'" in capsys.readouterr().err
+    assert not (run / "out").exists()
