@@ -168,6 +168,9 @@ def print_summary(rows: list[Row], record: dict) -> None:
         print(f"worst videos: {', '.join(record['worst'])}")
     missing = f" (missing: {', '.join(record['missing'])})" if record["missing"] else ""
     print(f"found {record['found']} of {record['expected']} expected{missing}")
+    left = record["expected"] - sum(map(len, (rows, record["missing"], record["broken"])))
+    if left > 0:
+        print(f"limit left out {left} that are there")
     for one in record["broken"]:
         print("broken: " + ": ".join(filter(None, (one["name"], one["reason"]))))
     if unscored(rows):

@@ -27,7 +27,12 @@ class Moves:
     """Mixin: `.to(device)` and `.pin_memory()` of every field that is a tensor."""
 
     def to(self, device, non_blocking: bool = False):
-        return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
+        """The same on a device; ValueError where it cannot be used on this machine."""
+        try:
+            return self._changed(lambda value: value.to(device, non_blocking=non_blocking))
+        except (RuntimeError, AssertionError):
+            usable_device(device)  # else the error is another one
+            raise
 
     def pin_memory(self):
         return self._changed(Tensor.pin_memory)
@@ -151,6 +156,18 @@ class Tracks(Moves):
             f"Tracks({_count(points, 'point')} in {_count(frames, 'frame')}{size}"
             f"{'' if clips == 1 else f', {clips} clips'})"
         )
+
+
+def usable_device(name: str | int | torch.device) -> torch.device:
+    """The device of that name; ValueError where it cannot be used on this machine."""
+    try:
+        zero = torch.zeros(1, device=name)
+        zero.item()  # "meta" has no numbers
+        return zero.device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"device {name} cannot be used on this machine: use auto or cpu"
+        ) from error
 
 
 def map_tracks(change: Callable[..., Tensor], *tracks: Tracks) -> Tracks:

@@ -18,12 +18,19 @@ PROGRESS = gr.Progress()  # each call is given its own
 
 def mount(app, desks: Desks, largest: int):
     """The ASGI application with the page at /; largest: bytes of an upload."""
-    page = Page(desks, largest).build()
-    page.queue(default_concurrency_limit=None, api_open=False)
+    page = Page(desks, largest).build().queue(default_concurrency_limit=None, api_open=False)
     looks = {"theme": gr.themes.Default(**FONTS), "css": CSS, "head": script(largest)}
     return gr.mount_gradio_app(app, page, "", server_name="127.0.0.1", max_file_size=largest,
                                footer_links=[], run_history=False, ssr_mode=False, pwa=False,
                                enable_monitoring=False, mcp_server=False, **looks)  # fmt: skip
+
+
+def take_number(slider: gr.Slider, payload: float | None) -> float:
+    """A typed number, or the nearest end where it is none or beyond the ends."""
+    return min(max(payload or 0, slider.minimum), slider.maximum)
+
+
+gr.Slider.preprocess = take_number  # of a subclass gradio would write a .pyi file beside this one
 
 
 class Page:
@@ -45,8 +52,6 @@ class Page:
                     self._lay_out_tracking()
                     self._lay_out_results()
             gr.HTML(HELP)
-            refused = gr.Button(visible="hidden", elem_id="refused")
-            refused.click(None, None, self.status, js=TOO_LARGE)
             self._connect()
             self._connect_tracking()
             page.unload(self.leave)
@@ -63,8 +68,8 @@ class Page:
     def _lay_out_points(self) -> None:
         self.mode = gr.Radio(MODES, value=ADD, label="A click on the frame", elem_id="mode")
         with gr.Row():
-            self.x = gr.Number(0, label="x", minimum=-0.5, elem_id="x", min_width=70)
-            self.y = gr.Number(0, label="y", minimum=-0.5, elem_id="y", min_width=70)
+            self.x = gr.Number(0, label="x", elem_id="x", min_width=70)
+            self.y = gr.Number(0, label="y", elem_id="y", min_width=70)
             self.put = gr.Button("Click there", elem_id="put", min_width=90)
         with gr.Row():
             self.name = gr.Textbox(label="Name of the next point", max_lines=1, elem_id="name",
@@ -106,6 +111,7 @@ class Page:
         self.file = gr.DownloadButton("Download", interactive=False, elem_id="file")
 
     def _connect(self) -> None:
+        gr.Button(visible="hidden", elem_id="refused").click(None, None, self.status, js=TOO_LARGE)
         at, shown = [self.frame, self.least], [self.status, self.picture, self.point]
         quiet = {"show_progress": "hidden"}
         click = [*at, self.mode, self.name, self.side]
@@ -139,8 +145,7 @@ class Page:
         status, told = self._attempt(request, lambda desk: desk.open(Path(upload)))
         if told is None:
             return [status, *[gr.skip()] * 3, None, *[gr.skip()] * 3]
-        last = self.desks.of(request.session_hash).last_frame
-        slider = gr.Slider(maximum=last, value=0)
+        slider = gr.Slider(maximum=self.desks.of(request.session_hash).last_frame, value=0)
         return [*self._shown(request, status, 0, 0), slider, None, None, _no_file(), None]
 
     def show(self, t: float, least: float, request: gr.Request):
@@ -195,9 +200,8 @@ class Page:
 
     def set_beside(self, t, least, other, request: gr.Request, progress=PROGRESS) -> list:
         shown = self._do(request, t, least, lambda work: work.compare(other), progress)
-        if "wrong" in shown[0]:
-            return [*shown, gr.skip()]
-        return [*shown, self.show_film(least, request, progress)[1]]
+        wrong = "wrong" in shown[0]
+        return [*shown, gr.skip() if wrong else self.show_film(least, request, progress)[1]]
 
     def show_film(self, least, request: gr.Request, progress=PROGRESS) -> list:
         told = tell_progress(progress)

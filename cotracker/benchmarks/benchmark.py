@@ -21,6 +21,7 @@ class Benchmark:
     made: what generated clips depend on; it changes whenever they change.
     breakdown: (tracks, targets, clip) -> errors by kind (breakdown.py), or None.
     names: of the clips by index; empty where only reading a clip gives its name.
+    left_out: names of the videos that are there but not asked for.
     broken: a sentence for each file that could not be listed among the clips.
     """
 
@@ -34,6 +35,7 @@ class Benchmark:
     made: dict = field(default_factory=dict)
     breakdown: Callable[[Tracks, EvalTargets, Clip], Errors] | None = None
     names: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
 
     def describe(self) -> dict:

@@ -1,9 +1,11 @@
 """`cotracker track-folder`: all videos of a folder, tracked one after the other; it resumes."""
 
 import argparse
+import json
 import time
 from pathlib import Path
 
+from cotracker.checks import fits
 from cotracker.cli import arguments as kinds
 from cotracker.cli import track
 from cotracker.cli.making import add_tracker, load
@@ -12,7 +14,8 @@ from cotracker.files import read_json, write_json
 from cotracker.trackers.tracker import Tracker
 
 VIDEOS = ".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .ts .gif .y4m".split()
-FORMAT = 1  # of the report
+FORMAT = 2  # of the report
+REPORT = {"settings": dict, "videos": {str: {"status": str}}}  # what is read of an earlier one
 
 
 def add_to(commands) -> None:
@@ -76,7 +79,8 @@ class Report:
         self.out, self.names = arguments.out, names
         self.path = arguments.out / f"report{suffix}.json"
         left_out = ("run", "command", "folder", "out", "shard", "device", "memory")
-        settings = {k: str(v) for k, v in vars(arguments).items() if k not in left_out}
+        settings = {k: v for k, v in vars(arguments).items() if k not in left_out}
+        settings = json.loads(json.dumps(settings, default=str))  # as read back: paths are texts
         self.record = {"format": FORMAT, "settings": settings, "videos": {}}
         for path in sorted(arguments.out.glob("report*.json")):
             self._continue(path, settings)
@@ -84,13 +88,16 @@ class Report:
     def _continue(self, path: Path, settings: dict) -> None:
         """Takes the videos that are done from an earlier report."""
         before = read_json(path)
+        if before.get("format") != FORMAT or not fits(before, REPORT):
+            raise ValueError(
+                f"{path} is no report of this version, or was changed: choose another --out"
+            )
         if before.get("settings") != settings:
             raise ValueError(
                 f"{path.parent} holds tracks that were made with other settings: choose another "
                 f"--out, or repeat those of {path}"
             )
-        rows = before.get("videos", {})
-        done = {name: row for name, row in rows.items() if row.get("status") == "done"}
+        done = {name: row for name, row in before["videos"].items() if row["status"] == "done"}
         self.record["videos"] |= {name: row for name, row in done.items() if name in self.names}
 
     def is_done(self, name: str) -> bool:

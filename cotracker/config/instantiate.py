@@ -60,8 +60,9 @@ def build_benchmark(
     functions = _function(config, "protocol", at), _function(config, "metric", at)
     expected, names = tuple(clips.expected), tuple(clips.names)
     identity, broken = clips.identity, tuple(clips.broken)
+    left_out: tuple[str, ...] = ()
     if limit is not None:
-        clips, names = _First(clips, limit), names[:limit]
+        clips, left_out, names = _First(clips, limit), names[limit:], names[:limit]
     return Benchmark(
         config.name,
         clips,
@@ -71,6 +72,7 @@ def build_benchmark(
         made=identity,
         breakdown=breakdown,
         names=names,
+        left_out=left_out,
         broken=broken,
     )
 

@@ -17,6 +17,7 @@ from cotracker.interchange.json_tracks import load
 from cotracker.interchange.points import (
     empty_places,
     make_tracks,
+    number_repeated,
     one_clip,
     point_individuals,
     point_names,
@@ -68,7 +69,8 @@ def to_value(tracks: Tracks, prefix: str = "", start: int = 0, suffix: str = ".p
 def read(path: Path) -> Tracks:
     """The Tracks of a file of COCO keypoints of one video; a frame's number ends its image's name.
 
-    Individuals are the `track_id` of annotations where they have one, else the categories.
+    Individuals are the `track_id` of annotations where they have one, else the categories; several
+    of a category in the one image of labels are numbered, as in mouse1, mouse2.
     """
     return from_value(load(path), path)
 
@@ -116,19 +118,19 @@ def _frame_number(image: dict, path: Path) -> int:
 
 def _from_annotations(value: dict, path: Path, frames: dict[int, int], images: list) -> Tracks:
     categories = {one["id"]: one for one in value["categories"]}
+    annotations = _known(value["annotations"])
+    owners = _owners(annotations, categories, path, frames)
     points: dict[tuple[str, str], int] = {}
-    for one in value["categories"]:
-        if not any(a.get("track_id") is not None for a in value["annotations"]):
-            for name in one["keypoints"]:
-                points.setdefault((str(one["name"]), str(name)), len(points))
+    if not any(one.get("track_id") is not None for one in annotations):
+        for key, category in categories.items():
+            of_it = [who for one, who in zip(annotations, owners) if one["category_id"] == key]
+            for owner in dict.fromkeys(of_it or [str(category["name"])]):
+                for name in category["keypoints"]:
+                    points.setdefault((owner, str(name)), len(points))
     rows = []
-    for one in value["annotations"]:
-        category = categories[one["category_id"]]
-        owner = one.get("track_id")
-        owner = str(category["name"]) if owner is None else f"object{owner}"
-        where = [
-            points.setdefault((owner, str(name)), len(points)) for name in category["keypoints"]
-        ]
+    for one, owner in zip(annotations, owners):
+        names = categories[one["category_id"]]["keypoints"]
+        where = [points.setdefault((owner, str(name)), len(points)) for name in names]
         rows.append((frames[one["image_id"]], where, one["keypoints"]))
     length = max(frames.values(), default=-1) + 1
     xy = empty_places(length, len(points), path)
@@ -137,12 +139,28 @@ def _from_annotations(value: dict, path: Path, frames: dict[int, int], images: l
         triples = np.array(flat, np.float64).reshape(len(where), 3)
         xy[frame, where] = np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)
         visible[frame, where] = triples[:, 2] == 2
-    owners = [owner for owner, _ in points]
+    individuals = [owner for owner, _ in points]
     size = (int(images[0]["height"]), int(images[0]["width"])) if images else (0, 0)
     return make_tracks(
         xy,
         visible,
         names=[name for _, name in points],
-        individuals=None if set(owners) <= {ALONE} else owners,
+        individuals=None if set(individuals) <= {ALONE} else individuals,
         size=size if all(size) else None,
     )
+
+
+def _known(annotations: list[dict]) -> list[dict]:
+    """Those with a track, or with a place; others, such as distant people, say nothing."""
+    return [
+        one for one in annotations if one.get("track_id") is not None or any(one["keypoints"][2::3])
+    ]
+
+
+def _owners(annotations: list[dict], categories: dict, path: Path, frames: dict) -> list[str]:
+    """Whose each annotation is: its track's, or its category's, numbered where there are more."""
+    pairs = []
+    for one in annotations:
+        track, name = one.get("track_id"), str(categories[one["category_id"]]["name"])
+        pairs.append((frames[one["image_id"]], name if track is None else f"object{track}"))
+    return number_repeated(pairs, path)

@@ -6,7 +6,11 @@ frame. Each is matched with the next image that sees it, and with those 2, 4, 8,
 matches are given as raw and as verified ones, since the tracker has made them from the video.
 """
 
+import ctypes
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +73,26 @@ def read(path: Path) -> Tracks:
 
 def _import():
     try:
-        import pycolmap
+        with _keep_sigterm():
+            import pycolmap
     except ImportError as error:
         raise need("colmap", "pycolmap", error) from error
     return pycolmap
+
+
+@contextmanager
+def _keep_sigterm() -> Iterator[None]:
+    """A block after which SIGTERM does what it did; pycolmap would let it abort the program.
+
+    Python's own signal module sets it in the main thread alone.
+    """
+    if os.name != "posix":
+        yield
+        return
+    sigaction, before = ctypes.CDLL(None).sigaction, ctypes.create_string_buffer(1024)
+    sigaction(signal.SIGTERM, None, before)
+    yield
+    sigaction(signal.SIGTERM, before, None)
 
 
 def _fill(colmap, database, xy: np.ndarray, visible: np.ndarray, size: tuple[int, int]) -> None:

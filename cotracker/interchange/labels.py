@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cotracker.interchange import find_format, read_tracks
+from cotracker.interchange import BY_SUFFIX, find_format, read_tracks
 from cotracker.tracks import Tracks
 
 NOT_LABELS = ("csv", "csv-wide", "npz")  # such a csv is read by queries.read_points
@@ -21,12 +21,11 @@ class Labels(NamedTuple):
 
 
 def holds_labels(path: str | Path) -> bool:
-    """Whether a file of points is one of another program, by its name and how it begins."""
+    """Whether a file of points is one of another program, by its name and how a csv begins."""
     path = Path(path)
-    try:
-        return path.is_file() and find_format(path) not in NOT_LABELS
-    except ValueError:
-        return False
+    if path.suffix != ".csv":
+        return path.suffix == ".json" or BY_SUFFIX.get(path.suffix, "npz") not in NOT_LABELS
+    return path.is_file() and find_format(path) not in NOT_LABELS
 
 
 def read_labels(path: str | Path, frames: int, first: int = 0) -> Labels:

@@ -1,6 +1,7 @@
 """What the formats share: one clip, its points' names, whose they are, and back to Tracks."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,6 +76,26 @@ def split_names(texts: Sequence[str]) -> tuple[list[str], list[str] | None]:
     if not owned:
         return ["/".join(one) for one in parts], None
     return [name for _, name in parts], [owner for owner, _ in parts]
+
+
+def number_repeated(pairs: list[tuple[int, str]], path: Path) -> list[str]:
+    """The owner of each pair (frame, owner); one that a frame has several times is numbered.
+
+    ValueError where such an owner is in other frames too, as nothing says who is who there.
+    """
+    counts, numbers, owners = Counter(pairs), Counter(), []
+    repeated = {owner: frame for (frame, owner), count in counts.items() if count > 1}
+    for frame, owner in pairs:
+        if owner in repeated:
+            if frame != repeated[owner]:
+                raise ValueError(
+                    f"{path} has several of {owner} in frame {repeated[owner]}, and some in frame "
+                    f"{frame}: give each a track, which says who is who"
+                )
+            numbers[owner] += 1
+            owner = f"{owner}{numbers[owner]}"
+        owners.append(owner)
+    return owners
 
 
 def make_tracks(

@@ -14,6 +14,7 @@ from cotracker.interchange.points import (
     empty_places,
     make_tracks,
     need,
+    number_repeated,
     one_clip,
     point_individuals,
     point_names,
@@ -21,6 +22,7 @@ from cotracker.interchange.points import (
 )
 from cotracker.tracks import Tracks
 
+ALONE = "instance"  # the owner of points without a track
 VIDEO = "video.mp4"  # the file that labels name where nobody says which
 
 
@@ -44,7 +46,8 @@ def write(path: Path, tracks: Tracks, video: str = VIDEO) -> Path:
 def read(path: Path) -> Tracks:
     """The Tracks of a .slp file of one video; visible where SLEAP says so.
 
-    Points are those of each track, or of the first instance of each frame where there are none.
+    Points are those of each track. Instances without a track are one animal, or, where the one
+    frame that is labelled has several, instance1, instance2, …
     """
     sio = _import()
     check_hdf5(path)
@@ -54,29 +57,29 @@ def read(path: Path) -> Tracks:
         raise ValueError(f"{path} cannot be read as SLEAP's .slp file ({error})") from error
     if len(labels.videos) > 1:
         raise ValueError(f"{path} labels {len(labels.videos)} videos: save each to a file alone")
+    rows = _rows(labels, path)
     points: dict[tuple[str, str], int] = {}
-    for track, skeleton in _owners(labels):
-        for node in skeleton.node_names:
-            points.setdefault((track, node), len(points))
+    for _, _, owner, one in sorted(rows, key=lambda row: row[0]):
+        for node in one.skeleton.node_names:
+            points.setdefault((owner, node), len(points))
     length = max((one.frame_idx for one in labels.labeled_frames), default=-1) + 1
     shape = labels.videos[0].backend_metadata.get("shape") if labels.videos else None
     length = max(length, shape[0] if shape and shape[0] else 0)
     xy = empty_places(length, len(points), path)
     visible, scores = np.zeros(xy.shape[:2], bool), np.full(xy.shape[:2], np.nan)
-    for frame in labels.labeled_frames:
-        for one in frame.instances[:1] if not labels.tracks else frame.instances:
-            where = [points[_name(one.track), node] for node in one.skeleton.node_names]
-            xy[frame.frame_idx, where] = one.numpy(invisible_as_nan=False)
-            visible[frame.frame_idx, where] = one.points["visible"]
-            if "score" in one.points.dtype.names:
-                scores[frame.frame_idx, where] = one.points["score"]
-    several = any(track for track, _ in points)
+    for _, frame, owner, one in rows:
+        where = [points[owner, node] for node in one.skeleton.node_names]
+        xy[frame, where] = one.numpy(invisible_as_nan=False)
+        visible[frame, where] = one.points["visible"]
+        if "score" in one.points.dtype.names:
+            scores[frame, where] = one.points["score"]
+    several = not {owner for owner, _ in points} <= {ALONE, ""}
     return make_tracks(
         xy,
         visible,
         None if np.isnan(scores).all() else scores,
         names=[node for _, node in points],
-        individuals=[track for track, _ in points] if several else None,
+        individuals=[owner for owner, _ in points] if several else None,
         size=(int(shape[1]), int(shape[2])) if shape and shape[1:3] != [1, 1] else None,
         fps=labels.provenance.get("fps"),
     )
@@ -118,17 +121,17 @@ def _instance(sio, tracks: Tracks, frame: int, skeleton, track, points: list[int
     return instance
 
 
-def _owners(labels) -> list[tuple[str, object]]:
-    """The name of the track and the skeleton of every instance, in the order of the tracks."""
-    found = {
-        (_name(one.track), id(one.skeleton)): one.skeleton
+def _rows(labels, path: Path) -> list[tuple]:
+    """(rank, frame, owner, instance) of all instances, but predictions that a person corrected.
+
+    rank: of the track, in the order that the labels have.
+    """
+    found = [
+        (frame.frame_idx, one)
         for frame in labels.labeled_frames
-        for one in frame.instances
-    }
+        for one in (*frame.user_instances, *frame.unused_predictions)
+    ]
+    pairs = [(t, ALONE if one.track is None else one.track.name) for t, one in found]
     order = {track.name: k for k, track in enumerate(labels.tracks)}
-    pairs = [(name, skeleton) for (name, _), skeleton in found.items()]
-    return sorted(pairs, key=lambda pair: order.get(pair[0], -1))
-
-
-def _name(track) -> str:
-    return "" if track is None else track.name
+    owners = number_repeated(pairs, path)
+    return [(order.get(owner, -1), t, owner, one) for (t, one), owner in zip(found, owners)]

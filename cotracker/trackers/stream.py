@@ -3,7 +3,9 @@
 import statistics
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from cotracker import checks
 from cotracker.geometry import inside_frame
+from cotracker.model.hardware import usual_defaults
 from cotracker.trackers.inputs import check_frames, check_queries
 from cotracker.trackers.live import Live, LiveOptions, Part, count_bytes
 from cotracker.trackers.stream_result import StreamResult
@@ -19,6 +22,17 @@ from cotracker.tracks import map_tracks
 
 TIMED = 256  # pushes whose times describe() tells
 NEVER = 2**24  # frames: a float32 holds no more of them
+
+
+def _as_usual(method: Callable) -> Callable:
+    """The method of a Stream, in which the caller's autocast and defaults change nothing."""
+
+    @wraps(method)
+    def wrapped(self: "Stream", *arguments):
+        with usual_defaults(self.tracker.device.type):
+            return method(self, *arguments)
+
+    return wrapped
 
 
 class Stream:
@@ -33,6 +47,7 @@ class Stream:
         self._first = None if queries is None else _to_queries(queries)
         self.reset()
 
+    @_as_usual
     def reset(self) -> None:
         """Begins again at frame 0, with the queries that the stream was made with."""
         self.size: tuple[int, int] | None = None
@@ -56,6 +71,7 @@ class Stream:
         """The first frame that a new query may be at: no answer of it is final yet."""
         return 0 if self._live is None else self._live.open_from
 
+    @_as_usual
     def add(self, queries: object) -> tuple[int, ...]:
         """The ids of new points, queries N 3 (t, x, y) with t counted from the stream's first.
 
@@ -73,6 +89,7 @@ class Stream:
         self._queries = torch.cat([self._queries, queries])
         return ids
 
+    @_as_usual
     def remove(self, ids: object) -> None:
         """Forgets these points.  Windows to come are as if they had not been asked.
 
@@ -90,6 +107,7 @@ class Stream:
         self._ids = [self._ids[k] for k in rows.tolist()]
         self._queries = self._queries[rows]
 
+    @_as_usual
     def push(self, frames: object) -> StreamResult:
         """What the next frames tell: one, H W 3 or 3 H W, or several in front of each other.
 
@@ -107,6 +125,7 @@ class Stream:
         self._seconds.append((time.perf_counter() - begin) / frames.shape[1])
         return result
 
+    @_as_usual
     def flush(self) -> StreamResult:
         """What was not final yet, now final: no frame comes after it."""
         if self._live is None or self._ended:
@@ -115,6 +134,7 @@ class Stream:
         with torch.inference_mode():
             return self._result(self._live.flush())
 
+    @_as_usual
     def describe(self) -> dict:
         """The tracker's own, and of the stream: mode, latency and memory, as JSON values.
 

@@ -15,7 +15,7 @@ from cotracker.trackers.inputs import check_answer, opened
 from cotracker.trackers.live import Live, LiveOptions
 from cotracker.trackers.named_queries import NamedQueries, gather_queries
 from cotracker.trackers.views import FEATURE_MEMORY, MappedVideo, crop_view, select_clip
-from cotracker.tracks import Tracks, map_tracks
+from cotracker.tracks import Tracks, map_tracks, usable_device
 from cotracker.types import Video
 
 
@@ -151,6 +151,16 @@ class Tracker(nn.Module, ABC):
         Wrappers hand on the view that their `forward` would.
         """
 
+    def to(self, *arguments, device=None, dtype=None, non_blocking: bool = False):
+        """As nn.Module's; ValueError where a name is no device's."""
+        given = {"device": device, "dtype": dtype}
+        given = {name: value for name, value in given.items() if value is not None}
+        try:
+            return super().to(*arguments, non_blocking=non_blocking, **given)
+        except RuntimeError:
+            usable_device(device or (arguments[0] if arguments else "cpu"))
+            raise
+
     def _apply(self, fn, recurse: bool = True):
         """As nn.Module's, behind .to(), .half() and their like; refuses another precision."""
         try:
@@ -218,11 +228,4 @@ def resolve_device(name: str) -> torch.device:
     """The device of that name, which works here; "auto" is a GPU where there is one."""
     if name == "auto":
         return torch.device(best_device())
-    try:
-        zero = torch.zeros(1, device=name)
-        zero.item()  # "meta" has no numbers
-        return zero.device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device {name} cannot be used on this machine: use auto or cpu"
-        ) from error
+    return usable_device(name)

@@ -17,7 +17,7 @@ from PIL import Image
 from cotracker.checkpoint import SHIPPED, find
 from cotracker.data.synthetic.sprites import Sprites
 from cotracker.data.video import write_video
-from cotracker.interchange import read_tracks
+from cotracker.interchange import FORMATS, read_tracks
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -150,7 +150,7 @@ class Visitor:
     def download(self, kind: str, folder: Path) -> Path:
         self.page.locator("#kind input").click()
         self.page.get_by_role("option", name=kind, exact=True).click()
-        self.press("export", "is written.")
+        self.press("export", f"{FORMATS[kind].suffix} is written.")
         with self.page.expect_download(timeout=WAIT) as saved:
             self.page.locator("#file").click()
         path = folder / saved.value.suggested_filename
@@ -211,7 +211,9 @@ def test_from_upload_to_download(visit, uploads, tmp_path):
     me.page.wait_for_function("document.querySelector('#film video').currentTime > 1", timeout=WAIT)
     me.shoot(tmp_path / "overlay.jpg")
     for kind in ("npz", "csv", "dlc-csv"):
-        tracks = read_tracks(me.download(kind, tmp_path))
+        path = me.download(kind, tmp_path)
+        assert path.name == f"clip{FORMATS[kind].suffix}"
+        tracks = read_tracks(path)
         assert tracks.names == ("ball", "p1") and tracks.xy.shape == (1, FRAMES, 2, 2)
         np.testing.assert_allclose(
             tracks.xy[0, 10, 0], later, atol=0.5
@@ -288,6 +290,13 @@ def test_two_checkpoints_beside_each_other_and_a_filter(visit, uploads):
         "document.querySelector('#film video').videoWidth > 500", timeout=WAIT
     )
     src = me.page.locator("#picture img").get_attribute("src")
+    for number in ("", "99"):
+        frame = me.page.locator("#frame input[type=number]")
+        frame.fill(number)
+        frame.press("Enter")
+        me.page.wait_for_timeout(500)
+    assert not me.page.get_by_text("maximum value").count()
+    assert not me.page.get_by_text("preprocess").count()
     least = me.page.locator("#least input[type=number]")
     least.fill("1")
     least.press("Enter")
@@ -334,10 +343,13 @@ def test_two_people_never_meet_and_leave_nothing(visit, uploads, server):
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_end_of_the_server_removes_all(browser, uploads, tmp_path, ending):
-    process, address = start(tmp_path)
+    process, address = start(tmp_path, "--resolution", "96x128", "--iters", 1)
     me = Visitor(browser, address)
     me.open(uploads / "clip.mp4")
     assert [path for path in tmp_path.rglob("*") if path.suffix == ".mp4"]
+    me.press("grid", "25 points wait")
+    me.press("track", f"25 points in {FRAMES} frames tracked.")
+    me.download("colmap", tmp_path).unlink()  # its library would change what SIGTERM does
     process.send_signal(ending)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and said == "ended; what was uploaded is removed\n"

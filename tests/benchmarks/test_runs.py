@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from badja_fixture import write_badja
+from fastcapture_fixture import write_fastcapture
 from hydra import compose, initialize_config_dir
 
 import evaluate as evaluate_py
@@ -25,6 +26,7 @@ from cotracker.benchmarks.metrics import badja, tapvid
 from cotracker.benchmarks.protocols import first, from_first_frame
 from cotracker.benchmarks.rows import RowStore
 from cotracker.benchmarks.run import Unreadable, evaluate, merge_ranks
+from cotracker.config.instantiate import build_benchmark
 from cotracker.training.distributed import Group
 from cotracker.types import Clip
 
@@ -337,6 +339,39 @@ def test_a_partial_set_with_pictures(tmp_path):
         json.loads((tmp_path / "out" / "worst" / "points.json").read_text())["pictures"][0]["video"]
         == "camel"
     )
+
+
+def test_what_a_limit_leaves_out_is_not_missing(tmp_path, capsys):
+    data = write_fastcapture(tmp_path / "data")
+    words = ["benchmark=fastcapture", f"benchmark.root={data}", "limit=1", "tracker=static"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        config = compose("evaluate", overrides=[*words, f"out={tmp_path}/out"])
+    benchmark = build_benchmark(config.benchmark, limit=1)
+    assert benchmark.names == ("boxer",) and benchmark.left_out == ("dancer",)
+    benchmark = replace(benchmark, expected=("boxer", "dancer", "fighter"))
+    rows = [{"name": "boxer", "3px": 1.0, "seconds": 1.0}]
+    heading = results.make_heading("static", Static(), benchmark)
+    record = results.make_record(heading, benchmark, rows)
+    assert record["missing"] == ["fighter"] and record["expected"] == 3
+    evaluate_py.print_summary(rows, record | {"measured_by": [str(record["commit"])]})
+    said = capsys.readouterr().out
+    assert "found 1 of 3 expected (missing: fighter)" in said
+    assert "limit left out 1 that are there" in said
+
+
+def test_where_no_video_can_be_read_nothing_is_written(tmp_path, capsys):
+    data = write_fastcapture(tmp_path / "data")
+    for file in (data / "zju_tracking").iterdir():
+        file.write_bytes(b"no tracks")
+    words = ["benchmark=fastcapture", f"benchmark.root={data}", "tracker=static"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        config = compose("evaluate", overrides=[*words, f"out={tmp_path}/out"])
+    with pytest.raises(SystemExit) as end:
+        evaluate_py.main.__wrapped__(config)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1
+    assert "no video of fastcapture can be measured" in said and "boxer.pth" in said
+    assert not (tmp_path / "out" / "results.json").exists()
 
 
 @pytest.mark.parametrize("word", ["limit=0", "pictures=-1"])

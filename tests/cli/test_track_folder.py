@@ -46,6 +46,8 @@ def test_all_videos_are_tracked_and_a_broken_one_is_recorded(tmp_path, videos, l
     assert "b.mp4" in report["videos"]["b"]["reason"]
     said = capsys.readouterr().out
     assert "3 videos tracked, 1 broken" in said and len(loaded) == 1
+    kept = report["settings"]
+    assert (kept["grid"], kept["points"]) == (2, None)
     assert sorted(path.name for path in out.iterdir()) == ["a", "c", "d", "report.json"]
     for name in "acd":
         with np.load(out / name / "tracks.npz") as file:
@@ -66,6 +68,9 @@ def test_the_same_command_resumes(tmp_path, videos, loaded, capsys):
     assert (out / "c" / "tracks.csv").is_file()
     assert run(videos, out, "--query-frame", "1") == 2
     assert "made with other settings" in capsys.readouterr().err
+    (out / "report.json").write_text('{"format": 2, "settings": {}, "videos": [1]}')
+    assert run(videos, out) == 2
+    assert "report.json is no report of this version" in capsys.readouterr().err
 
 
 def test_parts_cover_all_videos_once(tmp_path, videos, loaded):

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from cotracker.config.overrides import dotted_keys, find_misspelt, find_problem
+from cotracker.config.overrides import _vary, dotted_keys, find_misspelt, find_problem
 from cotracker.config.synonyms import SYNONYMS
 from cotracker.config.words import foreign_flag, quote_words
 
@@ -121,6 +121,16 @@ def test_the_paper_without_its_augmentation_can_be_said():
 ])  # fmt: skip
 def test_every_run_of_a_sweep_is_checked_before_the_first(words, sentence):
     assert sentence in find_problem(FOLDER, "train", quote_words(words, True), sweeping=True)
+
+
+def test_a_run_of_a_sweep_is_what_hydra_would_compose():
+    words = ["experiment=smoke", "model.widths=[8,8,8,8]", "train.lr=1e-4", "seed=0", "out=a b"]
+    other = ["experiment=smoke", "model.widths=[4,4,4,4]", "train.lr=1e-3", "seed=3", "out=c,d"]
+    with initialize_config_dir(str(FOLDER), version_base=None):
+        first, second = (compose("train", overrides=quote_words(one)) for one in (words, other))
+        varied = _vary(quote_words(words), first, quote_words(other))
+    assert varied == second != first
+    assert _vary(["+a=1"], first, ["+a=2"]) is None
 
 
 def test_a_sweep_over_folders_of_any_name_is_read():

@@ -162,6 +162,30 @@ def test_damage_is_refused_or_keeps_the_numbers(name):
     assert hashed(again[:, 10:14]) == frames[10:14] and hashed(again[:, 40:]) == frames[40:]
 
 
+CUT = {"a.y4m": "wrapped_avframe", "a.ogv": "libvpx", "a.mxf": "mpeg2video"}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_containers_that_tell_no_length_are_known_to_be_cut(tmp_path, name):
+    whole = encode(tmp_path / name, moving_texture(20, 48, 64), CUT[name])
+    assert len(open_video(whole)) == 20
+    cut = tmp_path / f"cut_{name}"
+    for share in (0.5, 0.9):
+        cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+        with pytest.raises(ValueError, match=f"cut_{name} is cut short or damaged"):
+            open_video(cut)
+
+
+def test_frames_without_times_of_their_own_are_refused(tmp_path):
+    """Else libav would drop those that its guesses put before the first."""
+    data = bytearray(find("base.mp4").read_bytes())
+    at = data.index(b"stts") + 12  # how many frames last as long as the first
+    data[at : at + 4] = bytes(4)
+    (tmp_path / "a.mp4").write_bytes(data)
+    with pytest.raises(ValueError, match="a.mp4 is damaged, its frames all have one time"):
+        open_video(tmp_path / "a.mp4")
+
+
 @pytest.fixture(scope="module")
 def texture() -> np.ndarray:
     noise = np.random.default_rng(0).integers(0, 90, (60, 48, 64, 3))
@@ -272,3 +296,12 @@ def test_a_capture_may_begin_inside(tmp_path):
     with pytest.warns(UserWarning, match="begins inside a recording"):
         read = open_video(tmp_path / "b.ts")
     assert len(read) == 25 and torch.equal(read[:, :], frames[:, 15:])
+
+
+def test_a_pause_leaves_the_rate_that_of_most_frames(tmp_path):
+    """Else an overlay of a file with a pause of 100 s would play a frame in five seconds."""
+    times = [40 * k + (100_000 if k > 9 else 0) for k in range(20)]
+    path = encode(tmp_path / "a.mkv", moving_texture(20, 48, 64), "ffv1", 1000, times=times)
+    with pytest.warns(UserWarning, match="variable frame rate, 25 frames a second in the median"):
+        read = open_video(path)
+    assert read.fps == 25 and read.seconds[10] == pytest.approx(100.4)

@@ -108,6 +108,17 @@ def test_an_animation_is_a_video(tmp_path, suffix):
     assert (read[:, 3:4][0, 0].numpy() == 150).all()
 
 
+def test_an_animation_that_claims_a_huge_size_is_refused(tmp_path):
+    pictures = [Image.new("RGB", (24, 16), (50 * k, 0, 0)) for k in range(3)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], lossless=True)
+    data = bytearray((tmp_path / "a.webp").read_bytes())
+    at = data.index(b"VP8X") + 12  # width and height, less one
+    data[at : at + 6] = b"\xff\x3f\0" * 2
+    (tmp_path / "a.webp").write_bytes(data)
+    with pytest.raises(ValueError, match="a.webp cannot be read as a picture"):
+        open_video(tmp_path / "a.webp")
+
+
 def test_transparent_pictures_are_composited_on_black(tmp_path):
     picture = np.full((12, 16, 4), 200, np.uint8)
     picture[:, :8, 3], picture[:, 8:, 3] = 0, 255

@@ -13,7 +13,7 @@ from tracked import assert_same, gap_hidden, named_tracks, with_everything
 
 from cotracker import cli
 from cotracker.interchange import FORMATS, find_format, read_tracks, write_tracks
-from cotracker.interchange.labels import read_labels
+from cotracker.interchange.labels import holds_labels, read_labels
 from cotracker.interchange.plain_pickle import parse_plain_pickle
 from cotracker.tracks import Tracks
 
@@ -157,6 +157,37 @@ def test_coco_files_of_others(tmp_path):
     assert tracks.xy[0, 12, :2].tolist() == [[1, 2], [3, 4]]
     assert tracks.visible[0, 12].tolist() == [True, False, False, False]
     assert tracks.xy[0, 10, 2].tolist() == [5, 6] and tracks.xy[0, 10, 3].isnan().all()
+
+
+def test_animals_of_one_category_without_tracks(tmp_path):
+    """In one image they are numbered; in several nobody knows who is who."""
+    value = {
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 64, "height": 48} for k in (3, 5)],
+        "categories": [{"id": 1, "name": "fly", "keypoints": ["head", "tail"]}],
+        "annotations": [
+            {"image_id": 3, "category_id": 1, "keypoints": [*head, 2, 3, 4, 1]}
+            for head in ([1, 2], [5, 6])
+        ]
+        + [{"image_id": 5, "category_id": 1, "keypoints": [0] * 6}],
+    }
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(value))
+    labels = read_labels(path, 8)
+    assert labels.individuals == ("fly1", "fly2") and labels.names == ("head", "head")
+    assert labels.queries[0].tolist() == [[3, 1, 2], [3, 5, 6]]
+    value["annotations"][-1]["keypoints"] = [7, 8, 2, 0, 0, 0]
+    path.write_text(json.dumps(value))
+    with pytest.raises(ValueError, match="several of fly in frame 3, and some in frame 5: give"):
+        read_labels(path, 8)
+
+
+@pytest.mark.parametrize("name, text", [("a.json", "[]"), ("none.slp", None), ("none.json", None)])
+def test_labels_that_are_none_are_told_as_what_they_should_be(tmp_path, name, text):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert holds_labels(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name} (does not exist|should hold a JSON object)"):
+        read_labels(tmp_path / name, 8)
 
 
 def test_the_command_exports(tmp_path, capsys):

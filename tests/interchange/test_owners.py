@@ -106,6 +106,15 @@ def test_a_slp_file_of_labels_gives_queries(tmp_path):
     sio.save_slp(sio.Labels([frame]), str(tmp_path / "a.slp"), verbose=False)
     labels = read_labels(tmp_path / "a.slp", 9)
     assert labels.names == ("nose",) and labels.queries[0].tolist() == [[6, 3, 4.5]]
+    frame.instances.append(sio.Instance.from_numpy(np.array([[9, 8.0], [1, 2]]), skeleton))
+    sio.save_slp(sio.Labels([frame]), str(tmp_path / "b.slp"), verbose=False)
+    labels = read_labels(tmp_path / "b.slp", 9)  # two animals, and no tracks
+    assert labels.individuals == ("instance1", "instance2", "instance2")
+    assert labels.queries[0].tolist() == [[6, 3, 4.5], [6, 9, 8], [6, 1, 2]]
+    later = sio.LabeledFrame(video=video, frame_idx=7, instances=frame.instances[:1])
+    sio.save_slp(sio.Labels([frame, later]), str(tmp_path / "c.slp"), verbose=False)
+    with pytest.raises(ValueError, match="several of instance in frame 6, and some in frame 7"):
+        read_labels(tmp_path / "c.slp", 9)
 
 
 @pytest.mark.parametrize("individuals", [True, False])

@@ -235,6 +235,11 @@ def test_what_cannot_be_used_is_said(tracker):
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="the tracker cannot be moved .*: leave it on cpu"):
             tracker.to("cuda")
+    for device in ("gpu", *(() if torch.cuda.is_available() else ("cuda",))):
+        with pytest.raises(ValueError, match=f"device {device} cannot be used on this machine"):
+            tracker(T, Q).to(device)
+    with pytest.raises(ValueError, match="device gpu cannot be used on this machine"):
+        tracker.to("gpu")
 
 
 def test_track_video_takes_what_a_tracker_takes(tracker, expected):

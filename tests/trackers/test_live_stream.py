@@ -87,6 +87,20 @@ def test_each_frame_is_final_once(frames, provisional):
             assert one.frames[-1] == number  # every push answers its own frame
 
 
+def test_the_callers_defaults_change_nothing_in_a_stream():
+    video, dtype = texture(frames=5), torch.get_default_dtype()
+    queries = some_queries(times=(0, 2))[0]
+    _, expected = collect(run(predictor().stream(queries), video, 2))
+    tracker = predictor()
+    with torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
+        torch.set_default_dtype(torch.float64)
+        try:
+            results = run(tracker.stream(queries), video, 2)
+        finally:
+            torch.set_default_dtype(dtype)
+    assert torch.equal(collect(results)[1].xy, expected.xy)
+
+
 class Oracle(Drift):
     """Drift as a stream: its answer in frame t is t's, so that a shift by a step is seen."""
 

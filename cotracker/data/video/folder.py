@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cotracker.data.video.images import Header, is_picture, read_header, read_page, to_rgb
+from cotracker.data.video.images import (
+    PICTURE_ERRORS,
+    Header,
+    is_picture,
+    read_header,
+    read_page,
+    to_rgb,
+    unreadable,
+)
 from cotracker.data.video.rate import frame_rate
 
 FOLDER_FPS = 24.0  # a folder has no rate; DAVIS, the usual one, has 24
@@ -141,10 +149,8 @@ class AnimationSource:
                     image.seek(number)
                     image.load()
                     yield image
-        except (OSError, EOFError, SyntaxError, ValueError) as error:
-            raise ValueError(
-                f"{self.path} cannot be read as a picture: replace it or remove it"
-            ) from error
+        except (*PICTURE_ERRORS, EOFError) as error:
+            raise unreadable(self.path) from error
 
 
 def open_folder(path: Path, repeats: bool = False) -> PictureSource:

@@ -14,7 +14,7 @@ from cotracker.files import refuse_special
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _ORIENTATION = 0x0112  # the EXIF tag; 5 and more are quarter turns
-_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+PICTURE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 _PNG_DEPTH = 24  # the byte that says how many bits a channel has
 _TIFF_BITS = 258  # the tag that says the same
 
@@ -87,8 +87,8 @@ def read_page(path: Path, page: int = 0) -> np.ndarray:
                 return np.asarray(ImageOps.exif_transpose(image))
     except Image.UnidentifiedImageError:
         pass  # 16-bit colours in a tiff, which Pillow does not read
-    except (*_ERRORS, EOFError) as error:
-        raise _unreadable(path) from error
+    except (*PICTURE_ERRORS, EOFError) as error:
+        raise unreadable(path) from error
     return _read_deep(path, page)
 
 
@@ -111,9 +111,9 @@ def read_header(path: Path) -> Header:
             return Header(size, getattr(image, "n_frames", 1), _is_deep(path, image))
     except Image.UnidentifiedImageError as error:
         if path.suffix.lower() not in (".tif", ".tiff"):
-            raise _unreadable(path) from error
-    except _ERRORS as error:
-        raise _unreadable(path) from error
+            raise unreadable(path) from error
+    except PICTURE_ERRORS as error:
+        raise unreadable(path) from error
     pages = cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)
     return Header(_read_deep(path, 0).shape[:2], pages, True)
 
@@ -132,7 +132,7 @@ def _read_deep(path: Path, page: int) -> np.ndarray:
     """A page of deep colours H W or H W 3, by OpenCV."""
     is_read, pages = cv2.imreadmulti(str(path), start=page, count=1, flags=cv2.IMREAD_UNCHANGED)
     if not is_read or not len(pages):
-        raise _unreadable(path)
+        raise unreadable(path)
     picture = pages[0]
     if picture.ndim == 3:
         picture = picture[..., 2::-1] if picture.shape[2] >= 3 else picture[..., 0]
@@ -146,8 +146,8 @@ def open_picture(path: str | Path) -> Image.Image:
         return decode_image(Path(path).read_bytes())
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: give a picture file") from None
-    except _ERRORS as error:
-        raise _unreadable(path) from error
+    except PICTURE_ERRORS as error:
+        raise unreadable(path) from error
 
 
 def decode_image(data: bytes) -> Image.Image:
@@ -160,5 +160,5 @@ def decode_image(data: bytes) -> Image.Image:
     return image
 
 
-def _unreadable(path: str | Path) -> ValueError:
+def unreadable(path: str | Path) -> ValueError:
     return ValueError(f"{path} cannot be read as a picture: replace it or remove it")

@@ -9,7 +9,7 @@ _BOXES = (b"mdat", b"moov", b"moof")
 
 
 def is_cut_short(path: Path, container: str) -> bool:
-    """Whether the outermost parts of an mp4, a Matroska file or a gif go on after its end.
+    """Whether the outermost parts of an mp4, Matroska, ogg, mxf or gif file go on after its end.
 
     container: libav's names of the format. False for every other.
     """
@@ -19,6 +19,10 @@ def is_cut_short(path: Path, container: str) -> bool:
             return _box_ends_after(file, length)
         if container.startswith("matroska"):
             return _segment_ends_after(file, length)
+        if container == "ogg":
+            return _page_ends_after(file, length)
+        if container == "mxf":
+            return _item_ends_after(file, length)
         if container == "gif":  # its last byte but for padding is the trailer
             file.seek(max(0, length - 64))
             return not file.read().rstrip(b"\0\r\n ").endswith(b";")
@@ -38,6 +42,27 @@ def _box_ends_after(file: BinaryIO, length: int) -> bool:
             return name in _BOXES
         place += max(size, 8)
     return False
+
+
+def _page_ends_after(file: BinaryIO, length: int) -> bool:
+    """Of ogg, whose pages are at most 65,307 bytes."""
+    file.seek(max(0, length - 2 * 65307))
+    data = file.read()
+    page = data[data.rfind(b"OggS") :]
+    sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    return len(page) < 27 or 27 + page[26] + sum(sizes) > len(page)
+
+
+def _item_ends_after(file: BinaryIO, length: int) -> bool:
+    """Of mxf, a row of keys of 16 bytes, lengths and values."""
+    place = 0
+    while place < length:
+        file.seek(place + 16)
+        first = (file.read(1) or b"\0")[0]
+        digits = first & 0x7F if first & 0x80 else 0
+        size = int.from_bytes(file.read(digits), "big") if digits else first
+        place += 17 + digits + size
+    return place > length
 
 
 def _segment_ends_after(file: BinaryIO, length: int) -> bool:

@@ -57,7 +57,7 @@ class Packets:
 def read_packets(path: Path) -> Packets:
     """The Packets of a file; ValueError naming the file: there is no video in it."""
     with open_stream(path) as (container, stream):
-        rows, is_cut, last = [], False, 0
+        rows, is_cut, last, end = [], False, 0, 0
         context = stream.codec_context
         codec = context.name
         try:
@@ -68,6 +68,7 @@ def read_packets(path: Path) -> Packets:
                 rows.append((packet.pts, packet.dts, packet.is_keyframe))
                 is_cut |= packet.is_corrupt
                 last = packet.duration or 0
+                end = (packet.pos or 0) + packet.size
         except av.error.FFmpegError:
             is_cut = True
         name = container.format.name
@@ -77,9 +78,12 @@ def read_packets(path: Path) -> Packets:
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         aspect = stream.sample_aspect_ratio or Fraction(1)
     is_cut = (is_cut and name not in CAPTURES) or is_cut_short(path, name)
+    is_cut |= name == "yuv4mpegpipe" and end < path.stat().st_size  # part of a frame is left out
     pts = [row[0] for row in rows]
     has_times = None not in pts
     by_dts = name.startswith("mov")  # its index holds the times of decoding
+    if by_dts and len(rows) > 1 and len({row[1] for row in rows}) == 1:
+        raise ValueError(f"{path} is damaged, its frames all have one time: copy it again")
     starts = [dts if by_dts and dts is not None else pts for pts, dts, _ in rows]
     marks = np.array(pts if has_times else range(len(rows)), np.int64)
     return Packets(
