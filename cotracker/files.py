@@ -37,18 +37,19 @@ def replace_file(path: str | Path) -> Iterator[IO[bytes]]:
         )
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    with opened as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException as error:
-            os.unlink(file.name)
-            if isinstance(error, OSError):
-                raise _named(error, file.name, path) from error
-            raise
+    try:
+        with opened as file:  # which writes what is left when it closes, and may fail anew
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise _named(error, opened.name, path) from error
 
 
 def _named(error: OSError, hidden: str, path: Path) -> OSError:

@@ -11,6 +11,7 @@ from bombs import Bomb
 
 import cotracker
 from cotracker import checkpoint
+from cotracker.files import write_bytes
 from cotracker.model.config import CoTrackerConfig
 from cotracker.model.cotracker import CoTracker
 
@@ -186,6 +187,19 @@ def test_an_interrupted_write_leaves_the_old_file(model, file, tmp_path, monkeyp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "tiny.safetensors"]
     checkpoint.save(file, model, {})
     assert checkpoint.load_model(file).visibility.bias == model.visibility.bias
+
+
+def test_a_disk_that_is_full_is_said_of_the_file(tmp_path):
+    """A small file fails when its buffer is written, and once more when it is closed."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError) as full:
+            write_bytes(tmp_path / "a.json", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert full.value.filename == str(tmp_path / "a.json") and not list(tmp_path.iterdir())
 
 
 def test_a_state_comes_back_and_a_damaged_one_is_a_sentence(tmp_path):

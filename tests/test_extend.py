@@ -113,6 +113,8 @@ def test_a_wrong_benchmark_is_refused(mine, monkeypatch):
             evaluate(mine.Mine(), benchmark(**changes))
 
     refused("benchmark.metric=mine.absent names no function", metric="mine.absent")
+    refused("the protocol system cannot be called as benchmark.protocol is", protocol="os.system")
+    refused("the metric len cannot be called as benchmark.metric is", metric="builtins.len")
     refused("benchmark.protocol=first names no function", protocol="first")
     refused(
         "MovingSquares is no reader of a benchmark: it has no length",

@@ -1,5 +1,6 @@
 """The commit is this code's own, and no other repository's."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,3 +37,7 @@ def test_a_checkout_is_known_by_its_commit_and_its_changes(repository, monkeypat
     assert len(clean) == 40
     subprocess.run(["git", "-C", str(repository), "add", "pyproject.toml"], check=True)
     assert provenance.commit() == clean + "+changes"
+    os.utime(repository / "pyproject.toml", (1, 1))  # git would note that its content is the same
+    index = (repository / ".git" / "index").read_bytes()
+    assert provenance.commit() == clean + "+changes"
+    assert (repository / ".git" / "index").read_bytes() == index

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from cotracker.data.video import open_video
 from cotracker.interchange.labels import read_labels
 from cotracker.interchange.movement import to_movement
@@ -27,7 +25,7 @@ def track_to_movement(
     """
     frames = open_video(video)
     if isinstance(points, Mapping):
-        queries = torch.tensor([list(map(list, points.values()))], dtype=torch.float32)
+        queries = [list(point) for point in points.values()]
         names, individuals = tuple(points), None
     else:
         queries, names, individuals = read_labels(points, frames.shape[1])

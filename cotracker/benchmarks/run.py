@@ -89,7 +89,7 @@ def read(benchmark: Benchmark, index: int) -> tuple[Clip, EvalTargets]:
     except (ValueError, OSError) as error:
         name = benchmark.names[index] if benchmark.names else f"#{index}"
         raise Unreadable(name, _one_line(error)) from error
-    targets = benchmark.protocol(clip)
+    targets = _call("protocol", benchmark.protocol, clip)
     if not isinstance(targets, EvalTargets):
         name = benchmark.protocol.__name__
         raise ValueError(f"the protocol {name} must give EvalTargets, not {type(targets).__name__}")
@@ -163,10 +163,21 @@ def _find_or_measure(
     return row
 
 
+def _call(kind: str, function: Callable, *arguments):
+    """function(*arguments); ValueError where it is one of another kind."""
+    try:
+        return function(*arguments)
+    except TypeError as error:
+        name = getattr(function, "__name__", function)
+        raise ValueError(
+            f"the {kind} {name} cannot be called as benchmark.{kind} is ({_one_line(error)})"
+        ) from error
+
+
 def _measure(tracker: Tracker, benchmark: Benchmark, clip: Clip, targets: EvalTargets) -> Row:
     begin = time.perf_counter()
     tracks = predict(tracker, clip, targets)
-    values = benchmark.metric(tracks, targets, clip)
+    values = _call("metric", benchmark.metric, tracks, targets, clip)
     if not isinstance(values, dict) or not all(isinstance(one, Real) for one in values.values()):
         name = benchmark.metric.__name__
         raise ValueError(f"the metric {name} must give numbers by name, a dict, not {values}")

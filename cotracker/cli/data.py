@@ -54,7 +54,7 @@ def check_data(arguments: argparse.Namespace) -> int:
         raise ValueError(
             f"the folder of --json {arguments.json} does not exist: make it, or choose another"
         )
-    if arguments.folder.is_file():
+    if arguments.folder.exists() and not arguments.folder.is_dir():
         return _check_video(arguments)
     began = time.perf_counter()
     with tqdm(desc="checking", unit="clip", dynamic_ncols=True) as bar:

@@ -8,7 +8,7 @@ from cotracker.trackers.live import Live, Part, join_frames
 from cotracker.tracks import Tracks
 from cotracker.types import Video
 
-ITERS = 3  # of a frame: two lose 3.8 AJ on scenes3d_val, three lose 2.5 (docs/live.md)
+ITERS = 2  # of a frame: they lose 2.3 AJ on sprites_val and 1.8 on scenes3d_val (docs/live.md)
 
 
 class FrameLive(Live):

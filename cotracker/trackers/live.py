@@ -24,7 +24,7 @@ class LiveOptions:
         final at once, for a network that can (docs/live.md).
     provisional: mode "window": each push answers its newest frames too, with what a window that
         ends there tells; False: nothing before a window is whole, which costs a part of the time.
-    iters: iterations of a window, or of a frame; None: the tracker's, and 3 of a frame.
+    iters: iterations of a window, or of a frame; None: the tracker's, and 2 of a frame.
     context: mode "frame": frames that are looked at together, the new one among them; None: the
         network's window, half of which is kept when it is full.
     ValueError, one sentence, for a field that cannot be.

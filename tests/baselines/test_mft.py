@@ -1,6 +1,7 @@
 """MFT against the numbers of the published code (serycjon/MFT 01a59dbe); arrays are thinned out."""
 
 import math
+import warnings
 
 import numpy as np
 import parity_recipe as recipe
@@ -9,7 +10,8 @@ import torch
 from parity import close, stored
 from systems import inputs, long_parity, published_state
 
-from cotracker.baselines.mft import DELTAS, MFT, chain
+from cotracker import checkpoint
+from cotracker.baselines.mft import DELTAS, MFT, PUBLISHED, chain
 from cotracker.baselines.raft import Frame
 
 PIXELS, LOGITS = 3e-4, 3e-4  # rounding makes 1.6e-5 px, 1.4e-5
@@ -17,8 +19,19 @@ PIXELS, LOGITS = 3e-4, 3e-4  # rounding makes 1.6e-5 px, 1.4e-5
 
 @pytest.fixture(scope="module")
 def tracker():
-    with pytest.warns(UserWarning, match="non-commercial use only .CC BY-NC-SA 4.0."):
+    with pytest.warns(checkpoint.LicenceWarning, match="non-commercial use only .CC BY-NC-SA 4.0."):
         return MFT(published_state("mft"), iters=4, resolution=None, device="cpu")
+
+
+def test_its_licence_is_said_once():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            checkpoint.tell_licence(PUBLISHED.licence, "the weights of MFT")
+            checkpoint.tell_licence("BSD-3", "the weights of RAFT")
+    assert [str(one.message) for one in told] == [
+        "the weights of MFT are for non-commercial use only (CC BY-NC-SA 4.0)"
+    ]
 
 
 def pair_fields(left, right, height=48, width=64):

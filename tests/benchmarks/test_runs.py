@@ -359,6 +359,21 @@ def test_what_a_limit_leaves_out_is_not_missing(tmp_path, capsys):
     assert "limit left out 1 that are there" in said
 
 
+def test_where_no_video_can_be_read_nothing_is_written(tmp_path, capsys):
+    data = write_fastcapture(tmp_path / "data")
+    for file in (data / "zju_tracking").iterdir():
+        file.write_bytes(b"no tracks")
+    words = ["benchmark=fastcapture", f"benchmark.root={data}", "tracker=static"]
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        config = compose("evaluate", overrides=[*words, f"out={tmp_path}/out"])
+    with pytest.raises(SystemExit) as end:
+        evaluate_py.main.__wrapped__(config)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1
+    assert "no video of fastcapture can be measured" in said and "boxer.pth" in said
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
 @pytest.mark.parametrize("word", ["limit=0", "pictures=-1"])
 def test_wrong_numbers_are_refused(tmp_path, capsys, word):
     data = write_badja(tmp_path / "data")

@@ -296,3 +296,12 @@ def test_a_capture_may_begin_inside(tmp_path):
     with pytest.warns(UserWarning, match="begins inside a recording"):
         read = open_video(tmp_path / "b.ts")
     assert len(read) == 25 and torch.equal(read[:, :], frames[:, 15:])
+
+
+def test_a_pause_leaves_the_rate_that_of_most_frames(tmp_path):
+    """Else an overlay of a file with a pause of 100 s would play a frame in five seconds."""
+    times = [40 * k + (100_000 if k > 9 else 0) for k in range(20)]
+    path = encode(tmp_path / "a.mkv", moving_texture(20, 48, 64), "ffv1", 1000, times=times)
+    with pytest.warns(UserWarning, match="variable frame rate, 25 frames a second in the median"):
+        read = open_video(path)
+    assert read.fps == 25 and read.seconds[10] == pytest.approx(100.4)

@@ -7,6 +7,7 @@ from PIL import Image
 from videos import FAILING, write_folder
 
 from cotracker.data.video import open_video
+from cotracker.data.video.images import read_picture
 from cotracker.data.video.masks import fit_mask, read_mask
 
 
@@ -117,6 +118,18 @@ def test_an_animation_that_claims_a_huge_size_is_refused(tmp_path):
     (tmp_path / "a.webp").write_bytes(data)
     with pytest.raises(ValueError, match="a.webp cannot be read as a picture"):
         open_video(tmp_path / "a.webp")
+
+
+def test_a_picture_whose_orientation_is_damaged_is_refused(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.webp"
+    Image.new("RGB", (24, 16)).save(path, exif=exif)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"MM\0*", b"MM\xff*").replace(b"II*\0", b"II\xff\0"))
+    for read in (read_picture, read_mask):
+        with pytest.raises(ValueError, match="a.webp cannot be read as a picture"):
+            read(path)
 
 
 def test_transparent_pictures_are_composited_on_black(tmp_path):

@@ -26,7 +26,7 @@ from cotracker.model import runtime
 from cotracker.model.attention import mlp
 from cotracker.model.cotracker import CoTracker
 from cotracker.model.cuda_graphs import MOST, CudaGraphs
-from cotracker.model.hardware import multiplies
+from cotracker.model.hardware import best_device, multiplies
 from cotracker.model.runtime import compile_transformer
 from cotracker.queries import grid
 from cotracker.trackers.build import build_chain, load_chain, lower_precision
@@ -317,6 +317,13 @@ def test_auto_is_bfloat16_where_the_hardware_has_it(there, chosen, monkeypatch):
     monkeypatch.setattr("cotracker.model.hardware.multiplies", lambda *_: there)
     assert dtype_of("auto", torch.device("cpu")) == chosen
     assert lower_precision(loaded(), "auto").dtype == chosen
+
+
+@pytest.mark.parametrize("cuda, mps, name", [(1, 1, "cuda"), (0, 1, "mps"), (0, 0, "cpu")])
+def test_auto_is_a_gpu_of_any_maker_where_there_is_one(cuda, mps, name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: bool(mps))
+    assert best_device() == name
 
 
 def test_answers_can_be_written_to():

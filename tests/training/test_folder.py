@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cotracker import checkpoint, files
 from cotracker.config import entry
+from cotracker.training.log import Log
 from cotracker.training.progress import Progress
 from train import run
 
@@ -214,6 +216,24 @@ def test_known_errors_end_in_a_sentence(error, sentence, capsys):
     assert (
         end.value.code == 2 and said.startswith(f"train.py: {sentence}") and said.count("\n") == 1
     )
+
+
+def test_ctrl_c_ends_in_a_sentence(capsys):
+    with pytest.raises(SystemExit) as end, entry.end_in_a_sentence("evaluate.py", "interrupted"):
+        raise KeyboardInterrupt
+    assert end.value.code == 130 and capsys.readouterr().err == "evaluate.py: interrupted\n"
+
+
+def test_the_board_of_a_resumed_run_has_each_step_once(tmp_path):
+    """That of the saved step too, and none of the steps that the run had lost."""
+    for start, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        log = Log(tmp_path, start, 4, 1)
+        for step in steps:
+            log.step(step, {"loss": step + start / 10})
+        log.close()
+    board = EventAccumulator(str(tmp_path)).Reload()
+    values = [(one.step, round(one.value, 3)) for one in board.Scalars("loss")]
+    assert values == [(1, 1.0), (2, 2.0), (3, 3.2), (4, 4.2)]
 
 
 def test_progress_of_a_state_is_checked():

@@ -14,7 +14,7 @@ from cotracker.files import refuse_special
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _ORIENTATION = 0x0112  # the EXIF tag; 5 and more are quarter turns
-PICTURE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+PICTURE_ERRORS = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 _PNG_DEPTH = 24  # the byte that says how many bits a channel has
 _TIFF_BITS = 258  # the tag that says the same
 
@@ -66,7 +66,7 @@ def is_picture(path: Path) -> bool:
 
 def read_picture(path: str | Path) -> np.ndarray:
     """A picture file as H W 3 uint8 RGB, upright; ValueError naming the file if it is none."""
-    upright = ImageOps.exif_transpose(open_picture(path))
+    upright = open_picture(path)
     if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scale
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     return np.array(upright.convert("RGB"))
@@ -140,10 +140,10 @@ def _read_deep(path: Path, page: int) -> np.ndarray:
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """The decoded picture in its own mode; ValueError naming the file if it is none."""
+    """The decoded picture, upright, in its own mode; ValueError naming the file if it is none."""
     refuse_special(path)
     try:
-        return decode_image(Path(path).read_bytes())
+        return ImageOps.exif_transpose(decode_image(Path(path).read_bytes()))
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist: give a picture file") from None
     except PICTURE_ERRORS as error:

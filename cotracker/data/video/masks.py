@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from cotracker.data.video.images import open_picture
 
@@ -18,7 +18,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     ValueError naming the file: it is no picture.
     """
     path = Path(path)
-    image = ImageOps.exif_transpose(open_picture(path))
+    image = open_picture(path)
     outside = _transparent(image)
     if image.mode == "P" and image.getpalette()[:3] == [0, 0, 0]:  # else its order means nothing
         labels = np.array(image)
