@@ -9,6 +9,6 @@ setup(
     package_dir=CARRIED,
     package_data={
         "cotracker.configs": ["**/*.yaml"],
-        "cotracker.checkpoints": ["cotracker_small.safetensors"],
+        "cotracker.checkpoints": ["cotracker_small.safetensors", "generation2.safetensors"],
     },
 )

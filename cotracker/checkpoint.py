@@ -36,10 +36,11 @@ CARD = {  # what a card holds at least, and of what kind the rest is that we rea
     "visible_by?": str,
     "confidence_px?": (int, float),
     "confidence_fit?": list,
+    "reliability?": dict,
     "v1_compat?": bool,
     "training?": dict,
 }
-SHIPPED = "cotracker_small"  # the checkpoint used where none is named
+SHIPPED = "generation2"  # the checkpoint used where none is named
 
 
 class LicenceWarning(UserWarning):

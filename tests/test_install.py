@@ -94,10 +94,9 @@ def test_the_wheel_carries_what_the_checkout_has(wheel):
     held = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"cotracker/{path.relative_to(ROOT)}" for path in ROOT.glob("configs/**/*.yaml")}
     modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("cotracker/**/*.py")}
-    assert (
-        len(configs) > 50
-        and configs | modules | {"cotracker/checkpoints/cotracker_small.safetensors"} <= held
-    )
+    names = ("cotracker_small", "generation2")
+    weights = {f"cotracker/checkpoints/{name}.safetensors" for name in names}
+    assert len(configs) > 50 and configs | modules | weights <= held
     extra = {name for name in held if not name.startswith("cotracker")}
     assert not extra, f"the wheel would put {sorted(extra)} beside the package"
 
