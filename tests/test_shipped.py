@@ -11,7 +11,7 @@ from cotracker.config.instantiate import build_benchmark, instantiate
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 # percent, of the first three clips of sprites_val
-ACCURACY = {"aj": 56.2, "delta_avg": 73.2, "oa": 86.8}
+ACCURACY = {"aj": 61.4, "delta_avg": 79.8, "oa": 88.0}
 
 
 @pytest.mark.slow
