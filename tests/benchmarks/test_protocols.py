@@ -15,6 +15,7 @@ from cotracker.benchmarks.benchmark import Benchmark
 from cotracker.benchmarks.metrics import badja, tapvid, within_pixels
 from cotracker.benchmarks.protocols import first, strided
 from cotracker.benchmarks.run import evaluate, with_required_direction
+from cotracker.model.windowed import WindowedNetwork
 from cotracker.trackers.build import build_tracker
 from cotracker.trackers.options import TrackerOptions
 from cotracker.trackers.tracker import Tracker
@@ -235,7 +236,7 @@ def test_single_point_evaluation_encodes_each_frame_once_and_equals_one_query_at
     )
     tracker = build_tracker(None, options)
     seen = Watching(tracker)
-    network = next(module for module in tracker.modules() if type(module).__name__ == "CoTracker")
+    network = next(one for one in tracker.modules() if isinstance(one, WindowedNetwork))
     hook = network.encoder.register_forward_hook(
         lambda module, inputs, output: encoded.append(len(inputs[0]))
     )

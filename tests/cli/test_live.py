@@ -56,6 +56,7 @@ def test_as_many_rows_as_frames_and_points(movie):
 def test_ended_in_the_middle_all_rows_so_far_are_whole(number):
     """Frames come through a pipe that stays open; the window mode still holds its last ones."""
     process = begin("-", "--size", "32x48", "--grid", 2, "--iters", 1, "--resolution", "32x48",
+                    "--checkpoint", "cotracker_small",  # windows of 8 frames
                     stdin=subprocess.PIPE)  # fmt: skip
     sent = texture(frames=20, height=32, width=48)[0].permute(0, 2, 3, 1).numpy().tobytes()
     process.stdin.buffer.write(sent)

@@ -57,7 +57,15 @@ def wrong(command: str) -> str | None:
         return f"there is no {file}"
     if file in ("train.py", "evaluate.py", "scripts/generate.py"):
         return wrong_overrides(Path(file).stem, words)
+    if file.startswith("examples/"):
+        return wrong_count(file, words)
     return wrong_options(file, words)
+
+
+def wrong_count(file: str, words: list[str]) -> str | None:
+    """An example says itself how many words it takes, its own name among them."""
+    (count,) = re.findall(r"len\(sys\.argv\) != (\d+)", (ROOT / file).read_text())
+    return None if len(words) + 1 == int(count) else f"{file} takes {int(count) - 1} words"
 
 
 def wrong_make(words: list[str]) -> str | None:
