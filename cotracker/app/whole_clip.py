@@ -5,15 +5,14 @@ from dataclasses import replace
 
 import torch
 
-from cotracker.geometry import inside_frame
 from cotracker.trackers import passes
 from cotracker.trackers.feature_file import FEATURE_DISK, SpillingCache
 from cotracker.trackers.inputs import check_queries
-from cotracker.trackers.session import UNDOS, Point, Record, Session
+from cotracker.trackers.points import Point, Points, Record
+from cotracker.trackers.session import Session
 from cotracker.trackers.track import track_video
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import FEATURE_MEMORY, MappedVideo
-from cotracker.tracks import Tracks
 from cotracker.types import Video
 
 
@@ -21,7 +20,7 @@ class _Stopped(Exception):
     """The person has pressed Cancel."""
 
 
-class WholeClip:
+class WholeClip(Points):
     """Points of a video, added and removed; those added together are tracked together.
 
     It has what the page asks of a Session, but no corrections. The others' tracks stay as they are
@@ -33,25 +32,8 @@ class WholeClip:
 
     def __init__(self, tracker: Tracker, video: Video, progress: Callable[[int, int], object]):
         self.tracker, self.progress = tracker, progress
-        self.frames, self.size = video.shape[1], tuple(video.shape[-2:])
+        super().__init__(video.shape[1], tuple(video.shape[-2:]))
         self._view = MappedVideo(video, cache=SpillingCache(FEATURE_MEMORY, FEATURE_DISK))
-        self._record = Record()
-        self._undo: list[Record] = []
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """Of all points, in the order of the tracks; an id is never used again."""
-        return tuple(self._record.points)
-
-    @property
-    def points(self) -> dict[int, Point]:
-        """The points by id."""
-        return dict(self._record.points)
-
-    @property
-    def unfinished(self) -> tuple[int, ...]:
-        """Points that were stopped before they were tracked."""
-        return tuple(sorted(self._record.unfinished))
 
     def add(self, queries: object, names: tuple[str, ...], groups: tuple[int, ...]) -> tuple:
         """The ids of new points, queries N 3 (t, x, y), tracked together."""
@@ -66,14 +48,6 @@ class WholeClip:
         self._change(Record(points, tracks, record.unfinished, record.next_id + len(rows)))
         self.update(tuple(added))
         return tuple(added)
-
-    def remove(self, one: int) -> None:
-        """Forgets a point; the others stay as they are."""
-        record = self._record
-        kept = [k for k, other in enumerate(record.points) if other != one]
-        points = {other: point for other, point in record.points.items() if other != one}
-        tracks = passes.columns(record.tracks, kept)
-        self._change(Record(points, tracks, record.unfinished - {one}, record.next_id))
 
     def update(self, ids: tuple[int, ...]) -> None:
         """Tracks these points, together."""
@@ -90,30 +64,6 @@ class WholeClip:
         tracks = passes.write(record.tracks, [columns[one] for one in ids], pieces)
         unfinished = record.unfinished - set(ids)
         self._record = replace(record, tracks=tracks, unfinished=unfinished)
-
-    def undo(self) -> bool:
-        """Whether there was a change to take back; it is taken back."""
-        if not self._undo:
-            return False
-        self._record = self._undo.pop()
-        return True
-
-    def tracks(self) -> Tracks:
-        """The Tracks 1 T N of all points, in the order of `ids`."""
-        record, points = self._record, list(self._record.points.values())
-        first = [next(iter(point.anchors.items())) for point in points]
-        return replace(
-            record.tracks,
-            visible=record.tracks.visible & inside_frame(record.tracks.xy, self.size),
-            queries=torch.tensor([[[t, *xy] for t, xy in first]]),
-            ids=torch.tensor([[point.group for point in points]]),
-            names=tuple(point.name for point in points),
-            size=self.size,
-        )
-
-    def _change(self, record: Record) -> None:
-        self._undo = [*self._undo[-UNDOS + 1 :], self._record]
-        self._record = record
 
     def _teller(self) -> Callable[[int], None]:
         """What `track_video` calls; frames count twice, as a long clip is looked at twice."""

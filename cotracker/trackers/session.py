@@ -1,51 +1,23 @@
 """Tracks of a stored clip that a person makes and corrects."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from cotracker import checks
-from cotracker.geometry import inside_frame
 from cotracker.trackers import passes
 from cotracker.trackers.feature_file import FEATURE_DISK, SpillingCache
 from cotracker.trackers.inputs import check_queries, check_video
+from cotracker.trackers.points import Point, Points, Record
 from cotracker.trackers.session_file import read_session, write_session
 from cotracker.trackers.tracker import Tracker
 from cotracker.trackers.views import FEATURE_MEMORY, MappedVideo
-from cotracker.tracks import Tracks
 from cotracker.types import Video
 
-UNDOS = 20
 DIRECTIONS = ("forward", "both")
 
 
-@dataclass(frozen=True)
-class Point:
-    """One point: where a person put it, and what it is called.
-
-    anchors: positions (x, y) by frame; at least one.
-    retired: the frame from which on it is not tracked; None for never.
-    """
-
-    anchors: dict[int, tuple[float, float]]
-    name: str = ""
-    group: int = 0
-    retired: int | None = None
-
-
-@dataclass(frozen=True)
-class Record:
-    """All that a session knows: points by id, and their tracks, columns in the order of the ids."""
-
-    points: dict[int, Point] = field(default_factory=dict)
-    tracks: Tracks | None = None
-    unfinished: frozenset[int] = frozenset()
-    next_id: int = 0
-
-
-class Session:
+class Session(Points):
     """Points of a video B = 1, added, corrected and ended one by one; tracks always at hand.
 
     A change computes again what it can change and nothing else: the point's own frames up to its
@@ -69,31 +41,14 @@ class Session:
         memory: float = FEATURE_MEMORY,
         disk: float = FEATURE_DISK,
     ):
-        batch, self.frames, _, *size = check_video(video)
+        batch, frames, _, *size = check_video(video)
         if batch != 1:
             raise ValueError(f"a session is of one video, not of {batch}")
-        self.size = tuple(size)
+        super().__init__(frames, tuple(size))
         self.direction = checks.choice("direction", direction, DIRECTIONS)
         self.tracker, self.progress = tracker, progress
         passes.start(tracker, self.size)  # refuses what cannot follow
         self._view = MappedVideo(video, cache=SpillingCache(memory, disk))
-        self._record = Record()
-        self._undo: list[Record] = []
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """Of all points, in the order of the tracks; an id is never used again."""
-        return tuple(self._record.points)
-
-    @property
-    def points(self) -> dict[int, Point]:
-        """The points by id."""
-        return dict(self._record.points)
-
-    @property
-    def unfinished(self) -> tuple[int, ...]:
-        """Points whose last change was stopped; `update(unfinished)` finishes it."""
-        return tuple(sorted(self._record.unfinished))
 
     def add(
         self,
@@ -142,51 +97,12 @@ class Session:
         last = self.frames - 1
         self._replace(one, replace(self._point(one), retired=checks.whole("t", t, 0, last)))
 
-    def remove(self, one: int) -> None:
-        """Forgets a point; the others stay as they are."""
-        self._point(one)
-        record = self._record
-        kept = [k for k, other in enumerate(record.points) if other != one]
-        points = {other: point for other, point in record.points.items() if other != one}
-        tracks = passes.columns(record.tracks, kept)
-        unfinished = record.unfinished - {one}
-        self._change(replace(record, points=points, tracks=tracks, unfinished=unfinished))
-
     def update(self, ids: tuple[int, ...] | None = None) -> None:
         """Tracks these points again, together; None for all."""
         ids = self.ids if ids is None else tuple(ids)
         for one in ids:
             self._point(one)
         self._compute(ids, {one: (0, self.frames - 1) for one in ids})
-
-    def undo(self) -> bool:
-        """Whether there was a change to take back; it is taken back."""
-        if not self._undo:
-            return False
-        self._record = self._undo.pop()
-        return True
-
-    def tracks(self) -> Tracks:
-        """The Tracks 1 T N of all points, in the order of `ids`."""
-        record = self._record
-        if not record.points:
-            raise ValueError("the session has no points: add some")
-        frames, points = torch.arange(self.frames)[:, None], list(record.points.values())
-        ended = torch.tensor([self.frames if p.retired is None else p.retired for p in points])
-        gone = (frames >= ended)[None]
-        tracks = record.tracks
-        visible = tracks.visible & inside_frame(tracks.xy, self.size) & ~gone
-        first = [next(iter(point.anchors.items())) for point in points]
-        return replace(
-            tracks,
-            xy=tracks.xy.masked_fill(gone[..., None], float("nan")),
-            visibility=tracks.visibility.masked_fill(gone, 0.0),
-            visible=visible,
-            queries=torch.tensor([[[t, x, y] for t, (x, y) in first]]),
-            ids=torch.tensor([[point.group for point in points]]),
-            names=tuple(point.name for point in points),
-            size=self.size,
-        )
 
     def save(self, path: str | Path) -> Path:
         """The path of the npz file just written, atomically; feature maps and undo are left out."""
@@ -216,19 +132,9 @@ class Session:
         session._record = Record(points, tracks, unfinished, next_id)
         return session
 
-    def _point(self, one: int) -> Point:
-        point = self._record.points.get(one)
-        if point is None:
-            raise ValueError(f"there is no point {one}: session.ids has those that are")
-        return point
-
     def _replace(self, one: int, point: Point) -> None:
         points = {**self._record.points, one: point}
         self._change(replace(self._record, points=points))
-
-    def _change(self, record: Record) -> None:
-        self._undo = [*self._undo[-UNDOS + 1 :], self._record]
-        self._record = record
 
     def _compute(self, ids: tuple[int, ...], reach: dict[int, tuple[int, int]]) -> None:
         """Writes the tracks of these points in their frames `reach`, beside those of the others."""
